@@ -1,0 +1,356 @@
+"""How good the samples and inpaintings of an MNIST preset are.
+
+Generates digits, asks a classifier (from `mnist_classifier.py`) what it sees in
+them and in real digits that training has not seen, fills in hidden parts of
+test digits, measures the loss at several noise levels, and writes a report and
+pictures to a folder.
+
+    python benchmarks/mnist_quality.py mnist \
+        --classifier classifier.keras --output quality
+"""
+
+import pathlib
+import time
+
+import click
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ncsn import NCSNModel, training
+from keras_ncsn.datasets import load_mnist
+from keras_ncsn.images import save_grid, to_unit_floats
+
+BATCH_SIZE = 250
+CURVE_STEPS = (6, 10, 18, 30)
+# How many test digits play the part of reality, and enter the loss.
+NUM_REAL = 1000
+NUM_LEVELS = 10
+NUM_INPAINTED_SHOWN = 8
+NUM_COMPLETIONS_SHOWN = 6
+
+
+class Judge:
+    """A classifier of digits, with what its layer `features` sees."""
+
+    def __init__(self, path):
+        model = keras.saving.load_model(path)
+        features = model.get_layer("features").output
+        self.model = keras.Model(model.inputs, [*model.outputs, features])
+
+    def __call__(self, images):
+        """Returns probabilities of the classes, and features, in float64."""
+        results = self.model.predict(images, batch_size=BATCH_SIZE, verbose=0)
+        return [np.asarray(result, "float64") for result in results]
+
+
+def frechet_distance(first, second):
+    """Returns the Frechet distance of normal fits to two sets of features."""
+    first_covariance = np.cov(first, rowvar=False)
+    second_covariance = np.cov(second, rowvar=False)
+    # The trace of the root of the product is the sum of the roots of its
+    # eigenvalues, which are real and at least 0 but for rounding.
+    eigenvalues = np.linalg.eigvals(first_covariance @ second_covariance)
+    root_trace = np.sqrt(np.clip(eigenvalues.real, 0, None)).sum()
+    difference = first.mean(axis=0) - second.mean(axis=0)
+    return float(
+        difference @ difference
+        + np.trace(first_covariance)
+        + np.trace(second_covariance)
+        - 2 * root_trace
+    )
+
+
+def losses_by_level(model, images, seed=0):
+    """Returns pairs of a noise level and the loss there, largest first."""
+    schedule = model.schedule
+    images = model.to_sampled(images)
+    noise = np.random.default_rng(seed).standard_normal(images.shape, "float32")
+    losses = []
+    for level in np.geomspace(
+        schedule.sigma_max, schedule.sigma_min, NUM_LEVELS
+    ):
+        parts = [
+            training.loss_per_image(
+                model,
+                images[first : first + BATCH_SIZE],
+                np.full(len(images[first : first + BATCH_SIZE]), level, "f4"),
+                noise[first : first + BATCH_SIZE],
+            )
+            for first in range(0, len(images), BATCH_SIZE)
+        ]
+        parts = [ops.convert_to_numpy(part) for part in parts]
+        losses.append((level, float(np.concatenate(parts).mean())))
+    return losses
+
+
+def generate(model, num_images, settings):
+    """Returns samples and the seconds they took, compilation among them."""
+    started = time.perf_counter()
+    images = model.generate(
+        num_images, seed=0, batch_size=BATCH_SIZE, **settings
+    )
+    return images, time.perf_counter() - started
+
+
+def num_evaluations(model, settings):
+    """Returns how often an image passes the network while it is sampled."""
+    settings = dict(settings)
+    sampler = settings.pop("sampler", model.sampler)
+    settings = model.sampler_settings.get(sampler, {}) | settings
+    if sampler == "heun":
+        return 2 * settings.get("num_steps", 18) - 1
+    steps = model.schedule.num_levels * settings.get("steps_per_level", 100)
+    return steps + settings.get("denoise", False)
+
+
+def nearest_images(images, pool):
+    """Returns for each image the nearest of the pool, by squared distance."""
+    pool = to_unit_floats(pool)
+    flat = pool.reshape(len(pool), -1)
+    squares = np.square(flat).sum(axis=1)
+    rows = [np.argmin(squares - 2 * flat @ image.ravel()) for image in images]
+    return pool[rows]
+
+
+def known_masks(height, width, seed=0):
+    """Returns masks of shape `(height, width, 1)` by name, True where known."""
+    left = np.zeros((height, width, 1), bool)
+    left[:, : width // 2] = True
+    frame = np.ones((height, width, 1), bool)
+    frame[height // 4 : -(height // 4), width // 4 : -(width // 4)] = False
+    random = np.random.default_rng(seed).random((height, width, 1)) < 0.5
+    return {
+        "left half known": left,
+        "centre square hidden": frame,
+        "random half known": random,
+    }
+
+
+def border_jump(images, known_mask):
+    """Returns the mean squared step from known pixels to hidden neighbours."""
+    jumps = []
+    for axis in (1, 2):
+        border = np.diff(known_mask.astype("int8"), axis=axis - 1) != 0
+        steps = np.square(np.diff(images, axis=axis))
+        jumps.append(steps[:, border])
+    return float(np.concatenate(jumps, axis=1).mean())
+
+
+def measure_inpainting(model, judge, digits, known_mask):
+    """Returns the share that keep their class, the jump, and the real one."""
+    filled = model.inpaint(digits, known_mask, seed=0, batch_size=BATCH_SIZE)
+    before, after = judge(digits)[0], judge(filled)[0]
+    kept = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
+    return (
+        kept,
+        border_jump(filled, known_mask),
+        border_jump(digits, known_mask),
+    )
+
+
+def save_inpaintings(model, digits, known_mask, path):
+    """Draws a row for each digit: it, what is known of it, completions."""
+    filled = model.inpaint(
+        digits,
+        known_mask,
+        num_samples=NUM_COMPLETIONS_SHOWN,
+        seed=0,
+        batch_size=BATCH_SIZE,
+    )
+    known = np.where(known_mask, digits, 0.5)
+    rows = np.concatenate([digits[:, None], known[:, None], filled], axis=1)
+    images = rows.reshape(-1, *digits.shape[1:])
+    save_grid(images, path, columns=rows.shape[1])
+
+
+def report_sampling(model, preset, num_images, settings, seconds):
+    described = ", ".join(f"{name} {value}" for name, value in settings.items())
+    return [
+        f"# Quality of {preset}",
+        "",
+        f"Sampler: {settings.get('sampler', model.sampler)} "
+        f"({described or 'as the preset has it'}), "
+        f"{num_evaluations(model, settings)} evaluations an image, "
+        f"{num_images} images in {seconds:.1f} s on "
+        f"{keras.backend.backend()}.",
+        "",
+    ]
+
+
+def report_classes(sets):
+    """Returns a table of what the classifier sees in sets of digits."""
+    digits = " | ".join(str(digit) for digit in range(10))
+    lines = [
+        f"| set | mean confidence | > 0.5 | > 0.9 | {digits} |",
+        "|---" * 14 + "|",
+    ]
+    for name, probabilities in sets.items():
+        confidence = probabilities.max(axis=1)
+        counts = np.bincount(probabilities.argmax(axis=1), minlength=10)
+        lines.append(
+            f"| {name} | {confidence.mean():.3f} "
+            f"| {np.mean(confidence > 0.5):.1%} "
+            f"| {np.mean(confidence > 0.9):.1%} | "
+            + " | ".join(str(count) for count in counts)
+            + " |"
+        )
+    return [*lines, ""]
+
+
+def report_distances(features, real):
+    """Returns a table of Frechet distances to test digits.
+
+    As many real digits as there are samples say what could be reached.
+    """
+    near, others = real[:NUM_REAL], real[NUM_REAL:]
+    floor = others[: len(features)]
+    rest = np.concatenate([near, others[len(floor) :]])
+    return [
+        f"| Frechet distance | to {NUM_REAL} test digits "
+        f"| to all {len(real)} |",
+        "|---|---|---|",
+        f"| {len(features)} samples | {frechet_distance(features, near):.2f} "
+        f"| {frechet_distance(features, real):.2f} |",
+        f"| {len(floor)} other test digits "
+        f"| {frechet_distance(floor, near):.2f} "
+        f"| {frechet_distance(floor, rest):.2f} (to the others) |",
+        "",
+    ]
+
+
+def report_losses(losses, num_images):
+    return [
+        f"Loss of {num_images} test digits by noise level:",
+        "",
+        "| sigma | " + " | ".join(f"{level:.3g}" for level, _ in losses) + " |",
+        "|---" * (len(losses) + 1) + "|",
+        "| loss | " + " | ".join(f"{loss:.2f}" for _, loss in losses) + " |",
+        "",
+    ]
+
+
+def report_inpainting(model, judge, digits, folder, num_inpainted):
+    """Returns a table, and draws a picture, for each mask."""
+    lines = [
+        f"Inpaintings of {num_inpainted} test digits; the jump is the mean "
+        "squared step from a known pixel to a hidden neighbour:",
+        "",
+        "| known | class kept | jump | jump in the real digits |",
+        "|---|---|---|---|",
+    ]
+    for name, known_mask in known_masks(*digits.shape[1:3]).items():
+        kept, jump, real_jump = measure_inpainting(
+            model, judge, digits[:num_inpainted], known_mask
+        )
+        lines.append(f"| {name} | {kept:.1%} | {jump:.4f} | {real_jump:.4f} |")
+        save_inpaintings(
+            model,
+            digits[:NUM_INPAINTED_SHOWN],
+            known_mask,
+            folder / f"inpainted_{name.split()[0]}.png",
+        )
+    return [*lines, ""]
+
+
+def report_curve(model, judge, num_images, real):
+    """Returns a table of quality against the number of evaluations."""
+    lines = [
+        "| num_steps of heun | evaluations | seconds | confidence > 0.9 "
+        f"| Frechet distance to all {len(real)} |",
+        "|---|---|---|---|---|",
+    ]
+    for num_steps in CURVE_STEPS:
+        settings = {"sampler": "heun", "num_steps": num_steps}
+        images, seconds = generate(model, num_images, settings)
+        probabilities, features = judge(images)
+        lines.append(
+            f"| {num_steps} | {num_evaluations(model, settings)} "
+            f"| {seconds:.1f} | {np.mean(probabilities.max(axis=1) > 0.9):.1%} "
+            f"| {frechet_distance(features, real):.2f} |"
+        )
+    return [*lines, ""]
+
+
+def load_test_digits(data_dir):
+    """Returns MNIST's test digits in [0, 1], in an order without meaning."""
+    digits = to_unit_floats(load_mnist("test", data_dir))
+    return digits[np.random.default_rng(0).permutation(len(digits))]
+
+
+@click.command()
+@click.argument("preset")
+@click.option(
+    "--classifier",
+    type=click.Path(exists=True, dir_okay=False),
+    required=True,
+    help="File that mnist_classifier.py wrote.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    required=True,
+    help="Folder for the report and the pictures.",
+)
+@click.option("--data-dir", help="Folder of tensorflow-datasets.")
+@click.option("--num-images", default=1000, show_default=True)
+@click.option("--num-inpainted", default=200, show_default=True)
+@click.option("--sampler", type=click.Choice(["heun", "annealed_langevin"]))
+@click.option("--num-steps", type=int, help="Steps of heun.")
+@click.option(
+    "--dtype",
+    type=click.Choice(["float32", "mixed_bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the network's layers.",
+)
+@click.option("--curve", is_flag=True, help="Also vary the steps of heun.")
+def main(preset, classifier, output, **options):
+    """Measure the samples and inpaintings of PRESET, trained on MNIST."""
+    model = NCSNModel.from_preset(preset, dtype=options["dtype"])
+    settings = {
+        name: options[name]
+        for name in ("sampler", "num_steps")
+        if options[name] is not None
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / "report.md", "w", encoding="utf-8") as file:
+        for section in sections(
+            model, preset, Judge(classifier), output, settings, options
+        ):
+            text = "\n".join(section)
+            print(text, flush=True)
+            print(text, file=file, flush=True)
+
+
+def sections(model, preset, judge, output, settings, options):
+    """Yields the parts of the report as lists of lines; draws on the way."""
+    num_images, data_dir = options["num_images"], options["data_dir"]
+    digits = load_test_digits(data_dir)
+    real_probabilities, real = judge(digits)
+    images, seconds = generate(model, num_images, settings)
+    probabilities, features = judge(images)
+    save_grid(images[:256], output / "samples.png", columns=16)
+    nearest = nearest_images(images[:8], load_mnist("train", data_dir))
+    save_grid(
+        np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8
+    )
+    yield report_sampling(model, preset, num_images, settings, seconds)
+    yield report_classes(
+        {
+            f"{num_images} samples": probabilities,
+            f"{NUM_REAL} test digits": real_probabilities[:NUM_REAL],
+        }
+    )
+    yield report_distances(features, real)
+    losses = losses_by_level(model, digits[:NUM_REAL])
+    yield report_losses(losses, NUM_REAL)
+    yield report_inpainting(
+        model, judge, digits, output, options["num_inpainted"]
+    )
+    if options["curve"]:
+        yield report_curve(model, judge, num_images, real)
+
+
+if __name__ == "__main__":
+    main()

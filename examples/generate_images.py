@@ -1,0 +1,31 @@
+"""Generates images with a trained model and saves them as one picture.
+
+python examples/generate_images.py digits.png
+"""
+
+import click
+
+import keras_ncsn
+
+
+def main(output, preset="mnist", num_images=64, seed=0):
+    """Writes the picture `output`; returns the images, floats in [0, 1]."""
+    model = keras_ncsn.NCSNModel.from_preset(preset)
+    images = model.generate(num_images, seed=seed)
+    keras_ncsn.images.save_grid(images, output)
+    return images
+
+
+@click.command(help=__doc__)
+@click.argument("output", type=click.Path(dir_okay=False))
+@click.option(
+    "--preset", default="mnist", show_default=True, help="Name or folder."
+)
+@click.option("--num-images", default=64, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def command(**arguments):
+    main(**arguments)
+
+
+if __name__ == "__main__":
+    command()

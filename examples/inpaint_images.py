@@ -1,0 +1,80 @@
+"""Hides a part of each image and lets a trained model fill it in.
+
+In each row: the image, what the model is given of it (the rest is grey), and
+several ways to complete it. The lower half is hidden first, then the centre,
+then three quarters of the pixels at random. Without image files, the model
+makes the images itself.
+
+    python examples/inpaint_images.py filled.png
+    python examples/inpaint_images.py filled.png three.png seven.png
+"""
+
+import click
+import numpy as np
+
+import keras_ncsn
+
+
+def main(output, preset="mnist", files=(), num_images=3, num_samples=6, seed=0):
+    """Writes the picture `output`; returns the completions.
+
+    They are floats in [0, 1], of shape
+    `(images * masks, num_samples, height, width, channels)`.
+    """
+    model = keras_ncsn.NCSNModel.from_preset(preset)
+    if files:
+        images = np.stack([read_image(file, model) for file in files])
+    else:
+        images = model.generate(num_images, seed=seed)
+    masks = known_masks(*model.image_shape[:2], seed)
+    # Each image with each mask; a mask is True where a pixel is known.
+    known_mask = np.tile(masks, (len(images), 1, 1, 1))
+    images = np.repeat(images, len(masks), axis=0)
+
+    filled = model.inpaint(
+        images, known_mask, num_samples=num_samples, seed=seed
+    )
+    filled = filled.reshape(-1, num_samples, *model.image_shape)
+    given = np.where(known_mask, images, 0.5)
+    rows = np.concatenate([images[:, None], given[:, None], filled], axis=1)
+    keras_ncsn.images.save_grid(
+        rows.reshape(-1, *model.image_shape), output, columns=num_samples + 2
+    )
+    return filled
+
+
+def read_image(path, model):
+    """Returns an image file, square and in the size that the model takes."""
+    size, _, channels = model.image_shape
+    image = keras_ncsn.datasets.load_image(path, image_size=size)
+    image = image.convert("L" if channels == 1 else "RGB")
+    image = np.asarray(image).reshape(model.image_shape)
+    return keras_ncsn.images.to_unit_floats(image)
+
+
+def known_masks(height, width, seed):
+    """Returns three masks, of shape `(3, height, width, 1)`."""
+    lower_half, centre = np.ones((2, height, width), bool)
+    lower_half[height // 2 :] = False
+    centre[
+        height // 4 : height - height // 4, width // 4 : width - width // 4
+    ] = False
+    scattered = np.random.default_rng(seed).random((height, width)) < 0.25
+    return np.stack([lower_half, centre, scattered])[..., None]
+
+
+@click.command(help=__doc__)
+@click.argument("output", type=click.Path(dir_okay=False))
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--preset", default="mnist", show_default=True, help="Name or folder."
+)
+@click.option("--num-images", default=3, show_default=True)
+@click.option("--num-samples", default=6, show_default=True)
+@click.option("--seed", default=0, show_default=True)
+def command(**arguments):
+    main(**arguments)
+
+
+if __name__ == "__main__":
+    command()

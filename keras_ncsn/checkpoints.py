@@ -1,0 +1,235 @@
+"""The authors' PyTorch checkpoints of NCSN and NCSNv2, converted."""
+
+import os
+import pickle
+import zipfile
+
+import numpy as np
+
+from keras_ncsn import noise
+from keras_ncsn.networks.refinenet import RefineNet
+
+
+def load_checkpoint(
+    path, image_size=None, raw=False, sigma_max=1.0, sigma_min=0.01
+):
+    """Reads a checkpoint of the authors' PyTorch code, NCSN's or NCSNv2's.
+
+    What the network is follows from the tensors, except for the size of its
+    images, which no tensor depends on. Nothing stored in the file is run. It
+    works on every backend, but needs PyTorch to read the file.
+
+    Args:
+        path: String or path, the `.pth` file, or one with its bare
+            `state_dict`.
+        image_size: Even integer, height and width of the images. Defaults to
+            `None`: 28 for one channel, else 32, the authors' sizes (except 64
+            for NCSNv2 on CelebA).
+        raw: Boolean, whether to take the weights of the last training step
+            from a file that also has their average. Defaults to `False`.
+        sigma_max: Float, the largest noise level of an NCSN. Defaults to
+            `1.0`. An NCSNv2 brings its noise levels along.
+        sigma_min: Float, its smallest noise level. Defaults to `0.01`.
+
+    Returns:
+        A `RefineNet` and its `NoiseSchedule`.
+    """
+    state = _state_dict(_read(path), raw, path)
+    begin_conv = state.get("begin_conv.weight")
+    if begin_conv is None or begin_conv.ndim != 4:
+        raise ValueError(
+            "`path` must be a checkpoint of NCSN or NCSNv2, which have a "
+            "kernel `begin_conv.weight`. "
+            f"Received: path={str(path)!r} with {_abbreviate(state)}"
+        )
+    width, channels = begin_conv.shape[:2]
+    table = state.get("normalizer.embed.weight")
+    if table is not None:
+        schedule = noise.NoiseSchedule.geometric(
+            sigma_max, sigma_min, num_levels=len(table)
+        )
+    elif "sigmas" in state:
+        schedule = noise.NoiseSchedule(state.pop("sigmas"))
+    else:
+        raise ValueError(
+            "`path` must be a checkpoint of NCSN, with the tensor "
+            "`normalizer.embed.weight`, or of NCSNv2, with the tensor "
+            f"`sigmas`. Received: path={str(path)!r} with neither"
+        )
+    if image_size is None:
+        image_size = 28 if channels == 1 else 32
+    network = RefineNet(
+        (image_size, image_size, channels),
+        width=width,
+        sigmas=None if table is None else schedule.sigmas,
+    )
+    _assign(dict(_named_weights(network)), state, path)
+    return network, schedule
+
+
+def _read(path):
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "PyTorch is needed to read a `.pth` file. Install it with "
+            "`pip install keras-ncsn[torch]`."
+        ) from error
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"`path` must be a file that exists. Received: path={str(path)!r}"
+        )
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        ValueError,
+    ) as error:
+        raise ValueError(
+            "`path` must be a whole PyTorch file that holds tensors only, "
+            "because anything else could run code when it is read. "
+            f"Received: path={str(path)!r}, of which PyTorch says: "
+            f"{str(error).splitlines()[0] if str(error) else repr(error)}"
+        ) from error
+
+
+def _state_dict(checkpoint, raw, path):
+    """Returns the weights to use: `{name: array}`, without `module.`."""
+    # NCSN saves [weights, optimizer]; NCSNv2 [weights, optimizer, epoch, step]
+    # and, where it keeps one, the average of the weights.
+    parts = [checkpoint]
+    if isinstance(checkpoint, (list, tuple)):
+        parts = list(checkpoint) or [None]
+    state = _arrays(parts[0], path)
+    if raw or len(parts) < 5:
+        return state
+    averaged = _arrays(parts[4], path)
+    # The average is of what is trained. The noise levels are not.
+    if "sigmas" in state:
+        averaged.setdefault("sigmas", state["sigmas"])
+    return averaged
+
+
+def _arrays(state, path):
+    if not isinstance(state, dict) or not all(
+        hasattr(value, "detach") for value in state.values()
+    ):
+        raise ValueError(
+            "`path` must hold a `state_dict`, which maps names to tensors, or "
+            "a list that begins with one. "
+            f"Received: path={str(path)!r}, which holds a "
+            f"{type(state).__name__} in its place"
+        )
+    return {
+        name.removeprefix("module."): tensor.detach().double().numpy()
+        for name, tensor in state.items()
+    }
+
+
+def _named_weights(network):
+    """Yields the authors' name and the variable of every weight."""
+    yield from _convolution("begin_conv", network.get_layer("begin_conv"))
+    yield from _convolution("end_conv", network.get_layer("end_conv"))
+    yield from _norm("normalizer", network.get_layer("normalizer"))
+    for stage in (1, 2, 3, 4):
+        for block in range(network.blocks_per_stage):
+            yield from _residual_block(
+                f"res{stage}.{block}", network.get_layer(f"res{stage}_{block}")
+            )
+        yield from _refine_block(
+            f"refine{stage}", network.get_layer(f"refine{stage}")
+        )
+
+
+def _residual_block(name, block):
+    # A pooled convolution is a module of its own there, around a `conv`.
+    inner = ".conv" if block.downsample else ""
+    yield from _norm(f"{name}.normalize1", block.norm1)
+    yield from _convolution(f"{name}.conv1", block.conv1)
+    yield from _norm(f"{name}.normalize2", block.norm2)
+    yield from _convolution(f"{name}.conv2{inner}", block.conv2)
+    yield from _convolution(f"{name}.shortcut{inner}", block.shortcut)
+
+
+def _refine_block(name, block):
+    for index, adapter in enumerate(block.adapters):
+        yield from _residual_conv_unit(f"{name}.adapt_convs.{index}", adapter)
+    yield from _residual_conv_unit(f"{name}.output_convs", block.output_unit)
+    parts = [("crp", block.pooling)]
+    if block.fusion is not None:
+        parts.append(("msf", block.fusion))
+    for part, layer in parts:
+        for index, (norm, conv) in enumerate(
+            zip(layer.norms, layer.convs, strict=True)
+        ):
+            yield from _norm(f"{name}.{part}.norms.{index}", norm)
+            yield from _convolution(f"{name}.{part}.convs.{index}", conv)
+
+
+def _residual_conv_unit(name, unit):
+    for index, (norm, conv) in enumerate(
+        zip(unit.norms, unit.convs, strict=True)
+    ):
+        block, stage = divmod(index, unit.num_stages)
+        prefix = f"{name}.{block + 1}_{stage + 1}"
+        yield from _norm(f"{prefix}_norm", norm)
+        yield from _convolution(f"{prefix}_conv", conv)
+
+
+def _convolution(name, layer):
+    if layer is None:
+        return
+    yield f"{name}.weight", layer.kernel
+    if layer.use_bias:
+        yield f"{name}.bias", layer.bias
+
+
+def _norm(name, layer):
+    if layer is None:
+        return
+    if layer.num_levels is not None:
+        yield f"{name}.embed.weight", layer.table
+        return
+    for weight in ("gamma", "alpha", "beta"):
+        yield f"{name}.{weight}", getattr(layer, weight)
+
+
+def _assign(weights, state, path):
+    missing = [name for name in weights if name not in state]
+    unknown = [name for name in state if name not in weights]
+    if missing or unknown:
+        raise ValueError(
+            "`path` must be a checkpoint of NCSN or NCSNv2, with their tensors "
+            f"and no others. Received: path={str(path)!r}, where "
+            f"{_abbreviate(missing)} are missing and {_abbreviate(unknown)} "
+            "left over"
+        )
+    arrays = {name: _to_keras(array) for name, array in state.items()}
+    misshapen = [
+        f"{name} {arrays[name].shape}, not {tuple(weight.shape)}"
+        for name, weight in weights.items()
+        if arrays[name].shape != tuple(weight.shape)
+    ]
+    if misshapen:
+        raise ValueError(
+            "The tensors of a checkpoint must have the shapes that its first "
+            f"convolution implies. Received: path={str(path)!r} with, in "
+            f"channels-last order, {_abbreviate(misshapen)}"
+        )
+    for name, weight in weights.items():
+        weight.assign(arrays[name])
+
+
+def _to_keras(array):
+    # Kernels are (out, in, height, width) there.
+    return np.transpose(array, (2, 3, 1, 0)) if array.ndim == 4 else array
+
+
+def _abbreviate(names):
+    names = list(names)
+    shown = ", ".join(names[:5]) or "none"
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,156 @@
+"""What must hold of arguments, checked before any work is done."""
+
+import random
+
+import numpy as np
+
+
+def check_images(images, image_shape, value_range=(0.0, 1.0), name="images"):
+    """Raises a `ValueError` unless images fit the network.
+
+    Args:
+        images: NumPy array.
+        image_shape: Tuple, the shape of one image.
+        value_range: Pair of floats, inclusive, or `None` to take any finite
+            numbers. uint8 images always fit. Defaults to `(0.0, 1.0)`.
+        name: String, what the message calls the images.
+    """
+    image_shape = tuple(image_shape)
+    if images.ndim != len(image_shape) + 1 or images.shape[1:] != image_shape:
+        sides = ", ".join(str(side) for side in image_shape)
+        raise ValueError(
+            f"`{name}` must have the shape (batch, {sides}) that the network "
+            f"was built for, channels last. Received: {name}.shape="
+            f"{images.shape}"
+        )
+    if images.dtype == np.uint8 and value_range is not None:
+        return
+    if images.dtype.kind not in "fiub":
+        raise ValueError(
+            f"`{name}` must be floats, or uint8. Received: {name}.dtype="
+            f"{images.dtype}"
+        )
+    if images.size == 0:
+        return
+    low, high = float(images.min()), float(images.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise ValueError(
+            f"`{name}` must be finite numbers. Received: min({name})={low}, "
+            f"max({name})={high}"
+        )
+    if value_range is None:
+        return
+    if low < value_range[0] or high > value_range[1]:
+        raise ValueError(
+            f"`{name}` must lie in [{value_range[0]:g}, {value_range[1]:g}], "
+            f"or be uint8. Received: min({name})={low:g}, "
+            f"max({name})={high:g}. Divide images in [0, 255] by 255, or "
+            "pass them as uint8."
+        )
+
+
+def check_known_mask(known_mask, images_shape):
+    """Returns a mask of known pixels, checked, as booleans.
+
+    Args:
+        known_mask: Array of booleans or of zeros and ones, of shape
+            `(height, width)`, `(height, width, 1)`, `(batch, height, width, 1)`
+            or that of the images. `True` (1) where a pixel is known.
+        images_shape: Tuple `(batch, height, width, channels)`.
+
+    Returns:
+        A boolean array that broadcasts to the images.
+
+    Example:
+
+    >>> check_known_mask(np.ones((8, 8)), (2, 8, 8, 3)).shape
+    (1, 8, 8, 1)
+    """
+    known_mask = np.asarray(known_mask)
+    shape = known_mask.shape
+    if known_mask.dtype != bool:
+        wrong = known_mask[~((known_mask == 0) | (known_mask == 1))]
+        if wrong.size:
+            raise ValueError(
+                "`known_mask` must hold True or 1 where a pixel is known and "
+                "False or 0 where it is to be filled. Received: the value "
+                f"{wrong.flat[0]}"
+            )
+        known_mask = known_mask.astype(bool)
+    if len(images_shape) == 4 and known_mask.ndim == 2:
+        known_mask = known_mask[..., None]
+    if known_mask.ndim == len(images_shape) - 1:
+        known_mask = known_mask[None]
+    fits = known_mask.ndim == len(images_shape) and all(
+        side in (1, full)
+        for side, full in zip(known_mask.shape, images_shape, strict=True)
+    )
+    if not fits:
+        pixels = " by ".join(str(side) for side in images_shape[1:3])
+        raise ValueError(
+            "`known_mask` must broadcast to the shape of `images`. Received: "
+            f"known_mask.shape={shape}, images.shape={tuple(images_shape)}. "
+            f"Pass a mask of {pixels} pixels."
+        )
+    return known_mask
+
+
+def check_count(**counts):
+    """Raises a `ValueError` unless each argument is an integer above 0.
+
+    Args:
+        **counts: The arguments by name.
+    """
+    for name, count in counts.items():
+        if not isinstance(count, (int, np.integer)) or count < 1:
+            raise ValueError(
+                f"`{name}` must be an integer of at least 1. Received: "
+                f"{name}={count!r}"
+            )
+
+
+def check_choice(name, value, choices):
+    """Raises a `ValueError` unless `value` is one of `choices`.
+
+    Args:
+        name: String, the name of the argument.
+        value: What was received.
+        choices: Iterable of strings.
+    """
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(choices)}. Received: "
+            f"{name}={value!r}"
+        )
+
+
+def check_above_zero(**numbers):
+    """Raises a `ValueError` unless each argument is a finite number above 0.
+
+    Args:
+        **numbers: The arguments by name.
+    """
+    for name, number in numbers.items():
+        if not 0 < number < float("inf"):
+            raise ValueError(
+                f"`{name}` must be a number above 0. Received: {name}={number}"
+            )
+
+
+def check_seed(seed):
+    """Returns a seed, checked; a random one for `None`.
+
+    Args:
+        seed: Integer, at least 0, or `None`.
+
+    Returns:
+        An integer.
+    """
+    if seed is None:
+        # Python's generator, which `keras.utils.set_random_seed` sets.
+        return random.getrandbits(63)
+    if not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(
+            f"`seed` must be an integer of at least 0. Received: seed={seed!r}"
+        )
+    return int(seed)

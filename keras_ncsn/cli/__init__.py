@@ -1,0 +1,40 @@
+"""The command line, one module a command."""
+
+import importlib
+import sys
+
+import click
+
+COMMANDS = ("generate", "inpaint", "train", "presets", "convert")
+
+
+class _Commands(click.Group):
+    """Finds the command of a name in the module of that name."""
+
+    def list_commands(self, context):
+        return COMMANDS
+
+    def get_command(self, context, name):
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"keras_ncsn.cli.{name}")
+        return getattr(module, name)
+
+
+@click.group(cls=_Commands)
+@click.version_option(package_name="keras-ncsn")
+def cli():
+    """Noise conditional score networks: generate, inpaint, train, convert.
+
+    The environment variable KERAS_BACKEND chooses tensorflow (the default),
+    jax or torch.
+    """
+
+
+def main():
+    """Runs the command line; a wrong value is one sentence and status 2."""
+    try:
+        cli()
+    except (ValueError, FloatingPointError, OSError, ImportError) as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)

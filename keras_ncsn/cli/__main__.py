@@ -1,0 +1,5 @@
+"""python -m keras_ncsn.cli: the command line."""
+
+from keras_ncsn.cli import main
+
+main()

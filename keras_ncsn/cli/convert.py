@@ -1,0 +1,60 @@
+"""keras-ncsn convert: the authors' PyTorch checkpoints as presets."""
+
+import pathlib
+
+import click
+
+
+@click.command()
+@click.argument(
+    "checkpoint",
+    type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path),
+)
+@click.argument("preset_dir", type=click.Path(path_type=pathlib.Path))
+@click.option(
+    "--image-size",
+    type=click.IntRange(min=1),
+    help="Height and width of the images. Default: 28 for one channel, "
+    "else 32.",
+)
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Take the raw weights where the file has averaged ones too.",
+)
+@click.option(
+    "--sigma-max",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Largest noise level, for NCSN; NCSNv2's checkpoints hold theirs.",
+)
+@click.option(
+    "--sigma-min",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Smallest noise level, for NCSN.",
+)
+def convert(checkpoint, preset_dir, image_size, raw, sigma_max, sigma_min):
+    """Convert CHECKPOINT, a .pth of NCSN or NCSNv2, to a preset PRESET_DIR.
+
+    Needs PyTorch. Only tensors are read from the file; no code in it runs.
+    """
+    from keras_ncsn.checkpoints import load_model
+
+    model = load_model(
+        checkpoint,
+        image_size=image_size,
+        raw=raw,
+        sigma_max=sigma_max,
+        sigma_min=sigma_min,
+    )
+    model.save_to_preset(preset_dir, {"converted_from": checkpoint.name})
+    shape = "x".join(str(side) for side in model.image_shape)
+    click.echo(
+        f"Wrote {preset_dir}: {type(model.network).__name__} for {shape}, "
+        f"{model.network.count_params():,} parameters, "
+        f"{model.schedule.num_levels} noise levels from "
+        f"{model.schedule.sigma_max:g} to {model.schedule.sigma_min:g}"
+    )

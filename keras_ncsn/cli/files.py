@@ -1,0 +1,122 @@
+"""Where commands write images, and masks they read."""
+
+import numpy as np
+from PIL import Image
+
+from keras_ncsn.images import picture_format, save_grid, save_images
+
+MASKS = ("left-half", "right-half", "top-half", "bottom-half", "centre")
+
+
+def check_output(path, suffixes=None):
+    """Raises a `ValueError` if images cannot be written to a path.
+
+    Args:
+        path: A `pathlib.Path`.
+        suffixes: Tuple of endings to allow. Defaults to `None`, those of
+            `write_images`.
+    """
+    suffix = path.suffix.lower()
+    if suffixes is not None and suffix not in suffixes:
+        raise ValueError(
+            f"The file name must end in {' or '.join(suffixes)}. Received: "
+            f"{path}"
+        )
+    if suffix not in ("", ".npy"):
+        picture_format(path)
+    if suffix == "" and path.exists() and not path.is_dir():
+        raise ValueError(
+            f"A folder is needed to write images to. Received: {path}, a file"
+        )
+    if suffix != "" and path.is_dir():
+        raise ValueError(
+            f"A file name is needed to write to. Received: {path}, a folder"
+        )
+
+
+def write_images(images, path, columns=None):
+    """Writes images as an array, a folder of PNGs, or one picture.
+
+    Args:
+        images: Float array of shape `(num_images, height, width, channels)`.
+        path: A `pathlib.Path`: `.npy` for an array, no ending for a folder.
+        columns: Integer, images in a row of the picture. Defaults to `None`.
+    """
+    if path.suffix.lower() == ".npy":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, images.astype("float32"))
+    elif path.suffix == "":
+        save_images(images, path)
+    else:
+        save_grid(images, path, columns)
+
+
+def read_image(path, image_shape):
+    """Returns an image of a file, which must have the preset's size.
+
+    Args:
+        path: Path of the file.
+        image_shape: Tuple `(height, width, channels)`.
+
+    Returns:
+        A uint8 array of that shape.
+    """
+    from keras_ncsn.datasets import load_image
+
+    image = load_image(path).convert("L" if image_shape[-1] == 1 else "RGB")
+    if (image.height, image.width) != tuple(image_shape[:2]):
+        raise ValueError(
+            f"Images must be {image_shape[1]} pixels wide and "
+            f"{image_shape[0]} high, as the preset's. Received: {path}, "
+            f"{image.width} by {image.height}"
+        )
+    return np.asarray(image).reshape(image_shape)
+
+
+def read_mask(mask, image_shape):
+    """Returns the known pixels that a name or a picture stands for.
+
+    Args:
+        mask: One of `MASKS`, the part that is known (`"centre"`: all but the
+            centre square), or the path of a picture, white where a pixel is
+            known, black where it is to be filled.
+        image_shape: Tuple `(height, width, channels)`.
+
+    Returns:
+        A boolean array of shape `(height, width)`.
+    """
+    height, width = image_shape[:2]
+    rows, columns = np.indices((height, width))
+    named = {
+        "left-half": columns < width // 2,
+        "right-half": columns >= width // 2,
+        "top-half": rows < height // 2,
+        "bottom-half": rows >= height // 2,
+        "centre": ~(
+            (abs(rows - (height - 1) / 2) < height / 4)
+            & (abs(columns - (width - 1) / 2) < width / 4)
+        ),
+    }
+    if mask in named:
+        return named[mask]
+    try:
+        with Image.open(mask) as file:
+            values = np.asarray(file.convert("L"))
+    except (OSError, SyntaxError) as error:
+        raise ValueError(
+            f"The mask must be one of {', '.join(MASKS)}, or a readable "
+            f"picture. Received: {mask}, {error}"
+        ) from None
+    if values.shape != (height, width):
+        raise ValueError(
+            f"The mask must be {width} pixels wide and {height} high, as the "
+            f"images. Received: {mask}, {values.shape[1]} by {values.shape[0]}"
+        )
+    wrong = values[(values != 0) & (values != 255)]
+    if wrong.size:
+        raise ValueError(
+            "The mask must be white (255) where a pixel is known and black "
+            f"(0) where it is to be filled. Received: {mask}, which has the "
+            f"value {wrong[0]}"
+        )
+    return values == 255

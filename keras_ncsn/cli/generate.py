@@ -1,0 +1,70 @@
+"""keras-ncsn generate: new images from a preset."""
+
+import pathlib
+
+import click
+
+from keras_ncsn.cli.options import given, sampler_options
+
+
+@click.command()
+@click.argument("preset")
+@click.option(
+    "--num-images",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="How many images.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path),
+    default="grid.png",
+    show_default=True,
+    help="A picture of all (grid.png), a folder for one PNG each (folder/), "
+    "or an array (samples.npy: float32, num_images x height x width x "
+    "channels, in [0, 1]).",
+)
+@click.option(
+    "--gif",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    help="Also write a film of the sampling, such as film.gif.",
+)
+@sampler_options
+def generate(
+    preset, num_images, output, gif, seed, batch_size, sampler, **settings
+):
+    """Generate images from PRESET, a name (mnist) or a folder.
+
+    \b
+    keras-ncsn generate mnist --num-images 64 --seed 0 --output digits.png
+    """
+    from keras_ncsn.cli.files import check_output, write_images
+
+    check_output(output)
+    if gif is not None:
+        check_output(gif, suffixes=(".gif",))
+
+    import numpy as np
+
+    from keras_ncsn import NCSNModel
+    from keras_ncsn.images import make_grid, save_gif
+
+    model = NCSNModel.from_preset(preset)
+    images = model.generate(
+        num_images,
+        seed=seed,
+        batch_size=batch_size,
+        sampler=sampler,
+        return_trajectory=gif is not None,
+        verbose=1,
+        **given(**settings),
+    )
+    if gif is not None:
+        frames = images.swapaxes(0, 1)
+        images = frames[-1]
+        grids = [make_grid(frame) / np.float32(255) for frame in frames]
+        save_gif(np.stack(grids), gif)
+        click.echo(f"Wrote {gif}")
+    write_images(images, output)
+    click.echo(f"Wrote {output}")

@@ -1,0 +1,98 @@
+"""keras-ncsn inpaint: pixels that are not known, filled in."""
+
+import pathlib
+
+import click
+
+from keras_ncsn.cli.options import given, sampler_options
+
+
+@click.command()
+@click.argument("preset")
+@click.argument(
+    "images",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path),
+    metavar="IMAGE...",
+)
+@click.option(
+    "--mask",
+    required=True,
+    help="What is known: left-half, right-half, top-half, bottom-half, centre "
+    "(all but the centre square), or a picture of the images' size, white "
+    "where a pixel is known and black where it is to be filled.",
+)
+@click.option(
+    "--num-samples",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Completions of each image.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=pathlib.Path),
+    default="inpainted.png",
+    show_default=True,
+    help="A picture with a row for each image: what is known, then its "
+    "completions; or a folder, or an .npy array, of the completions alone.",
+)
+@sampler_options
+def inpaint(
+    preset,
+    images,
+    mask,
+    num_samples,
+    output,
+    seed,
+    batch_size,
+    sampler,
+    **settings,
+):
+    """Fill in the hidden pixels of images, with PRESET.
+
+    The images must have the size of the preset's.
+
+    \b
+    keras-ncsn inpaint mnist digit.png --mask left-half --output filled.png
+    """
+    import numpy as np
+
+    from keras_ncsn import NCSNModel
+    from keras_ncsn.cli.files import (
+        check_output,
+        read_image,
+        read_mask,
+        write_images,
+    )
+    from keras_ncsn.images import to_unit_floats
+
+    check_output(output)
+    model = NCSNModel.from_preset(preset)
+    known_mask = read_mask(mask, model.image_shape)
+    given_images = np.stack(
+        [read_image(path, model.image_shape) for path in images]
+    )
+    filled = model.inpaint(
+        given_images,
+        known_mask,
+        num_samples=num_samples,
+        seed=seed,
+        batch_size=batch_size,
+        sampler=sampler,
+        verbose=1,
+        **given(**settings),
+    )
+    filled = filled.reshape(len(images), num_samples, *model.image_shape)
+    if output.suffix.lower() in ("", ".npy"):
+        write_images(filled.reshape(-1, *model.image_shape), output)
+    else:
+        # Hidden pixels are grey, which neither ink nor paper is.
+        shown = np.where(
+            known_mask[..., None], to_unit_floats(given_images), 0.5
+        )
+        rows = np.concatenate([shown[:, None], filled], axis=1)
+        rows = rows.reshape(-1, *model.image_shape)
+        write_images(rows, output, columns=num_samples + 1)
+    click.echo(f"Wrote {output}")

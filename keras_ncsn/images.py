@@ -1,0 +1,168 @@
+"""Images: uint8 and [0, 1], grids, pictures and films."""
+
+import io
+import math
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+
+def to_unit_floats(images):
+    """Returns images as float32; uint8 is divided by 255.
+
+    Args:
+        images: Array of uint8 or floats.
+
+    Returns:
+        A float32 NumPy array of the same shape.
+
+    Example:
+
+    >>> to_unit_floats(np.array([0, 51, 255], "uint8")).tolist()
+    [0.0, 0.20000000298023224, 1.0]
+    """
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        return images.astype("float32") / np.float32(255)
+    return images.astype("float32")
+
+
+def to_uint8(images):
+    """Returns images in [0, 1] as uint8, rounded; what lies outside is clipped.
+
+    Args:
+        images: Array of floats.
+
+    Returns:
+        A uint8 NumPy array of the same shape.
+
+    Example:
+
+    >>> to_uint8(np.array([-1.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
+    return np.clip(np.asarray(images) * 255 + 0.5, 0, 255).astype("uint8")
+
+
+def make_grid(images, columns=None, gap=2):
+    """Returns images side by side, row by row, on white.
+
+    Args:
+        images: Float array of shape `(num_images, height, width, channels)`,
+            in [0, 1].
+        columns: Integer, images in a row. Defaults to `None`, as square as
+            can be.
+        gap: Integer, pixels between images. Defaults to `2`.
+
+    Returns:
+        A uint8 array of shape `(rows, columns, channels)` in pixels.
+
+    Example:
+
+    >>> make_grid(np.zeros((3, 8, 8, 1)), columns=2).shape
+    (18, 18, 1)
+    """
+    num_images, height, width, channels = images.shape
+    columns = columns or math.ceil(math.sqrt(num_images))
+    rows = math.ceil(num_images / columns)
+    grid = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels),
+        255,
+        "uint8",
+    )
+    for index, image in enumerate(to_uint8(images)):
+        top = index // columns * (height + gap)
+        left = index % columns * (width + gap)
+        grid[top : top + height, left : left + width] = image
+    return grid
+
+
+def to_pil(image):
+    """Returns a uint8 array of 1 or 3 channels as a PIL image.
+
+    Args:
+        image: Array of shape `(height, width, channels)`.
+
+    Returns:
+        A PIL image, grey or RGB.
+    """
+    return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+
+def save_grid(images, path, columns=None):
+    """Writes images as one picture, side by side.
+
+    Args:
+        images: As in `make_grid`.
+        path: Path of the file; its ending says the format, such as `.png`.
+        columns: As in `make_grid`.
+    """
+    picture = to_pil(make_grid(images, columns))
+    _write_whole(path, lambda file, kind: picture.save(file, kind))
+
+
+def save_images(images, folder):
+    """Writes each image as a PNG, named by its number.
+
+    Args:
+        images: As in `make_grid`.
+        folder: Path; made if it does not exist.
+    """
+    folder = pathlib.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, image in enumerate(to_uint8(images)):
+        to_pil(image).save(folder / f"{index:05d}.png")
+
+
+def save_gif(frames, path, seconds=4.0):
+    """Writes a film that stays on its last frame for a second.
+
+    Args:
+        frames: Float array of shape `(num_frames, height, width, channels)`,
+            in [0, 1].
+        path: Path of the file, ending in `.gif`.
+        seconds: Float, how long the film takes. Defaults to `4.0`.
+    """
+    pictures = [to_pil(frame) for frame in to_uint8(frames)]
+    duration = max(20, round(1000 * seconds / len(pictures)))
+    durations = [duration] * (len(pictures) - 1) + [duration + 1000]
+    _write_whole(
+        path,
+        lambda file, kind: pictures[0].save(
+            file,
+            kind,
+            save_all=True,
+            append_images=pictures[1:],
+            duration=durations,
+            loop=0,
+        ),
+    )
+
+
+def picture_format(path):
+    """Returns the format that the ending of a file name stands for.
+
+    Args:
+        path: Path of a picture to write.
+
+    Returns:
+        A string, such as `"PNG"`.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    kind = Image.registered_extensions().get(suffix)
+    if kind is None or kind not in Image.SAVE:
+        raise ValueError(
+            "The name of a picture must end in a known format, such as .png. "
+            f"Received: {path}"
+        )
+    return kind
+
+
+def _write_whole(path, write):
+    # To memory first: a picture that cannot be written leaves no half file.
+    buffer = io.BytesIO()
+    write(buffer, picture_format(path))
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getvalue())

@@ -1,0 +1,64 @@
+"""The loss of a score network."""
+
+from keras import ops
+
+
+def denoising_score_matching(scaled_score, noise):
+    """Returns 0.5 * sum((scaled_score + noise)**2) of each image.
+
+    The score of a noisy image given its clean image is -noise / (a * sigma).
+    Scaled by a * sigma it is -noise at every level, so the weight that makes
+    the levels count alike is inside. A zero network scores half the number of
+    pixels.
+
+    Args:
+        scaled_score: Float tensor of shape `(batch, ...)`, the network's score
+            times a * sigma.
+        noise: Float tensor of that shape, the unit noise that was added.
+
+    Returns:
+        A float32 tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> from keras import ops
+    >>> loss = denoising_score_matching(ops.zeros((1, 4)), ops.ones((1, 4)))
+    >>> float(loss[0])
+    2.0
+
+    Reference:
+
+    - [Vincent, 2011](https://doi.org/10.1162/NECO_a_00142);
+      [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600), Equation 5.
+    """
+    # In float32: squares overflow float16.
+    error = ops.cast(scaled_score, "float32") + ops.cast(noise, "float32")
+    axes = tuple(range(1, len(error.shape)))
+    return 0.5 * ops.sum(ops.square(error), axis=axes)
+
+
+def preconditioned_weight(sigma, data_std):
+    """Returns the weight of each noise level under EDM's weighting.
+
+    EDM weighs the squared error of the denoised image by
+    (sigma**2 + data_std**2) / (sigma * data_std)**2. The error of the scaled
+    score is that of the denoised image divided by sigma, hence
+    (sigma**2 + data_std**2) / data_std**2.
+
+    Args:
+        sigma: Float tensor of noise levels.
+        data_std: Float, the spread of the pixels of the data.
+
+    Returns:
+        A tensor shaped like `sigma`.
+
+    Example:
+
+    >>> preconditioned_weight(3.0, data_std=1.0)
+    10.0
+
+    Reference:
+
+    - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Table 1.
+    """
+    return (sigma**2 + data_std**2) / data_std**2

@@ -1,0 +1,568 @@
+"""NCSNModel: a score network that trains, samples and inpaints."""
+
+import functools
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ncsn import backend, presets, sampling, training
+from keras_ncsn.checks import check_above_zero, check_choice
+from keras_ncsn.data import checked_data
+from keras_ncsn.noise import NoiseSchedule, expand_like
+from keras_ncsn.samplers.score_function import ScoreFunction
+
+
+class _ClassProperty(property):
+    def __get__(self, instance, owner=None):
+        return self.fget(owner)
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class NCSNModel(keras.Model):
+    """A noise conditional score network, ready to train and to sample.
+
+    The model adds noise to images, trains the network to point back to them
+    (denoising score matching), and generates images by following where it
+    points (annealed Langevin dynamics, or the probability flow).
+
+    Args:
+        network: A Keras model, called on `[noisy, sigma]`, of shapes
+            `(batch, ...)` and `(batch,)`, both float32, that returns a tensor
+            shaped like the first. Functional models, such as `RefineNet` and
+            `UNet`, know their input shape, which the images must have.
+        schedule: A `NoiseSchedule`. Defaults to `None`, NCSN's: ten levels
+            from 1 to 0.01.
+        prediction: What the network returns, `"score"` or `"noise"`, the unit
+            noise; the score is -noise / (a * sigma). Defaults to `"score"`.
+        sigma_distribution: How training draws noise levels: `"ladder"`, each
+            level of the schedule alike, as in the paper; `"log_uniform"`
+            between its ends; `"log_normal"`, clipped to its ends. Defaults to
+            `"ladder"`.
+        log_sigma_mean: Float, the mean of ln(sigma) under `"log_normal"`.
+            Defaults to `-1.2`.
+        log_sigma_std: Float above 0, its spread. Defaults to `1.2`.
+        weighting: How the loss weighs noise levels: `"ncsn"` (the squared
+            error of the noise) or `"edm"` (times
+            (sigma**2 + data_std**2) / data_std**2). Defaults to `"ncsn"`.
+        data_std: Float above 0, the spread of the pixels, for `"edm"`.
+            Defaults to `0.5`.
+        dequantize: Boolean, whether uint8 images get uniform noise of one
+            grey level in training. Defaults to `True`, as in NCSN.
+        ema_momentum: Float in (0, 1). The model keeps an average of the
+            weights, new = momentum * old + (1 - momentum) * weights after each
+            step, and uses it for all but training. Defaults to `None`, no
+            average.
+        value_range: Pair of floats, where the images lie, or `None` for data
+            that is no image, such as points. Defaults to `(0.0, 1.0)`.
+        sampler: String, the default sampler: `"annealed_langevin"`,
+            `"langevin"` or `"heun"`. Defaults to `"annealed_langevin"`.
+        sampler_settings: Dictionary from names of samplers to dictionaries of
+            their settings, where they differ from the samplers' own defaults.
+            Defaults to `None`.
+        seed: Integer, seed of the noise in training. Defaults to `None`,
+            random.
+        **kwargs: Base model arguments, such as `name`.
+
+    Call arguments:
+        inputs: List of noisy images and noise levels, as for the network.
+
+    Returns:
+        The score, a float32 tensor shaped like the images.
+
+    Example:
+
+    >>> network = keras_ncsn.networks.UNet((8, 8, 1), widths=(8, 8))
+    >>> model = keras_ncsn.NCSNModel(network)
+    >>> model.compile()
+    >>> images = np.random.default_rng(0).random((16, 8, 8, 1), "float32")
+    >>> history = model.fit(images, batch_size=8, verbose=0)
+    >>> model.generate(2, seed=0, steps_per_level=2).shape
+    (2, 8, 8, 1)
+
+    Reference:
+
+    - [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600).
+    """
+
+    def __init__(
+        self,
+        network,
+        schedule=None,
+        prediction="score",
+        sigma_distribution="ladder",
+        log_sigma_mean=-1.2,
+        log_sigma_std=1.2,
+        weighting="ncsn",
+        data_std=0.5,
+        dequantize=True,
+        ema_momentum=None,
+        value_range=(0.0, 1.0),
+        sampler="annealed_langevin",
+        sampler_settings=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_choice("prediction", prediction, ("score", "noise"))
+        check_choice(
+            "sigma_distribution",
+            sigma_distribution,
+            ("ladder", "log_uniform", "log_normal"),
+        )
+        check_choice("weighting", weighting, ("ncsn", "edm"))
+        check_above_zero(log_sigma_std=log_sigma_std, data_std=data_std)
+        _check_momentum(ema_momentum)
+        for name, settings in (
+            {sampler: {}} | (sampler_settings or {})
+        ).items():
+            sampling.check_sampler(name, settings)
+        # Noisy images stay float32 at the border; each layer casts its own.
+        self.autocast = False
+        self.network = network
+        self.schedule = schedule or NoiseSchedule.geometric()
+        self.prediction = prediction
+        self.sigma_distribution = sigma_distribution
+        self.log_sigma_mean = log_sigma_mean
+        self.log_sigma_std = log_sigma_std
+        self.weighting = weighting
+        self.data_std = data_std
+        self.dequantize = dequantize
+        self.ema_momentum = ema_momentum
+        self.value_range = value_range and tuple(value_range)
+        self.sampler = sampler
+        self.sampler_settings = sampler_settings or {}
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.loss_tracker = keras.metrics.Mean(name="loss")
+        self.image_shape = _image_shape(network)
+        self.ema_network = None
+        if ema_momentum is not None:
+            self.ema_network = _copy_network(network)
+            self.ema_network.trainable = False
+        self.built = True
+
+    @property
+    def sampling_network(self):
+        """The network that all but training uses: the average, if kept."""
+        return self.ema_network or self.network
+
+    def call(self, inputs, training=False):
+        noisy, sigma = inputs
+        network = self.network if training else self.sampling_network
+        output = network([noisy, sigma], training=training)
+        output = ops.cast(output, "float32")
+        if self.prediction == "noise":
+            scale = self.schedule.scale(sigma) * sigma
+            return -output / expand_like(scale, output)
+        return output
+
+    def compile(self, optimizer=None, **kwargs):
+        """Configures the model for training.
+
+        Args:
+            optimizer: A Keras optimizer, or its name. Defaults to `None`, Adam
+                with learning rate 1e-3 and epsilon 1e-8, as in the authors'
+                code.
+            **kwargs: Arguments of `keras.Model.compile`, such as
+                `jit_compile` and `steps_per_execution`.
+        """
+        if optimizer is None:
+            optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+        super().compile(optimizer=optimizer, **kwargs)
+        self.optimizer.build(self.trainable_variables)
+
+    def compile_from_config(self, config):
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    @property
+    def metrics(self):
+        return [self.loss_tracker]
+
+    def fit(self, x=None, *args, callbacks=None, **kwargs):
+        """Trains the network on images; the model adds the noise itself.
+
+        Args:
+            x: Images as an array of shape `(batch, height, width, channels)`,
+                uint8 or floats in [0, 1]; or batches of them, as a
+                `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
+                `DataLoader` or a generator. Where a batch is a tuple, its
+                first part is the images and the rest is not used.
+            *args: Arguments of `keras.Model.fit`.
+            callbacks: List of callbacks. Defaults to `None`.
+            **kwargs: Arguments of `keras.Model.fit`, such as `epochs`.
+
+        Returns:
+            A Keras `History`. A loss that is no number stops training with a
+            `FloatingPointError`; the weights are then those from before.
+        """
+        x = self._check_data(x)
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = self._check_data(
+                kwargs["validation_data"]
+            )
+        if not hasattr(x, "shape") and not isinstance(x, keras.utils.PyDataset):
+            # Keras warns that it does not shuffle streams: it cannot.
+            kwargs.setdefault("shuffle", False)
+        callbacks = [*(callbacks or []), training.StopOnNaN()]
+        return super().fit(x, *args, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, x=None, *args, **kwargs):
+        """Returns the loss on images, with the averaged weights if kept.
+
+        Args:
+            x: As in `fit`.
+            *args: Arguments of `keras.Model.evaluate`.
+            **kwargs: Arguments of `keras.Model.evaluate`.
+
+        Returns:
+            A float, or with `return_dict` a dictionary.
+        """
+        return super().evaluate(self._check_data(x), *args, **kwargs)
+
+    def train_step(self, *args):
+        return self._stateless_on_jax(training.train_on, *args)
+
+    def test_step(self, *args):
+        return self._stateless_on_jax(training.test_on, *args)
+
+    def train_on_batch(self, x, *args, **kwargs):
+        logs = super().train_on_batch(x, *args, **kwargs)
+        training.check_finite(self.loss_tracker.result())
+        return logs
+
+    def update_ema(self):
+        """Moves the averaged weights a step towards the trained ones."""
+        for average, weight in self._ema_pairs():
+            new = ops.cast(weight.value, average.dtype)
+            if weight.trainable:
+                momentum = self.ema_momentum
+                new = momentum * average.value + (1.0 - momentum) * new
+            average.assign(new)
+
+    def reset_ema(self):
+        """Sets the averaged weights, if kept, to those of the network."""
+        for average, weight in self._ema_pairs():
+            average.assign(weight.value)
+
+    @property
+    def ema_variables(self):
+        """List of the variables that hold averaged weights."""
+        return [average for average, _ in self._ema_pairs()]
+
+    def generate(
+        self,
+        num_images,
+        seed=None,
+        batch_size=64,
+        sampler=None,
+        return_trajectory=False,
+        verbose="auto",
+        **settings,
+    ):
+        """Returns new images.
+
+        Image i of seed s depends on (s, i) alone, not on the batch size.
+
+        Args:
+            num_images: Integer, at least 1.
+            seed: Integer, at least 0. Defaults to `None`, random.
+            batch_size: Integer, how many images to sample at a time. Defaults
+                to `64`.
+            sampler: String, `"annealed_langevin"`, `"langevin"` or `"heun"`.
+                Defaults to `None`, the model's own.
+            return_trajectory: Boolean, whether to return the states on the way
+                as well. Defaults to `False`.
+            verbose: 0, 1 or `"auto"`. 1 shows a progress bar once sampling
+                has taken some seconds, `"auto"` does where standard error is
+                a terminal. Defaults to `"auto"`.
+            **settings: The sampler's settings, such as `steps_per_level`,
+                `step_size` and `denoise` of `annealed_langevin`, or
+                `num_steps` of `heun`. Default to the model's, then the
+                sampler's own.
+
+        Returns:
+            A float32 NumPy array of shape
+            `(num_images, height, width, channels)`, in [0, 1], or with
+            `return_trajectory` `(num_images, frames, height, width,
+            channels)`, of which the last frames are the images.
+        """
+        return sampling.generate(
+            self,
+            num_images,
+            seed,
+            batch_size,
+            sampler,
+            return_trajectory,
+            verbose,
+            settings,
+        )
+
+    def inpaint(
+        self,
+        images,
+        known_mask,
+        num_samples=1,
+        seed=None,
+        batch_size=64,
+        sampler=None,
+        verbose="auto",
+        **settings,
+    ):
+        """Fills in pixels that are not known; known ones stay as they are.
+
+        The mask is the paper's: `True` where a pixel is known. KerasHub and
+        Stable Diffusion mean the opposite.
+
+        Args:
+            images: One image of shape `(height, width, channels)` or a batch
+                `(batch, height, width, channels)`; uint8, or floats in [0, 1].
+                What is not known may hold any value in that range.
+            known_mask: Array of booleans or of zeros and ones, `True` (1)
+                where a pixel is known, of shape `(height, width)`,
+                `(height, width, 1)`, `(batch, height, width, 1)` or the
+                images' own.
+            num_samples: Integer, how many completions of each image. Defaults
+                to `1`.
+            seed: As in `generate`.
+            batch_size: As in `generate`.
+            sampler: As in `generate`.
+            verbose: As in `generate`.
+            **settings: As in `generate`.
+
+        Returns:
+            A float32 NumPy array of shape
+            `(batch, num_samples, height, width, channels)`, in [0, 1]; without
+            the axis of an argument that has none: one image, one sample.
+        """
+        return sampling.inpaint(
+            self,
+            images,
+            known_mask,
+            num_samples,
+            seed,
+            batch_size,
+            sampler,
+            verbose,
+            settings,
+        )
+
+    def score(self, noisy, sigma, batch_size=64):
+        """Returns the score of noisy images, as `predict` would.
+
+        `model.network([noisy, sigma])` is the differentiable way.
+
+        Args:
+            noisy: Float array of shape `(batch, height, width, channels)`,
+                noisy images a(sigma) * (images + sigma * noise).
+            sigma: Float, or an array of shape `(batch,)`, within the schedule.
+            batch_size: Integer. Defaults to `64`.
+
+        Returns:
+            A float32 NumPy array shaped like `noisy`.
+        """
+        return sampling.score(self, noisy, sigma, batch_size)
+
+    def denoise(self, noisy, sigma, batch_size=64):
+        """Returns the mean of the clean images, given noisy ones.
+
+        Args:
+            noisy: As in `score`.
+            sigma: As in `score`.
+            batch_size: As in `score`.
+
+        Returns:
+            A float32 NumPy array shaped like `noisy`, in the range of the
+            images but for the network's errors.
+        """
+        return sampling.denoise(self, noisy, sigma, batch_size)
+
+    def to_sampled(self, images):
+        """Returns images in the range that noise is added in.
+
+        Args:
+            images: Float array or tensor, in `value_range`.
+
+        Returns:
+            The same, or mapped to [-1, 1] for a variance preserving schedule.
+        """
+        if self.value_range is None or not self.schedule.variance_preserving:
+            return images
+        low, high = self.value_range
+        return (images - low) * (2.0 / (high - low)) - 1.0
+
+    def from_sampled(self, samples, clip=True):
+        """Returns images from the range that noise is added in.
+
+        Args:
+            samples: Float NumPy array.
+            clip: Boolean, whether to clip to `value_range`. Defaults to
+                `True`.
+
+        Returns:
+            A float32 NumPy array of the same shape.
+        """
+        if self.value_range is None:
+            return samples
+        low, high = self.value_range
+        if self.schedule.variance_preserving:
+            samples = (samples + 1.0) * ((high - low) / 2.0) + low
+        return np.clip(samples, low, high) if clip else samples
+
+    def get_config(self):
+        return super().get_config() | {
+            "network": keras.saving.serialize_keras_object(self.network),
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "prediction": self.prediction,
+            "sigma_distribution": self.sigma_distribution,
+            "log_sigma_mean": self.log_sigma_mean,
+            "log_sigma_std": self.log_sigma_std,
+            "weighting": self.weighting,
+            "data_std": self.data_std,
+            "dequantize": self.dequantize,
+            "ema_momentum": self.ema_momentum,
+            "value_range": self.value_range,
+            "sampler": self.sampler,
+            "sampler_settings": {
+                name: dict(settings)
+                for name, settings in self.sampler_settings.items()
+            },
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for name in ("network", "schedule"):
+            config[name] = keras.saving.deserialize_keras_object(
+                config[name], custom_objects=custom_objects
+            )
+        return cls(**config)
+
+    def _stateless_on_jax(self, step, *args):
+        if backend.BACKEND != "jax":
+            return step(self, *args)
+        state, data = args
+        groups = [self.trainable_variables, self.non_trainable_variables]
+        if len(state) == 4:
+            groups.append(self.optimizer.variables)
+        groups.append(self.metrics_variables)
+        logs, values = backend.run_stateless(
+            lambda: step(self, data), sum(groups, []), sum(state, [])
+        )
+        values = iter(values)
+        return logs, tuple([next(values) for _ in group] for group in groups)
+
+    def _check_data(self, data):
+        return checked_data(data, self.image_shape, self.value_range)
+
+    def _ema_pairs(self):
+        if self.ema_network is None:
+            return []
+        return list(
+            zip(
+                self.ema_network.weights,
+                self.network.weights,
+                strict=True,
+            )
+        )
+
+    @_ClassProperty
+    def presets(cls):
+        """Dictionary from the names of the zoo to what is known of each."""
+        return {
+            name: presets.read_metadata(folder)
+            for name, folder in presets.zoo().items()
+        }
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, **kwargs):
+        """Returns a model from a preset.
+
+        Args:
+            preset: String, a name of the zoo (see `NCSNModel.presets`) or a
+                folder that `save_to_preset` wrote.
+            load_weights: Boolean, `False` for random weights. Defaults to
+                `True`.
+            **kwargs: Arguments of `NCSNModel` to override; and `dtype`, the
+                dtype policy of the network.
+
+        Returns:
+            An `NCSNModel`.
+
+        Example:
+
+        >>> model = keras_ncsn.NCSNModel.from_preset("mnist")
+        >>> model.image_shape
+        (28, 28, 1)
+        """
+        folder = presets.find(preset)
+        config = dict(presets.read_config(folder)["config"])
+        dtype = kwargs.pop("dtype", None)
+        if dtype is not None:
+            config["network"]["config"]["dtype"] = dtype
+        model = cls.from_config(config | kwargs)
+        if load_weights:
+            # A preset holds one set of weights: no average beside it.
+            bare = cls(model.network, model.schedule)
+            presets.load_weights(bare, folder)
+            model.reset_ema()
+        return model
+
+    def save_to_preset(self, folder, metadata=None, card=None):
+        """Writes the model as a preset, with its averaged weights if kept.
+
+        Args:
+            folder: Path of a folder that is new, empty, or a preset to
+                replace. A crash on the way leaves the old preset or none.
+            metadata: Dictionary of more to be kept in `metadata.json`, such
+                as how it was trained. Defaults to `None`.
+            card: String, the text of the card, in Markdown. Defaults to
+                `None`.
+        """
+        config = self.get_config() | {"ema_momentum": None}
+        # Weights load in any precision: who loads them chooses.
+        config["network"]["config"].pop("dtype", None)
+        bare = type(self).from_config(config)
+        bare.network.set_weights(self.sampling_network.get_weights())
+        presets.save(bare, folder, metadata, card)
+
+    @functools.cached_property
+    def score_function(self):
+        """The score of x + sigma * z, which is what samplers work on.
+
+        For a variance preserving schedule the network knows the scaled image
+        a * x instead; the two scores differ by the factor a.
+        """
+
+        def function(x, sigma):
+            scale = expand_like(self.schedule.scale(sigma), x)
+            return scale * self([scale * x, sigma], training=False)
+
+        return ScoreFunction(function, self.sampling_network.variables)
+
+
+def _check_momentum(ema_momentum):
+    if ema_momentum is not None and not 0 < ema_momentum < 1:
+        raise ValueError(
+            "`ema_momentum` must be above 0 and below 1, or None for no "
+            f"average. Received: ema_momentum={ema_momentum}"
+        )
+
+
+def _image_shape(network):
+    inputs = getattr(network, "inputs", None)
+    if not inputs or len(inputs) != 2:
+        raise ValueError(
+            "`network` must be a functional Keras model with two inputs, noisy "
+            "images and their noise levels. Received: "
+            f"network={type(network).__name__} with "
+            f"{len(inputs or [])} inputs. Build it with `keras.Input`."
+        )
+    return tuple(inputs[0].shape[1:])
+
+
+def _copy_network(network):
+    copy = type(network).from_config(network.get_config())
+    copy.set_weights(network.get_weights())
+    return copy

@@ -1,0 +1,109 @@
+"""A score network for points in few dimensions."""
+
+import keras
+from keras import layers
+
+from keras_ncsn.networks.preconditioning import (
+    NormalizeNoisy,
+    RawToScore,
+    SigmaFeatures,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class MLP(keras.Model):
+    """A perceptron that estimates the score of points.
+
+    Made to look at what score networks learn, in two dimensions, where the
+    true score can be computed and drawn.
+
+    Args:
+        num_dimensions: Integer, the number of coordinates of a point. Defaults
+            to `2`.
+        width: Integer, units of each hidden layer. Defaults to `128`.
+        num_layers: Integer, at least 1, hidden layers. Defaults to `3`.
+        data_mean: Float, mean of the coordinates. Defaults to `0.0`.
+        data_std: Float above 0, their spread. Defaults to `1.0`.
+        variance_preserving: Boolean, whether noisy points come scaled by
+            1 / sqrt(1 + sigma**2). Defaults to `False`.
+        dtype: Dtype policy of all layers. Defaults to the global one.
+        **kwargs: Base model arguments, such as `name`.
+
+    Call arguments:
+        inputs: List of noisy points, a float32 tensor of shape
+            `(batch, num_dimensions)`, and their noise levels, a float32 tensor
+            of shape `(batch,)`, above 0.
+
+    Returns:
+        The score, a float32 tensor shaped like the points.
+
+    Example:
+
+    >>> from keras import ops
+    >>> tuple(MLP(width=8)([ops.ones((5, 2)), ops.ones(5)]).shape)
+    (5, 2)
+
+    Reference:
+
+    - [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600), Appendix B.1;
+      [Karras et al., 2022](https://arxiv.org/abs/2206.00364), preconditioning.
+    """
+
+    def __init__(
+        self,
+        num_dimensions=2,
+        width=128,
+        num_layers=3,
+        data_mean=0.0,
+        data_std=1.0,
+        variance_preserving=False,
+        dtype=None,
+        **kwargs,
+    ):
+        if min(num_dimensions, width, num_layers) < 1 or not data_std > 0:
+            raise ValueError(
+                "`num_dimensions`, `width` and `num_layers` must be at least "
+                "1, and `data_std` above 0. Received: "
+                f"num_dimensions={num_dimensions}, width={width}, "
+                f"num_layers={num_layers}, data_std={data_std}"
+            )
+        noisy = keras.Input((num_dimensions,), dtype="float32", name="noisy")
+        sigma = keras.Input((), dtype="float32", name="sigma")
+        normalized = NormalizeNoisy(data_mean, data_std, variance_preserving)(
+            noisy, sigma
+        )
+        features = SigmaFeatures(16)(sigma)
+        x = layers.Concatenate(dtype=dtype)([normalized, features])
+        for index in range(num_layers):
+            x = layers.Dense(width, "silu", dtype=dtype, name=f"dense_{index}")(
+                x
+            )
+        raw = layers.Dense(num_dimensions, dtype="float32", name="last")(x)
+        score = RawToScore(data_std, variance_preserving)(
+            raw, normalized, sigma
+        )
+        super().__init__(inputs=[noisy, sigma], outputs=score, **kwargs)
+        # Noisy points stay float32 at the border; each layer casts its own.
+        self.autocast = False
+        if dtype is not None:
+            self.dtype_policy = keras.dtype_policies.get(dtype)
+        self._arguments = {
+            "num_dimensions": num_dimensions,
+            "width": width,
+            "num_layers": num_layers,
+            "data_mean": data_mean,
+            "data_std": data_std,
+            "variance_preserving": variance_preserving,
+        }
+
+    def get_config(self):
+        policy = keras.dtype_policies.serialize(self.dtype_policy)
+        return self._arguments | {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": policy,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)

@@ -1,0 +1,283 @@
+"""RefineNet, the score network of NCSN and NCSNv2."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ncsn import layers
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class RefineNet(keras.Model):
+    """The score network of NCSN, and of NCSNv2, exact to the last weight.
+
+    Four encoder stages, of which the second halves the image and the third
+    and fourth look at pixels two and four apart; then four refine blocks that
+    join each stage with what lies below it.
+
+    With `sigmas` it is NCSN: every normalization learns one set of weights for
+    each noise level, and a noise level between two of the ladder gets weights
+    in between, by linear interpolation in log(sigma). A noise level outside
+    the ladder is taken as its nearest end. Without `sigmas` it is NCSNv2: the
+    noise level only divides the output, and any is allowed.
+
+    Images in [0, 1] are mapped to [-1, 1] inside. With a mixed precision
+    `dtype` the first and the last convolution stay in float32: half precision
+    would round away the noise of the small levels.
+
+    Args:
+        image_shape: Tuple of integers, `(height, width, channels)`, without
+            the batch. Height and width must be even.
+        width: Integer, at least 2, the number of channels of the first stage;
+            the others have twice as many. NCSN has 64 for MNIST, 128
+            otherwise. Defaults to `128`.
+        sigmas: Sequence of floats, the noise levels, largest first. Defaults
+            to `None`, which makes an NCSNv2.
+        blocks_per_stage: Integer, the number of residual blocks in a stage of
+            the encoder. Defaults to `2`.
+        name: String, the name of the model. Defaults to `None`, which makes
+            one up.
+        dtype: String or `keras.DTypePolicy`, the data type of the layers.
+            Defaults to `None`, Keras' global policy.
+
+    Call arguments:
+        inputs: List of two float tensors: noisy images of shape
+            `(batch, height, width, channels)` and their noise levels, sigma,
+            of shape `(batch,)`.
+
+    Returns:
+        The score, a float32 tensor of shape
+        `(batch, height, width, channels)`.
+
+    Example:
+
+    >>> network = RefineNet((8, 8, 1), width=4, sigmas=[1.0, 0.1, 0.01])
+    >>> score = network([ops.ones((2, 8, 8, 1)), ops.array([0.5, 0.01])])
+    >>> tuple(score.shape)
+    (2, 8, 8, 1)
+
+    Reference:
+
+    - [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600), Appendix A.
+    - [Song and Ermon, 2020](https://arxiv.org/abs/2006.09011), Appendix B.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        width=128,
+        sigmas=None,
+        blocks_per_stage=2,
+        name=None,
+        dtype=None,
+    ):
+        image_shape = _checked_image_shape(image_shape)
+        _check_at_least("width", width, 2)
+        _check_at_least("blocks_per_stage", blocks_per_stage, 1)
+        if sigmas is not None:
+            sigmas = _checked_ladder(sigmas)
+        dtype = keras.dtype_policies.get(dtype)
+
+        noisy = keras.Input(image_shape, dtype="float32", name="noisy")
+        sigma = keras.Input((), dtype="float32", name="sigma")
+        x = keras.layers.Rescaling(
+            2.0, offset=-1.0, dtype="float32", name="to_symmetric"
+        )(noisy)
+        x = layers.convolution(
+            width, 3, image_shape[-1], dtype="float32", name="begin_conv"
+        )(x)
+        # Keyword arguments of every layer that may depend on the noise level.
+        num_levels, conditions = None, {}
+        if sigmas is not None:
+            num_levels = len(sigmas)
+            position = LadderPosition(sigmas, dtype="float32", name="position")
+            conditions["levels"] = position(sigma)
+
+        stages = []
+        for stage, arguments in enumerate(_STAGES, start=1):
+            for block in range(blocks_per_stage):
+                x = layers.ResidualBlock(
+                    width if stage == 1 else 2 * width,
+                    num_levels=num_levels,
+                    dtype=dtype,
+                    name=f"res{stage}_{block}",
+                    **_block_arguments(arguments, block),
+                )(x, **conditions)
+            stages.append(x)
+
+        x = None
+        for index, stage in enumerate(reversed(stages), start=1):
+            x = layers.RefineBlock(
+                2 * width if index <= 2 else width,
+                num_output_blocks=3 if index == 4 else 1,
+                num_levels=num_levels,
+                dtype=dtype,
+                name=f"refine{index}",
+            )([stage] if x is None else [stage, x], **conditions)
+
+        x = layers.InstanceNormalizationPlus(
+            num_levels=num_levels, dtype="float32", name="normalizer"
+        )(x, **conditions)
+        x = keras.layers.Activation("elu", dtype="float32", name="elu")(x)
+        score = layers.convolution(
+            image_shape[-1], 3, width, dtype="float32", name="end_conv"
+        )(x)
+        if sigmas is None:
+            score = DivideBySigma(dtype="float32", name="score")(score, sigma)
+
+        super().__init__(inputs=[noisy, sigma], outputs=score, name=name)
+        # Noisy images stay float32 at the border; each layer casts its own.
+        self.autocast = False
+        self.dtype_policy = dtype
+        self.image_shape = image_shape
+        self.width = width
+        self.sigmas = sigmas
+        self.blocks_per_stage = blocks_per_stage
+
+    def get_config(self):
+        return {
+            "image_shape": list(self.image_shape),
+            "width": self.width,
+            "sigmas": None if self.sigmas is None else list(self.sigmas),
+            "blocks_per_stage": self.blocks_per_stage,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class LadderPosition(keras.layers.Layer):
+    """Where a noise level lies on the ladder, a float.
+
+    A level of the ladder gives its index exactly; between two levels the
+    position is linear in log(sigma); outside the ends it is that of the end.
+
+    Args:
+        sigmas: Sequence of floats, the noise levels, largest first.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Call arguments:
+        sigma: Float tensor of shape `(batch,)`.
+
+    Returns:
+        A tensor with the shape of `sigma`, in `[0, len(sigmas) - 1]`.
+
+    Example:
+
+    >>> layer = LadderPosition([1.0, 0.1, 0.01])
+    >>> positions = layer(ops.array([1.0, 0.1, 0.05]))
+    >>> [round(float(position), 2) for position in positions]
+    [0.0, 1.0, 1.3]
+    """
+
+    def __init__(self, sigmas, **kwargs):
+        super().__init__(**kwargs)
+        self.sigmas = [float(sigma) for sigma in sigmas]
+
+    def call(self, sigma):
+        log_sigmas = np.log(np.asarray(self.sigmas, dtype="float64"))
+        starts, steps = log_sigmas[:-1], -np.diff(log_sigmas)
+        log_sigma = ops.log(sigma)[:, None]
+        starts = ops.convert_to_tensor(starts, dtype=log_sigma.dtype)
+        steps = ops.convert_to_tensor(steps, dtype=log_sigma.dtype)
+        climbed = ops.clip((starts - log_sigma) / steps, 0.0, 1.0)
+        position = ops.sum(climbed, axis=-1)
+        # The logarithm of a level of the ladder is off by its rounding.
+        nearest = ops.round(position)
+        return ops.where(ops.abs(position - nearest) < 1e-4, nearest, position)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "sigmas": list(self.sigmas)}
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class DivideBySigma(keras.layers.Layer):
+    """Divides each image by its noise level, as NCSNv2 scales its scores.
+
+    Args:
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Call arguments:
+        images: Float tensor of shape `(batch, height, width, channels)`.
+        sigma: Float tensor of shape `(batch,)`.
+
+    Returns:
+        A tensor with the shape of `images`.
+
+    Example:
+
+    >>> images = DivideBySigma()(ops.ones((1, 2, 2, 1)), ops.array([0.5]))
+    >>> float(images[0, 0, 0, 0])
+    2.0
+    """
+
+    def call(self, images, sigma):
+        return images / sigma[:, None, None, None]
+
+    def compute_output_shape(self, images_shape, sigma_shape):
+        return images_shape
+
+
+# What distinguishes the encoder's stages: arguments of their residual blocks.
+_STAGES = (
+    {},
+    {"downsample": True},
+    {"dilation_rate": 2, "convolve_shortcut": True},
+    {"dilation_rate": 4, "convolve_shortcut": True},
+)
+
+
+def _block_arguments(stage_arguments, block):
+    # Only the first block of a stage halves the image or convolves a shortcut.
+    if block == 0:
+        return stage_arguments
+    return {"dilation_rate": stage_arguments.get("dilation_rate", 1)}
+
+
+def _checked_image_shape(image_shape):
+    image_shape = tuple(image_shape)
+    if len(image_shape) != 3 or not all(
+        isinstance(size, (int, np.integer)) and size > 0 for size in image_shape
+    ):
+        raise ValueError(
+            "`image_shape` must be (height, width, channels), three integers "
+            f"above 0. Received: image_shape={image_shape}"
+        )
+    if image_shape[0] % 2 or image_shape[1] % 2:
+        raise ValueError(
+            "`image_shape` must have an even height and width, because the "
+            f"network halves them once. Received: image_shape={image_shape}. "
+            "Crop or pad the images."
+        )
+    return tuple(int(size) for size in image_shape)
+
+
+def _check_at_least(name, value, minimum):
+    if not isinstance(value, (int, np.integer)) or value < minimum:
+        raise ValueError(
+            f"`{name}` must be an integer, at least {minimum}. "
+            f"Received: {name}={value}"
+        )
+
+
+def _checked_ladder(sigmas):
+    array = np.asarray(sigmas, dtype="float64")
+    if (
+        array.ndim != 1
+        or len(array) < 2
+        or not np.all(np.isfinite(array) & (array > 0))
+        or not np.all(np.diff(array) < 0)
+    ):
+        received = np.array2string(array, threshold=8, separator=", ")
+        raise ValueError(
+            "`sigmas` must be at least two finite noise levels above 0, "
+            f"strictly decreasing. Received: sigmas={received}"
+        )
+    return array.tolist()

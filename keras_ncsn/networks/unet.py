@@ -1,0 +1,261 @@
+"""The U-Net that the field uses since NCSN++, on continuous noise levels."""
+
+import math
+
+import keras
+from keras import layers
+
+from keras_ncsn.layers.attention import PixelAttention
+from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
+from keras_ncsn.networks.preconditioning import (
+    NormalizeNoisy,
+    RawToScore,
+    SigmaFeatures,
+)
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class UNet(keras.Model):
+    """A U-Net that estimates the score at any noise level.
+
+    Residual blocks with group normalization go down to coarse feature maps
+    and come up again, joined by skip connections; the noise level scales and
+    shifts the normalized features of each block. Inputs and output are
+    preconditioned, so that the network sees unit spread at every level.
+
+    Noisy images, noise levels, statistics and the last convolution are float32
+    whatever the dtype policy.
+
+    Args:
+        image_shape: Tuple `(height, width, channels)`. Height and width must
+            be divisible by 2 for each stage after the first.
+        widths: Sequence of integers, the channels of each stage, finest first;
+            a new stage halves height and width. Defaults to `(32, 64, 64)`.
+        num_blocks: Integer, residual blocks a stage going down; coming up
+            there is one more. Defaults to `2`.
+        attention_stages: Sequence of integers, the stages (0 is the finest)
+            whose blocks are followed by attention between pixels. Defaults to
+            `None`, the coarsest stage.
+        num_heads: Integer, heads of the attention. Defaults to `1`.
+        dropout: Float in [0, 1), rate of the dropout in each block. Defaults
+            to `0.0`.
+        data_mean: Float, mean of the pixels of the data. Defaults to `0.5`.
+        data_std: Float above 0, their spread. Defaults to `0.5`.
+        variance_preserving: Boolean, whether noisy images come scaled by
+            1 / sqrt(1 + sigma**2). Defaults to `False`.
+        dtype: Dtype policy of all layers. Defaults to the global one.
+        **kwargs: Base model arguments, such as `name`.
+
+    Call arguments:
+        inputs: List of the noisy images, a float32 tensor of shape
+            `(batch, height, width, channels)`, and their noise levels, a
+            float32 tensor of shape `(batch,)`, above 0.
+
+    Returns:
+        The score, a float32 tensor shaped like the images.
+
+    Example:
+
+    >>> from keras import ops
+    >>> network = UNet((8, 8, 1), widths=(8, 8), num_blocks=1)
+    >>> tuple(network([ops.ones((2, 8, 8, 1)), ops.ones(2)]).shape)
+    (2, 8, 8, 1)
+
+    Reference:
+
+    - [Ho et al., 2020](https://arxiv.org/abs/2006.11239), the blocks;
+      [Song et al., 2021](https://arxiv.org/abs/2011.13456), Appendix H;
+      [Karras et al., 2022](https://arxiv.org/abs/2206.00364), preconditioning.
+    """
+
+    def __init__(
+        self,
+        image_shape,
+        widths=(32, 64, 64),
+        num_blocks=2,
+        attention_stages=None,
+        num_heads=1,
+        dropout=0.0,
+        data_mean=0.5,
+        data_std=0.5,
+        variance_preserving=False,
+        dtype=None,
+        **kwargs,
+    ):
+        _check(image_shape, widths, num_blocks, dropout, data_std)
+        if attention_stages is None:
+            attention_stages = (len(widths) - 1,)
+        noisy = keras.Input(image_shape, dtype="float32", name="noisy")
+        sigma = keras.Input((), dtype="float32", name="sigma")
+        block = _Blocks(attention_stages, num_heads, dropout, dtype)
+
+        normalized = NormalizeNoisy(data_mean, data_std, variance_preserving)(
+            noisy, sigma
+        )
+        block.embed(sigma, features=widths[0], units=4 * widths[0])
+
+        x = _convolution(widths[0], dtype, name="first")(normalized)
+        skips = [x]
+        for stage, width in enumerate(widths):
+            skips += block.down(skips[-1], width, stage, num_blocks)
+        x = block(skips[-1], widths[-1], len(widths) - 1, name="middle")
+        for stage in reversed(range(len(widths))):
+            x = block.up(x, skips, widths, stage, num_blocks + 1)
+
+        x = _activate(x, dtype, name="last")
+        raw = _convolution(
+            image_shape[-1], "float32", kernel_initializer="zeros", name="last"
+        )(x)
+        score = RawToScore(data_std, variance_preserving)(
+            raw, normalized, sigma
+        )
+
+        super().__init__(inputs=[noisy, sigma], outputs=score, **kwargs)
+        # Noisy images stay float32 at the border; each layer casts its own.
+        self.autocast = False
+        if dtype is not None:
+            self.dtype_policy = keras.dtype_policies.get(dtype)
+        self._arguments = {
+            "image_shape": tuple(image_shape),
+            "widths": tuple(widths),
+            "num_blocks": num_blocks,
+            "attention_stages": tuple(attention_stages),
+            "num_heads": num_heads,
+            "dropout": dropout,
+            "data_mean": data_mean,
+            "data_std": data_std,
+            "variance_preserving": variance_preserving,
+        }
+
+    def get_config(self):
+        policy = keras.dtype_policies.serialize(self.dtype_policy)
+        return self._arguments | {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": policy,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        return cls(**config)
+
+
+class _Blocks:
+    """Builds the residual blocks of one network, which share an embedding."""
+
+    def __init__(self, attention_stages, num_heads, dropout, dtype):
+        self.attention_stages = attention_stages
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.dtype = dtype
+        self.embedding = None
+
+    def embed(self, sigma, features, units):
+        x = SigmaFeatures(features, name="sigma_features")(sigma)
+        x = layers.Dense(units, "silu", dtype=self.dtype, name="embed_0")(x)
+        x = layers.Dense(units, "silu", dtype=self.dtype, name="embed_1")(x)
+        self.embedding = x
+
+    def __call__(self, x, width, stage, name):
+        x = self._residual(x, width, name)
+        if stage in self.attention_stages:
+            x = self._attention(x, f"{name}_attention")
+        return x
+
+    def down(self, x, width, stage, num_blocks):
+        """Returns what each layer of a stage made, for the way up."""
+        outputs = []
+        if stage > 0:
+            x = _convolution(width, self.dtype, strides=2, name=f"down{stage}")(
+                x
+            )
+            outputs.append(x)
+        for index in range(num_blocks):
+            x = self(x, width, stage, name=f"down{stage}_{index}")
+            outputs.append(x)
+        return outputs
+
+    def up(self, x, skips, widths, stage, num_blocks):
+        """Returns a stage's features, finer; takes from the end of `skips`."""
+        for index in range(num_blocks):
+            x = layers.Concatenate(dtype=self.dtype)([x, skips.pop()])
+            x = self(x, widths[stage], stage, name=f"up{stage}_{index}")
+        if stage > 0:
+            x = layers.UpSampling2D(2, dtype=self.dtype)(x)
+            x = _convolution(widths[stage - 1], self.dtype, name=f"up{stage}")(
+                x
+            )
+        return x
+
+    def _residual(self, x, width, name):
+        shortcut = x
+        x = _activate(x, self.dtype, name=f"{name}_0")
+        x = _convolution(width, self.dtype, name=f"{name}_0")(x)
+        modulation = layers.Dense(
+            2 * width, dtype=self.dtype, name=f"{name}_modulation"
+        )(self.embedding)
+        x = _activate(x, self.dtype, modulation, name=f"{name}_1")
+        if self.dropout:
+            x = layers.Dropout(self.dropout, dtype=self.dtype)(x)
+        x = _convolution(
+            width, self.dtype, kernel_initializer="zeros", name=f"{name}_1"
+        )(x)
+        if shortcut.shape[-1] != width:
+            shortcut = _convolution(
+                width, self.dtype, kernel_size=1, name=f"{name}_shortcut"
+            )(shortcut)
+        return layers.Add(dtype=self.dtype)([shortcut, x])
+
+    def _attention(self, x, name):
+        normalized = ModulatedGroupNormalization(
+            _groups(x.shape[-1]), dtype=self.dtype, name=f"{name}_norm"
+        )(x)
+        attended = PixelAttention(self.num_heads, dtype=self.dtype, name=name)(
+            normalized
+        )
+        return layers.Add(dtype=self.dtype)([x, attended])
+
+
+def _activate(x, dtype, modulation=None, *, name):
+    x = ModulatedGroupNormalization(
+        _groups(x.shape[-1]), dtype=dtype, name=f"{name}_norm"
+    )(x, modulation)
+    return layers.Activation("silu", dtype=dtype)(x)
+
+
+def _convolution(width, dtype, kernel_size=3, *, name, **kwargs):
+    return layers.Conv2D(
+        width,
+        kernel_size,
+        padding="same",
+        dtype=dtype,
+        name=f"{name}_convolution",
+        **kwargs,
+    )
+
+
+def _groups(channels):
+    # At least four channels a group, at most 32 groups, as in NCSN++.
+    return math.gcd(channels, max(1, min(32, channels // 4)))
+
+
+def _check(image_shape, widths, num_blocks, dropout, data_std):
+    factor = 2 ** (len(widths) - 1)
+    if len(image_shape) != 3 or any(side % factor for side in image_shape[:2]):
+        raise ValueError(
+            "`image_shape` must be (height, width, channels), with height and "
+            f"width divisible by {factor}, because {len(widths) - 1} stages "
+            f"halve them. Received: image_shape={tuple(image_shape)}. Use "
+            "fewer `widths`, or resize the images."
+        )
+    if not widths or min(widths) < 1 or num_blocks < 1:
+        raise ValueError(
+            "`widths` must hold at least one positive integer and "
+            f"`num_blocks` must be positive. Received: widths={widths}, "
+            f"num_blocks={num_blocks}"
+        )
+    if not (0 <= dropout < 1 and data_std > 0):
+        raise ValueError(
+            "`dropout` must be in [0, 1) and `data_std` above 0. Received: "
+            f"dropout={dropout}, data_std={data_std}"
+        )

@@ -1,0 +1,195 @@
+"""One step of denoising score matching, written once for all backends.
+
+The functions take the model as an argument; `NCSNModel` calls them from the
+methods that Keras knows.
+"""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_ncsn import backend, losses
+from keras_ncsn.noise import expand_like
+
+
+def train_on(model, data):
+    """Takes one optimizer step; leaves all as it was if the loss is NaN.
+
+    Once a loss is NaN, nothing changes until the metrics are reset: neither
+    this step nor a later one of the same epoch.
+
+    Args:
+        model: An `NCSNModel`, compiled.
+        data: What Keras hands to `train_step`.
+
+    Returns:
+        A dictionary from names of metrics to their values.
+    """
+    images = prepare_images(model, data)
+    optimizer = model.optimizer
+    weights = model.trainable_variables
+    state = [
+        variable
+        for variable in model.network.non_trainable_variables
+        if variable is not model.seed_generator.state
+    ]
+    before = [ops.copy(variable.value) for variable in state]
+    sigma, noise = draw_noise(model, images)
+
+    def scaled_loss():
+        loss = mean_loss(model, images, sigma, noise, training=True)
+        return optimizer.scale_loss(loss)
+
+    loss, gradients = backend.value_and_gradients(scaled_loss, weights, state)
+    loss = loss / optimizer.scale_loss(1.0)
+    model.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
+    finite = ops.isfinite(model.loss_tracker.result())
+
+    def update():
+        backend.apply_gradients(optimizer, gradients, weights)
+        model.update_ema()
+
+    changed = [*weights, *optimizer.variables, *model.ema_variables]
+    backend.update_if(finite, update, changed)
+    backend.keep_if(finite, state, before)
+    return {"loss": model.loss_tracker.result()}
+
+
+def test_on(model, data):
+    """Computes the loss of one batch with the weights that sampling uses.
+
+    Args:
+        model: An `NCSNModel`.
+        data: What Keras hands to `test_step`.
+
+    Returns:
+        A dictionary from names of metrics to their values.
+    """
+    images = prepare_images(model, data)
+    sigma, noise = draw_noise(model, images)
+    loss = mean_loss(model, images, sigma, noise, training=False)
+    model.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
+    return {"loss": model.loss_tracker.result()}
+
+
+def prepare_images(model, data):
+    """Returns the images of a batch as the network is to see them.
+
+    Args:
+        model: An `NCSNModel`.
+        data: A batch of images, or a tuple or list whose first part is one.
+            uint8 is dequantised, or divided by 255; floats stay.
+
+    Returns:
+        A float32 tensor of shape `(batch, ...)`.
+    """
+    images = data[0] if isinstance(data, (tuple, list)) else data
+    images = ops.convert_to_tensor(images)
+    if tuple(images.shape[1:]) != model.image_shape:
+        raise ValueError(
+            "Images must have the shape that the network was built for. "
+            f"Received: images.shape={tuple(images.shape)}, and the network "
+            f"takes {model.image_shape}"
+        )
+    whole = keras.backend.standardize_dtype(images.dtype) == "uint8"
+    images = ops.cast(images, "float32")
+    if whole and model.value_range is not None:
+        if model.dequantize:
+            noise = keras.random.uniform(
+                ops.shape(images), seed=model.seed_generator
+            )
+            images = (images + noise) / 256.0
+        else:
+            images = images / 255.0
+    return model.to_sampled(images)
+
+
+def draw_noise(model, images):
+    """Returns a noise level for each image, and noise.
+
+    Args:
+        model: An `NCSNModel`.
+        images: Float32 tensor of shape `(batch, ...)`.
+
+    Returns:
+        A float32 tensor of shape `(batch,)`, and one shaped like `images`.
+    """
+    schedule, seed = model.schedule, model.seed_generator
+    shape = (ops.shape(images)[0],)
+    low, high = math.log(schedule.sigma_min), math.log(schedule.sigma_max)
+    if model.sigma_distribution == "ladder":
+        level = keras.random.randint(shape, 0, schedule.num_levels, seed=seed)
+        ladder = ops.convert_to_tensor(schedule.sigmas.astype("float32"))
+        sigma = ops.take(ladder, level)
+    elif model.sigma_distribution == "log_uniform":
+        sigma = ops.exp(keras.random.uniform(shape, low, high, seed=seed))
+    else:
+        log_sigma = keras.random.normal(
+            shape, model.log_sigma_mean, model.log_sigma_std, seed=seed
+        )
+        sigma = ops.exp(ops.clip(log_sigma, low, high))
+    noise = keras.random.normal(ops.shape(images), seed=seed)
+    return sigma, noise
+
+
+def mean_loss(model, images, sigma, noise, training):
+    """Returns the weighted loss, averaged over the batch, a float32 scalar.
+
+    Args:
+        model: An `NCSNModel`.
+        images: Float32 tensor of shape `(batch, ...)`.
+        sigma: Float32 tensor of shape `(batch,)`.
+        noise: Float32 tensor shaped like `images`.
+        training: Boolean, whether to use the raw weights.
+    """
+    loss = loss_per_image(model, images, sigma, noise, training)
+    if model.weighting == "edm":
+        loss = loss * losses.preconditioned_weight(sigma, model.data_std)
+    return ops.mean(loss)
+
+
+def loss_per_image(model, images, sigma, noise, training=False):
+    """Returns the unweighted loss of each image.
+
+    Args:
+        model: As in `mean_loss`.
+        images: As in `mean_loss`.
+        sigma: As in `mean_loss`.
+        noise: As in `mean_loss`.
+        training: As in `mean_loss`. Defaults to `False`.
+
+    Returns:
+        A float32 tensor of shape `(batch,)`.
+    """
+    noisy = model.schedule.perturb(images, sigma, noise)
+    score = model([noisy, sigma], training=training)
+    scale = model.schedule.scale(sigma)
+    scaled_score = expand_like(scale * sigma, score) * score
+    return losses.denoising_score_matching(scaled_score, noise)
+
+
+def check_finite(loss):
+    """Raises a `FloatingPointError` if a training loss is no number.
+
+    Args:
+        loss: Float, or a scalar tensor.
+    """
+    if not math.isfinite(float(loss)):
+        raise FloatingPointError(
+            f"Training stopped, because the loss became {float(loss)}. The "
+            "weights are those from before that step. Use a smaller learning "
+            "rate, clip gradients (`global_clipnorm` of the optimizer), or "
+            "look for images that are not finite."
+        )
+
+
+class StopOnNaN(keras.callbacks.Callback):
+    """Stops training with an error when the loss is no number."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(float(loss)):
+            # Reading the model puts what JAX holds back into its variables.
+            self.model.stop_training = True
+            check_finite(loss)

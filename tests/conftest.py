@@ -1,0 +1,92 @@
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_ncsn
+from keras_ncsn.backend import BACKEND
+
+
+@pytest.fixture(autouse=True)
+def doctest_names(doctest_namespace):
+    doctest_namespace |= {
+        "keras": keras,
+        "keras_ncsn": keras_ncsn,
+        "np": np,
+        "ops": ops,
+    }
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def images():
+    """Sixteen small images with some structure."""
+    rng = np.random.default_rng(0)
+    rows = np.linspace(0.0, 1.0, 8, dtype="float32")[:, None, None]
+    brightness = rng.random((16, 1, 1, 1), "float32")
+    return np.broadcast_to(rows * brightness, (16, 8, 8, 1)).copy()
+
+
+@pytest.fixture
+def make_model():
+    """Makes a model of two convolutions, which compile in no time."""
+
+    def make(network=None, **kwargs):
+        network = network or two_convolutions()
+        return keras_ncsn.NCSNModel(network, **({"seed": 0} | kwargs))
+
+    return make
+
+
+def two_convolutions(image_shape=(8, 8, 1), dtype=None):
+    layers = keras.layers
+    noisy, sigma = keras.Input(image_shape), keras.Input(())
+    level = layers.Reshape((1, 1, 1))(ops.log(sigma))
+    x = layers.Conv2D(8, 3, padding="same", dtype=dtype)(noisy)
+    x = layers.Add(dtype=dtype)([x, layers.Dense(8, dtype=dtype)(level)])
+    x = layers.Activation("silu", dtype=dtype)(x)
+    x = layers.Conv2D(image_shape[-1], 3, padding="same", dtype="float32")(x)
+    return keras.Model([noisy, sigma], x)
+
+
+@pytest.fixture
+def make_zero():
+    """Makes a model whose score is zero everywhere."""
+
+    def make(image_shape, **kwargs):
+        noisy = keras.Input(image_shape)
+        sigma = keras.Input(())
+        zero = keras.layers.Rescaling(0.0)(noisy)
+        network = keras.Model([noisy, sigma], zero)
+        return keras_ncsn.NCSNModel(network, **kwargs)
+
+    return make
+
+
+@pytest.fixture
+def eagerly():
+    """A context in which compiled functions run as plain Python."""
+
+    @contextlib.contextmanager
+    def context():
+        if BACKEND == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.run_functions_eagerly(True)
+            yield
+            tf.config.run_functions_eagerly(False)
+        elif BACKEND == "jax":
+            import jax
+
+            with jax.disable_jit():
+                yield
+        else:
+            yield
+
+    return context

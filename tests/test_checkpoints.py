@@ -1,0 +1,226 @@
+import os
+import pathlib
+import pickle
+import sys
+
+import numpy as np
+import pytest
+import torch
+from keras import ops
+
+from keras_ncsn.checkpoints import load_checkpoint
+
+DATA = pathlib.Path(__file__).parent / "data"
+NCSN = DATA / "ncsn_28x28x1_ngf8.pth"
+NCSNV2 = DATA / "ncsnv2_32x32x3_ngf8.pth"
+
+
+@pytest.fixture(
+    scope="module",
+    params=["ncsn_28x28x1_ngf8", "ncsn_32x32x3_ngf8", "ncsnv2_32x32x3_ngf8"],
+)
+def golden(request):
+    network, schedule = load_checkpoint(DATA / f"{request.param}.pth")
+    with np.load(DATA / f"{request.param}.npz") as arrays:
+        return network, schedule, dict(arrays)
+
+
+def score(network, x, sigma):
+    sigma = np.broadcast_to(sigma, len(x)).astype("float32")
+    return network.predict_on_batch([x.astype("float32"), sigma])
+
+
+def assert_each_close(outputs, expected, rtol=1e-4):
+    """Relative to each example's own scale: scores differ by 10,000 times."""
+    axes = tuple(range(1, expected.ndim))
+    scale = np.abs(expected).max(axis=axes)
+    error = np.abs(outputs - expected).max(axis=axes)
+    np.testing.assert_array_less(error, rtol * scale)
+
+
+def langevin(network, schedule, arrays):
+    """Annealed Langevin dynamics with the stored noise, in plain NumPy."""
+    x = arrays["x"]
+    levels = arrays["langevin_levels"]
+    for level, noises in zip(levels, arrays["langevin_noise"], strict=True):
+        sigma = schedule.sigmas[level]
+        step = arrays["step_lr"] * (sigma / schedule.sigma_min) ** 2
+        for noise in noises:
+            drift = step * score(network, x, sigma)
+            x = x + drift + np.sqrt(2 * step) * noise
+    return x
+
+
+def test_schedule(golden):
+    _, schedule, arrays = golden
+    np.testing.assert_allclose(schedule.sigmas, arrays["sigmas"], rtol=1e-6)
+
+
+def test_score(golden):
+    network, schedule, arrays = golden
+    outputs = score(network, arrays["x"], schedule.sigmas[arrays["labels"]])
+    assert_each_close(outputs, arrays["score"])
+
+
+def test_loss(golden):
+    network, schedule, arrays = golden
+    sigma = schedule.sigmas[arrays["labels"]]
+    spread = sigma.reshape(-1, 1, 1, 1)
+    noise = arrays["noise"]
+    outputs = score(network, arrays["x"] + spread * noise, sigma)
+    losses = 0.5 * np.sum((spread * outputs + noise) ** 2, axis=(1, 2, 3))
+    assert_each_close(losses, arrays["dsm_per_example"])
+
+
+def test_langevin(golden):
+    network, schedule, arrays = golden
+    x = langevin(network, schedule, arrays)
+    assert_each_close(x, arrays["langevin_result"])
+    x = x + schedule.sigma_min**2 * score(network, x, schedule.sigma_min)
+    assert_each_close(x, arrays["langevin_denoised"])
+
+
+def load(tmp_path, checkpoint, **kwargs):
+    torch.save(checkpoint, tmp_path / "checkpoint.pth")
+    return load_checkpoint(tmp_path / "checkpoint.pth", **kwargs)
+
+
+def read(path):
+    checkpoint = torch.load(path, weights_only=True)
+    for name, parameter in checkpoint[0].items():
+        checkpoint[0][name] = parameter.detach()
+    return checkpoint
+
+
+def without_module(state):
+    return {name.removeprefix("module."): state[name] for name in state}
+
+
+def begin_bias(network):
+    return ops.convert_to_numpy(network.get_layer("begin_conv").bias)
+
+
+def test_bare_state_dict_without_prefix(tmp_path):
+    state = without_module(read(NCSN)[0])
+    network, _ = load(tmp_path, state)
+    np.testing.assert_array_equal(begin_bias(network), state["begin_conv.bias"])
+
+
+def test_average_is_used_unless_raw():
+    raw, _, _, _, averaged = read(NCSNV2)
+    np.testing.assert_array_equal(
+        begin_bias(load_checkpoint(NCSNV2)[0]),
+        averaged["begin_conv.bias"].detach(),
+    )
+    np.testing.assert_array_equal(
+        begin_bias(load_checkpoint(NCSNV2, raw=True)[0]),
+        raw["module.begin_conv.bias"],
+    )
+
+
+def test_raw_weights_are_used_where_there_is_no_average(tmp_path):
+    checkpoint = read(NCSNV2)[:4]
+    network, _ = load(tmp_path, checkpoint)
+    np.testing.assert_array_equal(
+        begin_bias(network), checkpoint[0]["module.begin_conv.bias"]
+    )
+
+
+def test_image_size_and_ladder_are_arguments():
+    network, schedule = load_checkpoint(
+        NCSN, image_size=12, sigma_max=2.0, sigma_min=0.1
+    )
+    assert network.image_shape == (12, 12, 1)
+    assert network.sigmas == schedule.sigmas.tolist()
+    assert (schedule.sigma_max, schedule.sigma_min) == (2.0, 0.1)
+
+
+def test_missing_file():
+    with pytest.raises(ValueError, match="exists.*no_such_file.pth"):
+        load_checkpoint("no_such_file.pth")
+
+
+@pytest.mark.parametrize("size", [0, 10, 1000, 1_000_000])
+def test_truncated_file(tmp_path, size):
+    path = tmp_path / "truncated.pth"
+    path.write_bytes(NCSN.read_bytes()[:size])
+    with pytest.raises(ValueError, match="whole PyTorch file.*truncated.pth"):
+        load_checkpoint(path)
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def dump(checkpoint, file):
+    pickle.dump(checkpoint, file, protocol=2)
+
+
+@pytest.mark.parametrize("save", [torch.save, dump])
+def test_no_code_of_the_file_runs(tmp_path, save):
+    path, victim = tmp_path / "malicious.pth", tmp_path / "victim"
+    with open(path, "wb") as file:
+        save([{"weight": Malicious(str(victim))}], file)
+    with pytest.raises(ValueError, match="could run code.*malicious.pth"):
+        load_checkpoint(path)
+    assert not victim.exists()
+
+
+@pytest.mark.parametrize(
+    "checkpoint", [3, [], [3], {"begin_conv.weight": 3}, {"model": {}}]
+)
+def test_not_a_state_dict(tmp_path, checkpoint):
+    with pytest.raises(ValueError, match="must hold a `state_dict`"):
+        load(tmp_path, checkpoint)
+
+
+@pytest.mark.parametrize("shape", [(8,), (8, 4)])
+def test_another_network(tmp_path, shape):
+    with pytest.raises(ValueError, match="NCSN or NCSNv2.*with layer.weight"):
+        load(tmp_path, {"layer.weight": torch.ones(shape)})
+    with pytest.raises(ValueError, match="kernel `begin_conv.weight`"):
+        load(tmp_path, {"begin_conv.weight": torch.ones(shape)})
+
+
+def test_neither_table_nor_ladder(tmp_path):
+    with pytest.raises(ValueError, match="`sigmas`.*with neither"):
+        load(tmp_path, {"begin_conv.weight": torch.ones((8, 1, 3, 3))})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"res1.0.conv1.bias": None}, "res1.0.conv1.bias are missing"),
+        ({"res5.0.conv1.bias": torch.ones(3)}, "res5.0.conv1.bias left over"),
+        (
+            {"res3.0.conv1.weight": torch.ones(16, 16, 5, 3)},
+            r"res3.0.conv1.weight \(5, 3, 16, 16\), not \(3, 3, 16, 16\)",
+        ),
+        (
+            {"res3.0.normalize1.embed.weight": torch.ones(9, 48)},
+            r"res3.0.normalize1.embed.weight \(9, 48\), not \(10, 48\)",
+        ),
+    ],
+)
+def test_tensors_must_fit(tmp_path, changes, message):
+    state = without_module(read(NCSN)[0]) | changes
+    state = {name: state[name] for name in state if state[name] is not None}
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, state, image_size=8)
+
+
+def test_incomplete_average(tmp_path):
+    checkpoint = list(read(NCSNV2))
+    del checkpoint[4]["end_conv.bias"]
+    with pytest.raises(ValueError, match="end_conv.bias are missing"):
+        load(tmp_path, checkpoint, image_size=8)
+
+
+def test_torch_is_needed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"pip install keras-ncsn\[torch\]"):
+        load_checkpoint(NCSN)

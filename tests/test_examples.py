@@ -1,0 +1,113 @@
+import importlib
+import pathlib
+
+import numpy as np
+import pytest
+from keras import ops
+from PIL import Image
+
+import keras_ncsn
+
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    return importlib.import_module
+
+
+@pytest.fixture
+def preset(make_zero, tmp_path):
+    model = make_zero((8, 8, 1), sampler="heun")
+    model.save_to_preset(tmp_path / "preset")
+    return tmp_path / "preset"
+
+
+def picture_size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_why_noise_2d(example, monkeypatch, tmp_path, capsys):
+    why_noise_2d = example("why_noise_2d")
+    monkeypatch.setattr(why_noise_2d, "STEPS_PER_LEVEL", 10)
+    parts = why_noise_2d.main(tmp_path / "2d", steps=300, num_samples=400)
+
+    # Plain dynamics fills both modes alike, annealed as the data does.
+    assert parts["data"] == pytest.approx(0.2, abs=0.06)
+    assert parts["Langevin, exact score"] == pytest.approx(0.5, abs=0.08)
+    assert parts["annealed Langevin, network"] == pytest.approx(0.2, abs=0.1)
+    assert "annealed Langevin, network: 0." in capsys.readouterr().out
+    assert picture_size(tmp_path / "2d" / "scores.png")[0] == 1200
+    assert picture_size(tmp_path / "2d" / "errors.png")[0] == 1200
+    assert picture_size(tmp_path / "2d" / "samples.png")[0] == 1600
+    with Image.open(tmp_path / "2d" / "annealing.gif") as film:
+        assert film.n_frames == 20
+
+
+def test_formulas_of_why_noise_2d_agree(example):
+    # The score is the slope of the log density.
+    why_noise_2d = example("why_noise_2d")
+    points = np.random.default_rng(0).uniform(-3, 3, (8, 2)).astype("float32")
+    sigma = np.full(8, 3.0, "float32")
+
+    def log_density(x):
+        return ops.convert_to_numpy(why_noise_2d.log_density(x, sigma)[0])
+
+    step = np.array([0.05, 0.0], "float32")
+    slope = (log_density(points + step) - log_density(points - step)) / 0.1
+    score = why_noise_2d.true_score(ops.array(points), sigma)
+    score = ops.convert_to_numpy(score)
+    np.testing.assert_allclose(score[:, 0], slope, atol=1e-3)
+
+
+def test_generate_images(example, preset, tmp_path):
+    path = tmp_path / "grid.png"
+    images = example("generate_images").main(path, preset, num_images=4)
+    assert images.shape == (4, 8, 8, 1)
+    assert picture_size(path) == (18, 18)
+    with Image.open(path) as picture:
+        first = np.asarray(picture)[:8, :8, None]
+    np.testing.assert_array_equal(first, keras_ncsn.images.to_uint8(images[0]))
+
+
+def test_inpaint_images(example, preset, tmp_path):
+    path = tmp_path / "grid.png"
+    filled = example("inpaint_images").main(
+        path, preset, num_images=2, num_samples=3
+    )
+    # Two images, three masks; beside the completions, two columns more.
+    assert filled.shape == (6, 3, 8, 8, 1)
+    assert picture_size(path) == (5 * 10 - 2, 6 * 10 - 2)
+    # Under the first mask the upper half is known: all completions share it.
+    assert (filled[0, :, :4] == filled[0, :1, :4]).all()
+    assert not (filled[0, :, 4:] == filled[0, :1, 4:]).all()
+
+
+def test_inpaint_images_reads_files(example, preset, tmp_path):
+    picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
+    Image.fromarray(picture).save(tmp_path / "one.png")
+    filled = example("inpaint_images").main(
+        tmp_path / "grid.png",
+        preset,
+        files=[tmp_path / "one.png"],
+        num_samples=1,
+    )
+    grey = Image.fromarray(picture).convert("L")
+    known = np.asarray(grey)[:4, :, None] / 255
+    np.testing.assert_allclose(filled[0, 0, :4], known, atol=1e-6)
+
+
+def test_train_mnist(example, images, tmp_path):
+    folder = tmp_path / "preset"
+    model = example("train_mnist").main(
+        folder, steps=20, batch_size=8, images=images, widths=(8,)
+    )
+    assert int(model.optimizer.iterations) == 20
+    loaded = keras_ncsn.NCSNModel.from_preset(folder)
+    np.testing.assert_array_equal(
+        loaded.generate(2, seed=0, num_steps=3),
+        model.generate(2, seed=0, num_steps=3),
+    )
+    assert picture_size(folder / "samples.png") == (78, 78)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from contract import assert_equal, check_layer, random_images, randomize
+
+from keras_ncsn.layers.attention import PixelAttention
+from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
+
+
+def normalize(x, groups, gamma, beta, modulation=None):
+    """What the layer computes, in NumPy and float64."""
+    batch, height, width, channels = x.shape
+    grouped = x.astype("float64").reshape(batch, height, width, groups, -1)
+    mean = grouped.mean(axis=(1, 2, 4), keepdims=True)
+    variance = grouped.var(axis=(1, 2, 4), keepdims=True)
+    x = ((grouped - mean) / np.sqrt(variance + 1e-5)).reshape(x.shape)
+    x = x * gamma + beta
+    if modulation is None:
+        return x
+    factor, offset = np.split(modulation[:, None, None], 2, axis=-1)
+    return x * (1 + factor) + offset
+
+
+def test_group_normalization_keeps_the_contract():
+    check_layer(ModulatedGroupNormalization(2), random_images(2, 6, 6, 8))
+
+
+def test_group_normalization_equals_numpy():
+    layer = ModulatedGroupNormalization(4)
+    x = random_images(3, 5, 7, 8) * 2.0 + 1.0
+    modulation = np.random.default_rng(1).standard_normal((3, 16), "float32")
+    layer(x, modulation)
+    randomize(layer)
+    gamma, beta = layer.get_weights()
+    assert_equal(layer(x), normalize(x, 4, gamma, beta), rtol=1e-5)
+    expected = normalize(x, 4, gamma, beta, modulation)
+    assert_equal(layer(x, modulation), expected, rtol=1e-5)
+
+
+def test_group_normalization_rejects_groups_that_do_not_divide():
+    with pytest.raises(ValueError, match="divide.*groups=3, channels=8"):
+        ModulatedGroupNormalization(3).build((None, 4, 4, 8))
+
+
+def test_attention_keeps_the_contract():
+    layer = PixelAttention(2)
+    layer.build((None, 4, 4, 8))
+    check_layer(layer, random_images(2, 4, 4, 8))
+
+
+def test_attention_equals_numpy():
+    layer = PixelAttention(num_heads=2)
+    x = random_images(2, 3, 3, 4)
+    layer(x)
+    randomize(layer)
+    project, project_bias, merge, merge_bias = layer.get_weights()
+    heads = (x.reshape(2, 9, 4) @ project + project_bias).reshape(2, 9, 3, 2, 2)
+    query, key, value = heads.transpose(2, 0, 3, 1, 4)
+    logits = query @ key.swapaxes(-1, -2) / np.sqrt(2)
+    weights = np.exp(logits)
+    weights /= weights.sum(axis=-1, keepdims=True)
+    attended = (weights @ value).transpose(0, 2, 1, 3).reshape(2, 3, 3, 4)
+    assert_equal(layer(x), attended @ merge + merge_bias, rtol=1e-5)
+
+
+def test_attention_rejects_heads_that_do_not_divide():
+    with pytest.raises(ValueError, match="divide.*num_heads=3, channels=8"):
+        PixelAttention(3).build((None, 4, 4, 8))

@@ -1,0 +1,195 @@
+"""The samplers, on scores that are known in closed form."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_ncsn import samplers
+from keras_ncsn.noise import NoiseSchedule
+from keras_ncsn.samplers.heun import heun_sigmas
+from keras_ncsn.samplers.known import Known
+from keras_ncsn.samplers.noise_stream import NoiseStream
+
+SCHEDULE = NoiseSchedule.geometric(1.0, 0.01, 10)
+WIDE = NoiseSchedule.geometric(20.0, 0.01, 40)
+MEAN, SPREAD = 0.5, 0.2
+
+
+def gaussian_score(x, sigma):
+    return (MEAN - x) / (SPREAD**2 + ops.square(sigma)[:, None])
+
+
+def mixture_score(x, sigma):
+    """Of 3/4 at 0 and 1/4 at 1, each with spread 0.1."""
+    variance = 0.1**2 + ops.square(sigma)[:, None]
+    logit = np.log(1 / 3) + (ops.square(x) - ops.square(x - 1)) / (2 * variance)
+    return (ops.sigmoid(logit) - x) / variance
+
+
+def stream(count=4000, size=1, seed=0):
+    return NoiseStream(seed, 0, (count, size))
+
+
+def run(sampler, score_fn, schedule, noise, **settings):
+    return ops.convert_to_numpy(sampler(score_fn, schedule, noise, **settings))
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "settings"),
+    [
+        (samplers.annealed_langevin, SCHEDULE, {"value_range": (0, 1)}),
+        (samplers.annealed_langevin, SCHEDULE, {"denoise": True}),
+        (samplers.annealed_langevin, WIDE, {"steps_per_level": 40}),
+        (samplers.langevin, SCHEDULE, {"num_steps": 4000, "step_size": 1e-4}),
+        (samplers.heun, WIDE, {}),
+        (samplers.heun, WIDE, {"num_steps": 40, "value_range": (0, 1)}),
+    ],
+)
+def test_exact_score_recovers_the_data_distribution(
+    sampler, schedule, settings
+):
+    samples = run(sampler, gaussian_score, schedule, stream(), **settings)
+    # 4,000 samples: the mean is known to 0.003, the spread to 1.1 %.
+    assert samples.mean() == pytest.approx(MEAN, abs=0.015)
+    assert samples.std() == pytest.approx(SPREAD, rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "schedule", "settings"),
+    [
+        (samplers.annealed_langevin, SCHEDULE, {"value_range": (0, 1)}),
+        (samplers.heun, WIDE, {"num_steps": 40}),
+    ],
+)
+def test_exact_score_recovers_the_weights_of_a_mixture(
+    sampler, schedule, settings
+):
+    samples = run(sampler, mixture_score, schedule, stream(), **settings)
+    right = samples > 0.5
+    assert right.mean() == pytest.approx(0.25, abs=0.04)
+    assert samples[right].mean() == pytest.approx(1.0, abs=0.02)
+    assert samples[~right].std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_langevin_at_one_level_does_not_find_the_weights():
+    samples = run(
+        samplers.langevin,
+        mixture_score,
+        SCHEDULE,
+        stream(),
+        value_range=(0, 1),
+        num_steps=1000,
+    )
+    # It keeps the half that uniform noise starts on the right.
+    assert (samples > 0.5).mean() == pytest.approx(0.5, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings", "expected"),
+    [
+        (samplers.annealed_langevin, {"steps_per_level": 3}, 10 * 3),
+        (
+            samplers.annealed_langevin,
+            {"steps_per_level": 12, "denoise": True},
+            10 * 12 + 1,
+        ),
+        (samplers.langevin, {"num_steps": 25}, 25),
+        (samplers.langevin, {"num_steps": 5, "denoise": True}, 5 + 1),
+        (samplers.heun, {"num_steps": 18}, 2 * 18 - 1),
+    ],
+)
+def test_evaluations_are_as_documented(eagerly, sampler, settings, expected):
+    calls = []
+
+    def score_fn(x, sigma):
+        calls.append(sigma)
+        return -x
+
+    with eagerly():
+        run(sampler, score_fn, SCHEDULE, stream(2), **settings)
+    assert len(calls) == expected
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings"),
+    [
+        (samplers.annealed_langevin, {}),
+        (samplers.langevin, {"num_steps": 20}),
+        (samplers.heun, {}),
+    ],
+)
+def test_known_pixels_end_at_the_smallest_noise(sampler, settings):
+    images = np.full((50, 2), 0.25, "float32")
+    known = Known(images, np.array([[True, False]]))
+    noise = stream(50, 2)
+    samples = ops.convert_to_numpy(
+        sampler(gaussian_score, SCHEDULE, noise, known, **settings)
+    )
+    assert np.abs(samples[:, 0] - 0.25).max() < 0.05
+    assert np.abs(samples[:, 1] - 0.25).max() > 0.1
+
+
+def test_noise_of_an_image_is_the_same_in_any_batch():
+    whole = NoiseStream(5, 0, (4, 3))
+    part = NoiseStream(5, 2, (2, 3))
+    np.testing.assert_array_equal(whole.uniform()[2:], part.uniform())
+    np.testing.assert_array_equal(whole.normal(7)[:, 2:], part.normal(7))
+    np.testing.assert_array_equal(whole.normal()[2:], part.normal())
+
+
+def test_noise_of_neighbouring_seeds_and_images_differs():
+    draws = [
+        NoiseStream(seed, 0, (3, 4)).normal().tolist() for seed in range(3)
+    ]
+    rows = {tuple(row) for draw in draws for row in draw}
+    assert len(rows) == 9
+
+
+def test_heun_sigmas_are_edm_s():
+    sigmas = heun_sigmas(80.0, 0.002, 18)
+    index = np.arange(18)
+    ends = 80.0 ** (1 / 7), 0.002 ** (1 / 7)
+    expected = (ends[0] + index / 17 * (ends[1] - ends[0])) ** 7
+    np.testing.assert_allclose(sigmas, expected)
+
+
+def test_heun_is_of_second_order():
+    """Halving the step quarters the error, on a flow with a known end."""
+    noise = stream(64)
+    start = WIDE.sigma_max * NoiseStream(0, 0, (64, 1)).normal()
+    # Of a Gaussian, x - mean shrinks with the spread of the noisy data.
+    spread = np.sqrt(SPREAD**2 + WIDE.sigma_max**2)
+    exact = MEAN + (start - MEAN) * SPREAD / spread
+
+    def error(num_steps):
+        samples = run(
+            samplers.heun, gaussian_score, WIDE, stream(64), num_steps=num_steps
+        )
+        return np.abs(samples - exact).max()
+
+    assert noise.shape == start.shape
+    order = np.log2(error(20) / error(40))
+    assert order == pytest.approx(2.0, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "settings", "message"),
+    [
+        (
+            samplers.annealed_langevin,
+            {"steps_per_level": 0},
+            "`steps_per_level` must be an integer.*Received: steps_per_level=0",
+        ),
+        (
+            samplers.annealed_langevin,
+            {"step_size": 0.0},
+            r"`step_size` must be a number above 0.*step_size=0\.0",
+        ),
+        (samplers.langevin, {"num_steps": 1.5}, "num_steps=1.5"),
+        (samplers.langevin, {"sigma": 2.0}, r"within the schedule.*sigma=2\.0"),
+        (samplers.heun, {"num_steps": 1}, "at least 2.*num_steps=1"),
+    ],
+)
+def test_wrong_settings_are_refused(sampler, settings, message):
+    with pytest.raises(ValueError, match=message):
+        sampler(gaussian_score, SCHEDULE, stream(2), **settings)
