@@ -7,7 +7,52 @@ import zipfile
 import numpy as np
 
 from keras_ncsn import noise
+from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks.refinenet import RefineNet
+
+# Steps a level and step size that NCSNv2's authors use, by number of levels.
+NCSNV2_SAMPLING = {
+    232: (5, 6.2e-6),
+    500: (5, 3.3e-6),
+    788: (4, 4.9e-6),
+    1086: (3, 1.8e-6),
+    2311: (3, 0.9e-6),
+}
+
+
+def load_model(path, **kwargs):
+    """Reads a checkpoint as a model that samples as its authors do.
+
+    NCSN: annealed Langevin dynamics, 100 steps of size 2e-5 a level, no
+    denoising at the end. NCSNv2: few steps, of the size that belongs to the
+    number of levels, and denoising.
+
+    Args:
+        path: As in `load_checkpoint`.
+        **kwargs: Arguments of `load_checkpoint`.
+
+    Returns:
+        An `NCSNModel`.
+
+    Reference:
+
+    - [Song and Ermon, 2020](https://arxiv.org/abs/2006.09011), Appendix B.
+    """
+    network, schedule = load_checkpoint(path, **kwargs)
+    if network.sigmas is not None:
+        return NCSNModel(network, schedule)
+    steps, step_size = NCSNV2_SAMPLING.get(schedule.num_levels, (5, 6.2e-6))
+    settings = {
+        "steps_per_level": steps,
+        "step_size": step_size,
+        "denoise": True,
+    }
+    return NCSNModel(
+        network,
+        schedule,
+        dequantize=False,
+        sampler_settings={"annealed_langevin": settings},
+    )
 
 
 def load_checkpoint(

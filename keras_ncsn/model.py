@@ -469,7 +469,7 @@ class NCSNModel(keras.Model):
 
     @_ClassProperty
     def presets(cls):
-        """Dictionary from the names of the zoo to what is known of each."""
+        """Returns the zoo: a dictionary from names to what is known of each."""
         return {
             name: presets.read_metadata(folder)
             for name, folder in presets.zoo().items()
@@ -521,8 +521,6 @@ class NCSNModel(keras.Model):
                 `None`.
         """
         config = self.get_config() | {"ema_momentum": None}
-        # Weights load in any precision: who loads them chooses.
-        config["network"]["config"].pop("dtype", None)
         bare = type(self).from_config(config)
         bare.network.set_weights(self.sampling_network.get_weights())
         presets.save(bare, folder, metadata, card)

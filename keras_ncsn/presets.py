@@ -12,6 +12,7 @@ import json
 import pathlib
 import shutil
 import tempfile
+import warnings
 
 import keras
 
@@ -115,8 +116,11 @@ def load_weights(model, folder):
             "Fetch or save the preset anew."
         )
     try:
-        model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of weights that it did not find.
+            warnings.simplefilter("error")
+            model.load_weights(path)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
         raise ValueError(
             f"The weights of a preset must fit its `{CONFIG_FILE}`, and what "
             f"overrides it. Received: {folder}; {error}"
@@ -127,7 +131,7 @@ def save(model, folder, metadata=None, card=None):
     """Writes a preset; a crash on the way leaves the old one or none.
 
     Args:
-        model: A Keras model.
+        model: An `NCSNModel`.
         folder: Path of the folder to make, or to replace if it is a preset.
         metadata: Dictionary of more to be kept with it. Defaults to `None`.
         card: String, the text of its card, in Markdown. Defaults to `None`.
@@ -159,6 +163,8 @@ def _write(model, folder, metadata, card):
     config = keras.saving.serialize_keras_object(model)
     for run_time in ("compile_config", "build_config"):
         config.pop(run_time, None)
+    # Weights load in any precision: who loads them chooses.
+    config["config"]["network"]["config"].pop("dtype", None)
     weights = folder / WEIGHTS_FILE
     model.save_weights(weights, overwrite=True)
     metadata = {

@@ -129,6 +129,44 @@ def test_known_pixels_end_at_the_smallest_noise(sampler, settings):
     assert np.abs(samples[:, 1] - 0.25).max() > 0.1
 
 
+def test_heun_completes_what_belongs_together():
+    """Two pixels with correlation 0.9, of which one is known to be 0.8.
+
+    The other then has mean 0.77 and spread 0.131. The sampler comes near it:
+    0.72 and 0.117 were measured, where the flow alone gives 0.62 and 0.217.
+    """
+    covariance = 0.3**2 * np.array([[1.0, 0.9], [0.9, 1.0]])
+    values, vectors = np.linalg.eigh(covariance)
+    vectors = ops.convert_to_tensor(vectors.astype("float32"))
+    values = ops.convert_to_tensor(values.astype("float32"))
+
+    def score_fn(x, sigma):
+        inner = ops.matmul(x - 0.5, vectors)
+        inner = inner / (values + ops.square(sigma)[:, None])
+        return -ops.matmul(inner, ops.transpose(vectors))
+
+    known = Known(np.full((4000, 2), 0.8, "float32"), np.array([[True, False]]))
+    noise = stream(4000, 2)
+    filled = run(
+        samplers.heun, score_fn, WIDE, noise, known=known, value_range=(0, 1)
+    )
+    assert filled[:, 1].mean() == pytest.approx(0.72, abs=0.02)
+    assert filled[:, 1].std() == pytest.approx(0.117, abs=0.01)
+
+
+def test_evaluations_of_an_inpainting_are_as_many(eagerly):
+    calls = []
+
+    def score_fn(x, sigma):
+        calls.append(sigma)
+        return -x
+
+    known = Known(np.zeros((2, 1), "float32"), np.array([[True]]))
+    with eagerly():
+        run(samplers.heun, score_fn, SCHEDULE, stream(2), known=known)
+    assert len(calls) == 35
+
+
 def test_noise_of_an_image_is_the_same_in_any_batch():
     whole = NoiseStream(5, 0, (4, 3))
     part = NoiseStream(5, 2, (2, 3))

@@ -6,6 +6,26 @@ import time
 import click
 
 
+def parse_widths(text):
+    """Returns `"32,64"` as a list of integers.
+
+    Args:
+        text: String.
+
+    Returns:
+        A list of positive integers.
+    """
+    try:
+        widths = [int(width) for width in text.split(",")]
+    except ValueError:
+        widths = [0]
+    if min(widths) < 1:
+        raise click.BadParameter(
+            f"must be positive integers with commas between. Received: {text}"
+        )
+    return widths
+
+
 @click.command()
 @click.argument("data")
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
@@ -46,6 +66,7 @@ import click
 )
 @click.option(
     "--widths",
+    callback=lambda context, option, value: parse_widths(value),
     default="32,64,64",
     show_default=True,
     help="Channels of each stage of the U-Net, finest first.",
@@ -147,7 +168,7 @@ def build_model(images, seed, options):
     std = round(float(np.std(sample)), 4)
     network = UNet(
         images.shape[1:],
-        widths=[int(width) for width in options["widths"].split(",")],
+        widths=options["widths"],
         data_mean=mean,
         data_std=std,
         dtype=options["dtype"],

@@ -4,7 +4,6 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn.checks import check_count
-from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.langevin import remove_noise
 from keras_ncsn.samplers.score_function import ScoreFunction, fill_levels
 
@@ -52,9 +51,10 @@ def heun(
     It needs a score network that knows all noise levels between the ends of
     the schedule, not only its rungs.
 
-    With `known`, known pixels are set after each step to where the flow that
-    ends at their values has them, and noise as large as the step is put back
-    now and then so that the others can adapt to them.
+    With `known`, the flow would settle on the rest before it sees what is
+    known. Each step then first raises the noise to twice its level, puts the
+    known pixels into the denoised image, and comes down from there with fresh
+    noise, as DDPM does: one evaluation a step, as many of them in all.
 
     Args:
         score_fn: As in `annealed_langevin`.
@@ -93,13 +93,17 @@ def heun(
             "`num_steps` must be at least 2, from the largest to the smallest "
             f"noise level and from there to 0. Received: num_steps={num_steps}"
         )
-    score_fn, known = ScoreFunction.of(score_fn), known or Known.nothing(noise)
-    sigmas = heun_sigmas(schedule.sigma_max, schedule.sigma_min, num_steps)
+    score_fn = ScoreFunction.of(score_fn)
+    ends = schedule.sigma_max, schedule.sigma_min
     middle = 0.0 if value_range is None else sum(value_range) / 2
-    x = middle + sigmas[0].astype("float32") * noise.normal()
+    x = middle + np.float32(schedule.sigma_max) * noise.normal()
+    if known is not None:
+        # As many evaluations as without: two for each step, one at the end.
+        sigmas = heun_sigmas(*ends, 2 * num_steps - 1)
+        return _inpaint(score_fn, x, sigmas, noise, known, on_progress)
+    sigmas = heun_sigmas(*ends, num_steps)
     for index in range(num_steps - 1):
-        target = known.perturb(sigmas[index + 1], noise)
-        x = score_fn.run(_step, x, sigmas[index], sigmas[index + 1], *target)
+        x = score_fn.run(_step, x, sigmas[index], sigmas[index + 1])
         if on_progress:
             on_progress(x, index + 1, num_steps)
     x = score_fn.run(remove_noise, x, sigmas[-1])
@@ -108,12 +112,42 @@ def heun(
     return x
 
 
-def _step(score_fn, x, sigma, next_sigma, known, known_mask):
+def _step(score_fn, x, sigma, next_sigma):
     def slope(x, sigma):
         return -sigma * score_fn(x, fill_levels(x, sigma))
 
     length = next_sigma - sigma
     first = slope(x, sigma)
     second = slope(x + length * first, next_sigma)
-    x = x + length * 0.5 * (first + second)
-    return ops.where(known_mask, known, x)
+    return x + length * 0.5 * (first + second)
+
+
+def _inpaint(score_fn, x, sigmas, noise, known, on_progress):
+    # The flow decides early what it draws, while noise still hides the known
+    # pixels, and never reconsiders. Going up to twice the noise level before
+    # each step, and down with fresh noise, lets the rest adapt to them.
+    num_steps = len(sigmas)
+    target = known.images, known.known_mask
+    for index in range(num_steps - 1):
+        sigma, next_sigma = sigmas[index], sigmas[index + 1]
+        raised = min(2.0 * sigma, sigmas[0])
+        x = score_fn.run(
+            _noisy_step, x, noise.normal(2), sigma, raised, next_sigma, *target
+        )
+        if on_progress:
+            on_progress(x, index + 1, num_steps)
+    x = score_fn.run(remove_noise, x, sigmas[-1])
+    if on_progress:
+        on_progress(x, num_steps, num_steps)
+    return x
+
+
+def _noisy_step(
+    score_fn, x, noise, sigma, raised, next_sigma, images, known_mask
+):
+    x = x + ops.sqrt(ops.square(raised) - ops.square(sigma)) * noise[0]
+    clean = ops.where(known_mask, images, remove_noise(score_fn, x, raised))
+    # A draw of the image at the next level, given it now and clean (DDPM).
+    kept = ops.square(next_sigma / raised)
+    x = clean + kept * (x - clean)
+    return x + next_sigma * ops.sqrt(1.0 - kept) * noise[1]

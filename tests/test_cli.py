@@ -1,0 +1,187 @@
+import pathlib
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from contract import randomize
+from PIL import Image
+
+import keras_ncsn
+from keras_ncsn import cli
+from keras_ncsn.images import save_images
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def preset(tmp_path):
+    network = keras_ncsn.networks.UNet((8, 8, 1), widths=(4,), num_blocks=1)
+    model = keras_ncsn.NCSNModel(
+        network,
+        sampler="heun",
+        sampler_settings={"heun": {"num_steps": 2}},
+    )
+    randomize(model.network)
+    model.save_to_preset(tmp_path / "preset")
+    return tmp_path / "preset"
+
+
+def run(*arguments):
+    arguments = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_generate_writes_a_grid_a_folder_an_array_and_a_film(preset, tmp_path):
+    common = ("generate", preset, "--num-images", 3, "--seed", 5)
+    array = tmp_path / "out" / "samples.npy"
+    run(*common, "--output", array, "--gif", tmp_path / "film.gif")
+    images = np.load(array)
+    assert (images.shape, images.dtype) == ((3, 8, 8, 1), np.float32)
+    model = keras_ncsn.NCSNModel.from_preset(preset)
+    np.testing.assert_allclose(images, model.generate(3, seed=5), atol=1e-5)
+    with Image.open(tmp_path / "film.gif") as film:
+        assert (film.n_frames, film.size) == (2, (18, 18))
+
+    run(*common, "--output", tmp_path / "grid.png", "--num-steps", 3)
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert (grid.size, grid.mode) == ((18, 18), "L")
+
+    run(*common, "--output", tmp_path / "folder", "--batch-size", 2)
+    files = sorted((tmp_path / "folder").iterdir())
+    assert [file.name for file in files] == [f"0000{i}.png" for i in range(3)]
+    with Image.open(files[0]) as first:
+        assert np.array_equal(
+            np.asarray(first), np.floor(images[0, ..., 0] * 255 + 0.5)
+        )
+
+
+def test_generate_runs_the_paper_s_sampler(preset, tmp_path):
+    run(
+        *("generate", preset, "--num-images", 1, "--output"),
+        *(tmp_path / "a.npy", "--sampler", "annealed_langevin"),
+        *("--steps-per-level", 1, "--step-size", 1e-5, "--denoise"),
+    )
+    assert np.load(tmp_path / "a.npy").shape == (1, 8, 8, 1)
+
+
+@pytest.mark.parametrize("mask", ["left-half", "centre", "mask.png"])
+def test_inpaint_keeps_what_is_known(preset, tmp_path, mask):
+    save_images(np.random.default_rng(0).random((2, 8, 8, 1)), tmp_path / "in")
+    files = sorted((tmp_path / "in").iterdir())
+    white = np.indices((8, 8))[1] < 4
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    if mask == "mask.png":
+        mask = tmp_path / mask
+    output = tmp_path / "filled.npy"
+    run(
+        *("inpaint", preset, *files, "--mask", mask, "--num-samples", 3),
+        *("--output", output, "--seed", 0),
+    )
+    filled = np.load(output).reshape(2, 3, 8, 8)
+    given = [np.asarray(Image.open(file)) / np.float32(255) for file in files]
+    known = np.ones((8, 8), "bool")
+    known[2:6, 2:6] = False
+    known = known if mask == "centre" else white
+    given = np.stack(given)[:, None]
+    same = filled == given
+    assert same[:, :, known].all()
+    assert not same[:, :, ~known].any()
+    run(
+        *("inpaint", preset, *files, "--mask", mask, "--num-samples", 3),
+        *("--output", tmp_path / "grid.png"),
+    )
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (4 * 10 - 2, 2 * 10 - 2)
+
+
+def test_train_makes_a_preset_that_generates(tmp_path):
+    images = np.random.default_rng(0).random((20, 8, 8))
+    save_images(images[..., None], tmp_path / "images")
+    output = tmp_path / "preset"
+    printed = run(
+        *("train", tmp_path / "images", output, "--steps", 2),
+        *("--batch-size", 4, "--widths", "4", "--save-every", 2),
+    )
+    assert "20 images of 8x8x1" in printed
+    model = keras_ncsn.NCSNModel.from_preset(output)
+    assert model.generate(1, num_steps=2).shape == (1, 8, 8, 1)
+    assert model.data_std == pytest.approx(images.std(), abs=0.01)
+
+
+def test_presets_lists_the_zoo():
+    assert "mnist" in run("presets")
+    assert "28x28x1" in run("presets")
+
+
+def test_convert_makes_a_preset(tmp_path):
+    printed = run(
+        "convert", DATA / "ncsn_28x28x1_ngf8.pth", tmp_path / "preset"
+    )
+    assert "RefineNet for 28x28x1" in printed
+    assert "10 noise levels from 1 to 0.01" in printed
+    model = keras_ncsn.NCSNModel.from_preset(tmp_path / "preset")
+    with np.load(DATA / "ncsn_28x28x1_ngf8.npz") as golden:
+        sigma = golden["sigmas"][golden["labels"]]
+        score = model.score(golden["x"], sigma)
+        error = np.abs(score - golden["score"]).max(axis=(1, 2, 3))
+        scale = np.abs(golden["score"]).max(axis=(1, 2, 3))
+    assert np.all(error < 1e-4 * scale)
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_gives_each_option_its_default(command):
+    printed = run(command, "--help")
+    options = [
+        parameter
+        for parameter in cli.cli.get_command(None, command).params
+        if parameter.param_type_name == "option"
+    ]
+    undocumented = [
+        option.name
+        for option in options
+        if not option.show_default
+        and not option.required
+        and not option.is_flag
+        and "Default" not in option.help
+        and option.name != "gif"
+    ]
+    assert undocumented == []
+    assert "Usage" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "clowntown"], "preset='clowntown'"),
+        (["generate", "mnist", "--output", "a.xyz"], "known format.*a.xyz"),
+        (["generate", "mnist", "--gif", "a.png"], r"end in \.gif"),
+        (["generate", "mnist", "--num-images", "0"], "num-images"),
+        (["generate", "mnist", "--steps-per-level", "3"], "has the settings"),
+        (["inpaint", "mnist", "digit.png", "--mask", "x"], "one of left-half"),
+        (["inpaint", "mnist", "digit.png", "--mask", "grey.png"], "value 7"),
+        (["inpaint", "mnist", "large.png", "--mask", "centre"], "28 pixels"),
+        (["train", "nowhere", "out"], "must be `mnist`"),
+        (["train", "digit.png", "out"], "must be `mnist`"),
+        (["train", ".", "out", "--widths", "a"], "--widths"),
+        (["convert", "digit.png", "out"], "holds tensors only"),
+    ],
+)
+def test_wrong_use_is_one_sentence_and_status_2(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (28, 28), 255).save("digit.png")
+    Image.new("L", (28, 28), 7).save("grey.png")
+    Image.new("L", (29, 29)).save("large.png")
+    monkeypatch.setattr("sys.argv", ["keras-ncsn", *arguments])
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert re.search(message, printed)
+    assert "Traceback" not in printed
+    assert sorted(tmp_path.iterdir()) == before

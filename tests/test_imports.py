@@ -1,0 +1,99 @@
+"""What importing the package brings along, in processes of their own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_ncsn.backend import BACKEND
+
+OTHERS = {"tensorflow", "jax", "torch"} - {BACKEND}
+
+
+def run(code, *blocked, **environment):
+    # A module that is None cannot be imported.
+    block = f"import sys; sys.modules.update(dict.fromkeys({blocked!r}))\n"
+    return subprocess.run(
+        [sys.executable, "-c", block + code],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def test_import_is_lean():
+    """Beyond what Keras and its backend load themselves."""
+    code = """
+import keras
+before = set(sys.modules)
+import keras_ncsn
+heavy = {"tensorflow_datasets", "huggingface_hub", "matplotlib"}
+print(sorted(heavy & set(sys.modules) - before))
+"""
+    done = run(code)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow is what runs")
+def test_all_but_tensorflow_datasets_works_without_tensorflow(tmp_path):
+    code = f"""
+import numpy as np
+import keras_ncsn
+from keras_ncsn import cli
+assert "tensorflow" not in [m for m in sys.modules if sys.modules[m]]
+network = keras_ncsn.networks.UNet((8, 8, 1), widths=(4,), num_blocks=1)
+model = keras_ncsn.NCSNModel(network, ema_momentum=0.9)
+model.compile()
+images = np.random.default_rng(0).random((8, 8, 8, 1), "float32")
+model.fit(images, batch_size=4, verbose=0)
+model.evaluate(images, verbose=0)
+model.save_to_preset({str(tmp_path / "preset")!r})
+model = keras_ncsn.NCSNModel.from_preset({str(tmp_path / "preset")!r})
+print(model.generate(1, steps_per_level=1).shape)
+print(model.inpaint(images[0], np.eye(8), steps_per_level=1).shape)
+"""
+    done = run(code, "tensorflow", "tensorflow_datasets")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n")[:2] == ["(1, 8, 8, 1)", "(8, 8, 1)"]
+
+
+def test_nothing_of_ours_imports_a_backend_that_was_not_chosen():
+    """Keras itself may look for others, so they are blocked by name."""
+    code = """
+import builtins
+original = builtins.__import__
+def watch(name, globals=None, *args, **kwargs):
+    importer = (globals or {}).get("__name__", "")
+    if name.split(".")[0] in OTHERS and importer.startswith("keras_ncsn"):
+        raise AssertionError(f"{importer} imports {name}")
+    return original(name, globals, *args, **kwargs)
+builtins.__import__ = watch
+import keras_ncsn
+from keras_ncsn import cli
+[cli.cli.get_command(None, name) for name in cli.COMMANDS]
+print("imported")
+""".replace("OTHERS", repr(OTHERS))
+    done = run(code)
+    assert done.stdout.strip() == "imported", done.stderr
+
+
+def test_keras_files_load_after_import_alone(tmp_path):
+    path = str(tmp_path / "model.keras")
+    save = f"""
+import keras_ncsn
+network = keras_ncsn.networks.MLP(width=4)
+keras_ncsn.NCSNModel(network, value_range=None).save({path!r})
+"""
+    load = f"""
+import keras, keras_ncsn
+print(type(keras.models.load_model({path!r})).__name__)
+"""
+    assert run(save).returncode == 0
+    assert run(load).stdout.strip() == "NCSNModel"
+
+
+def test_other_backends_are_refused():
+    done = run("import keras_ncsn", KERAS_BACKEND="numpy")
+    assert "runs on the backends tensorflow, jax and torch" in done.stderr

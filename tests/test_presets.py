@@ -1,0 +1,204 @@
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from contract import randomize
+
+import keras_ncsn
+from keras_ncsn import presets
+from keras_ncsn.noise import NoiseSchedule
+
+
+@pytest.fixture
+def model():
+    network = keras_ncsn.networks.UNet(
+        (4, 4, 1), widths=(4,), num_blocks=1, data_mean=0.2, data_std=0.3
+    )
+    model = keras_ncsn.NCSNModel(
+        network,
+        NoiseSchedule.geometric(20.0, 0.01, 30),
+        sampler="heun",
+        sampler_settings={"heun": {"num_steps": 3}},
+        ema_momentum=0.9,
+        seed=0,
+    )
+    randomize(model.network, seed=1)
+    randomize(model.ema_network, seed=2)
+    return model
+
+
+@pytest.fixture
+def folder(model, tmp_path):
+    folder = tmp_path / "preset"
+    model.save_to_preset(folder, {"data": "nothing"}, card="# A card\n")
+    return folder
+
+
+def averaged(model):
+    return [np.array(weight) for weight in model.sampling_network.get_weights()]
+
+
+def test_preset_holds_the_averaged_weights_and_the_settings(model, folder):
+    copy = keras_ncsn.NCSNModel.from_preset(folder)
+    assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
+    assert copy.ema_network is None
+    assert copy.sampler_settings == {"heun": {"num_steps": 3}}
+    assert copy.schedule.sigmas.tolist() == model.schedule.sigmas.tolist()
+    np.testing.assert_allclose(
+        copy.generate(2, seed=1), model.generate(2, seed=1), atol=1e-6
+    )
+    metadata = presets.read_metadata(folder)
+    assert metadata["data"] == "nothing"
+    assert metadata["parameter_count"] == model.network.count_params()
+    assert presets.image_shape(folder) == (4, 4, 1)
+    assert (folder / "README.md").read_text() == "# A card\n"
+
+
+def test_plain_keras_reads_a_preset(model, folder):
+    config = json.loads((folder / "config.json").read_text())
+    copy = keras.saving.deserialize_keras_object(config)
+    copy.load_weights(folder / "model.weights.h5")
+    assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
+
+
+def test_arguments_override_the_config(folder):
+    model = keras_ncsn.NCSNModel.from_preset(
+        folder, ema_momentum=0.5, sampler="annealed_langevin"
+    )
+    assert model.sampler == "annealed_langevin"
+    raw = model.network.get_weights()
+    assert all(map(np.array_equal, raw, model.ema_network.get_weights()))
+
+
+def test_dtype_overrides_the_policy(folder):
+    model = keras_ncsn.NCSNModel.from_preset(folder, dtype="mixed_bfloat16")
+    layer = model.network.get_layer("first_convolution")
+    assert layer.compute_dtype == "bfloat16"
+    config = json.loads((folder / "config.json").read_text())
+    assert "dtype" not in config["config"]["network"]["config"]
+
+
+def test_without_weights_they_are_random(model, folder):
+    (folder / "model.weights.h5").unlink()
+    copy = keras_ncsn.NCSNModel.from_preset(folder, load_weights=False)
+    assert not all(
+        map(np.array_equal, averaged(model), copy.network.get_weights())
+    )
+
+
+def test_saving_again_replaces_and_keeps_the_card(model, folder):
+    (folder / "grid.png").write_bytes(b"a picture")
+    model.ema_network.set_weights(
+        [weight + 1 for weight in model.ema_network.get_weights()]
+    )
+    model.save_to_preset(folder)
+    copy = keras_ncsn.NCSNModel.from_preset(folder)
+    assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
+    assert (folder / "README.md").read_text() == "# A card\n"
+    assert [path.name for path in folder.parent.iterdir()] == ["preset"]
+
+
+@pytest.mark.parametrize("crash_in", ["_write_json", "_replace"])
+def test_a_crash_leaves_the_old_preset(model, folder, monkeypatch, crash_in):
+    before = keras_ncsn.NCSNModel.from_preset(folder).network.get_weights()
+
+    def crash(*args):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(presets, crash_in, crash)
+    randomize(model.ema_network, seed=3)
+    with pytest.raises(OSError, match="no space left"):
+        model.save_to_preset(folder)
+    after = keras_ncsn.NCSNModel.from_preset(folder).network.get_weights()
+    assert all(map(np.array_equal, before, after))
+    with pytest.raises(OSError, match="no space left"):
+        model.save_to_preset(folder.parent / "new")
+    assert [path.name for path in folder.parent.iterdir()] == ["preset"]
+
+
+def test_saving_refuses_a_folder_that_is_no_preset(model, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ValueError, match="new or empty folder.*Received"):
+        model.save_to_preset(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def truncate(folder):
+    path = folder / "model.weights.h5"
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def remove_weights(folder):
+    (folder / "model.weights.h5").unlink()
+
+
+def widen(folder):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["config"]["network"]["config"]["widths"] = [8]
+    path.write_text(json.dumps(config))
+
+
+def break_config(folder):
+    (folder / "config.json").write_text("{")
+
+
+def remove_metadata(folder):
+    (folder / "metadata.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, "must have the SHA-256.*stated.*anew"),
+        (remove_weights, "must have its weights.*has none"),
+        (widen, "must fit its `config.json`"),
+        (break_config, "readable `config.json`"),
+        (remove_metadata, "readable `metadata.json`"),
+    ],
+)
+def test_damaged_presets_are_refused(folder, damage, message):
+    damage(folder)
+    with pytest.raises(ValueError, match=message):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
+def test_unknown_presets_are_refused_with_the_known_ones(tmp_path):
+    message = r"name of the zoo.*preset='clowntown'.*Names: .*mnist"
+    with pytest.raises(ValueError, match=message):
+        keras_ncsn.NCSNModel.from_preset("clowntown")
+    with pytest.raises(ValueError, match="config.json.*Received"):
+        keras_ncsn.NCSNModel.from_preset(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(presets.zoo()))
+def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
+    model = keras_ncsn.NCSNModel.from_preset(name)
+    metadata = keras_ncsn.NCSNModel.presets[name]
+    assert model.network.count_params() == metadata["parameter_count"]
+    assert (pathlib.Path(presets.zoo()[name]) / "README.md").is_file()
+
+
+def test_mnist_gives_the_same_scores_on_each_backend():
+    """Against scores that TensorFlow computed, stored in tests/data."""
+    model = keras_ncsn.NCSNModel.from_preset("mnist")
+    path = pathlib.Path(__file__).parent / "data" / "mnist_scores.npz"
+    with np.load(path) as stored:
+        noisy, sigma, expected = (
+            stored[name] for name in ("noisy", "sigma", "score")
+        )
+    score = model.score(noisy, sigma)
+    largest = np.abs(expected).max(axis=(1, 2, 3), keepdims=True)
+    assert np.all(np.abs(score - expected) < 1e-4 * largest)
+
+
+def test_mnist_draws_digits():
+    """Ink as on paper: mostly black, with strokes of white."""
+    model = keras_ncsn.NCSNModel.from_preset("mnist")
+    images = model.generate(16, seed=0, num_steps=8)
+    # Real digits: mean 0.13, spread 0.31; 0.8 of the pixels black.
+    assert images.mean() == pytest.approx(0.13, abs=0.03)
+    assert images.std() == pytest.approx(0.31, abs=0.04)
+    assert (images < 0.1).mean() == pytest.approx(0.8, abs=0.06)
