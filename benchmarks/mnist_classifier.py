@@ -13,7 +13,7 @@ import click
 import keras
 import numpy as np
 
-from keras_ncsn.images import to_unit_floats
+from keras_ncsn.images import to_floats
 
 
 def load_labelled_mnist(split, data_dir=None):
@@ -69,13 +69,13 @@ def main(output, data_dir, epochs, batch_size, seed):
         metrics=["accuracy"],
     )
     model.fit(
-        to_unit_floats(images),
+        to_floats(images),
         labels,
         batch_size=batch_size,
         epochs=epochs,
         verbose=2,
     )
-    predictions = model.predict(to_unit_floats(test_images), verbose=0)
+    predictions = model.predict(to_floats(test_images), verbose=0)
     right = float(np.mean(predictions.argmax(-1) == test_labels))
     output.parent.mkdir(parents=True, exist_ok=True)
     model.save(output)

@@ -19,7 +19,7 @@ from keras import ops
 
 from keras_ncsn import NCSNModel, training
 from keras_ncsn.datasets import load_mnist
-from keras_ncsn.images import save_grid, to_unit_floats
+from keras_ncsn.images import save_grid, to_floats
 
 BATCH_SIZE = 250
 CURVE_STEPS = (6, 10, 18, 30)
@@ -106,7 +106,7 @@ def num_evaluations(model, settings):
 
 def nearest_images(images, pool):
     """Returns for each image the nearest of the pool, by squared distance."""
-    pool = to_unit_floats(pool)
+    pool = to_floats(pool)
     flat = pool.reshape(len(pool), -1)
     squares = np.square(flat).sum(axis=1)
     rows = [np.argmin(squares - 2 * flat @ image.ravel()) for image in images]
@@ -274,7 +274,7 @@ def report_curve(model, judge, num_images, real):
 
 def load_test_digits(data_dir):
     """Returns MNIST's test digits in [0, 1], in an order without meaning."""
-    digits = to_unit_floats(load_mnist("test", data_dir))
+    digits = to_floats(load_mnist("test", data_dir))
     return digits[np.random.default_rng(0).permutation(len(digits))]
 
 

@@ -49,7 +49,7 @@ def read_image(path, model):
     image = keras_ncsn.datasets.load_image(path, image_size=size)
     image = image.convert("L" if channels == 1 else "RGB")
     image = np.asarray(image).reshape(model.image_shape)
-    return keras_ncsn.images.to_unit_floats(image)
+    return keras_ncsn.images.to_floats(image)
 
 
 def known_masks(height, width, seed):

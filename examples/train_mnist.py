@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 import keras_ncsn
-from keras_ncsn.images import save_grid, to_unit_floats
+from keras_ncsn.images import save_grid, to_floats
 
 
 def main(
@@ -27,8 +27,8 @@ def main(
     keras.utils.set_random_seed(seed)
     if images is None:
         images = keras_ncsn.datasets.load_images("mnist")
-    data_mean = float(np.mean(to_unit_floats(images[:10_000])))
-    data_std = float(np.std(to_unit_floats(images[:10_000])))
+    data_mean = float(np.mean(to_floats(images[:10_000])))
+    data_std = float(np.std(to_floats(images[:10_000])))
 
     network = keras_ncsn.networks.UNet(
         images.shape[1:], widths, data_mean=data_mean, data_std=data_std

@@ -204,7 +204,7 @@ def draw_film(path, trajectory):
         dots.set_offsets(points)
         canvas.draw()
         frames.append(np.array(canvas.buffer_rgba())[..., :3])
-    frames = keras_ncsn.images.to_unit_floats(frames)
+    frames = keras_ncsn.images.to_floats(frames)
     keras_ncsn.images.save_gif(frames, path, seconds=8.0)
 
 

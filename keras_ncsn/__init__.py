@@ -1,5 +1,7 @@
 """Noise conditional score networks for Keras 3, with trained presets."""
 
+from keras_ncsn import callbacks as callbacks
+from keras_ncsn import checkpoints as checkpoints
 from keras_ncsn import datasets as datasets
 from keras_ncsn import images as images
 from keras_ncsn import layers as layers

@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_ncsn import presets
+
 
 class SavePreset(keras.callbacks.Callback):
     """Saves the model as a preset after each epoch.
@@ -10,7 +12,7 @@ class SavePreset(keras.callbacks.Callback):
 
     Args:
         folder: Path, see `NCSNModel.save_to_preset`.
-        metadata: Dictionary, kept in the preset; `epochs` is added to it.
+        metadata: Dictionary, kept in the preset; `steps` is added to it.
             Defaults to `None`.
 
     Example:
@@ -22,6 +24,9 @@ class SavePreset(keras.callbacks.Callback):
         super().__init__()
         self.folder = folder
         self.metadata = metadata or {}
+
+    def on_train_begin(self, logs=None):
+        presets.check_folder(self.folder)
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.save_to_preset(

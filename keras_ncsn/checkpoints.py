@@ -24,8 +24,8 @@ def load_model(path, **kwargs):
     """Reads a checkpoint as a model that samples as its authors do.
 
     NCSN: annealed Langevin dynamics, 100 steps of size 2e-5 a level, no
-    denoising at the end. NCSNv2: few steps, of the size that belongs to the
-    number of levels, and denoising.
+    denoising at the end. NCSNv2: few steps, and denoising; the step size is
+    that of the authors' ladder with as many levels, else that of CIFAR-10.
 
     Args:
         path: As in `load_checkpoint`.

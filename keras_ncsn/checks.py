@@ -23,6 +23,11 @@ def check_images(images, image_shape, value_range=(0.0, 1.0), name="images"):
             f"was built for, channels last. Received: {name}.shape="
             f"{images.shape}"
         )
+    if images.size == 0:
+        raise ValueError(
+            f"`{name}` must hold at least one image. Received: {name}.shape="
+            f"{images.shape}"
+        )
     if images.dtype == np.uint8 and value_range is not None:
         return
     if images.dtype.kind not in "fiub":
@@ -30,8 +35,6 @@ def check_images(images, image_shape, value_range=(0.0, 1.0), name="images"):
             f"`{name}` must be floats, or uint8. Received: {name}.dtype="
             f"{images.dtype}"
         )
-    if images.size == 0:
-        return
     low, high = float(images.min()), float(images.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(

@@ -22,26 +22,31 @@ def checked_data(data, image_shape, value_range):
     Returns:
         `data`, or for a generator an equal one that has all its batches.
     """
-    if data is None or hasattr(data, "shape"):
-        if data is not None:
-            images = np.asarray(ops.convert_to_numpy(data))
-            check_images(images, image_shape, value_range)
+    if hasattr(data, "shape"):
+        images = np.asarray(ops.convert_to_numpy(data))
+        check_images(images, image_shape, value_range)
         return data
     batch, data = _first_batch(data)
     if isinstance(batch, (tuple, list)):
         batch = batch[0]
+    if isinstance(batch, dict):
+        raise ValueError(
+            "A batch must be images, or a tuple that begins with them. "
+            f"Received: a dictionary of {', '.join(map(str, batch))}. Map the "
+            "data to its images first."
+        )
     images = np.asarray(ops.convert_to_numpy(batch))
     check_images(images, image_shape, value_range)
     return data
 
 
 def _first_batch(data):
-    if isinstance(data, keras.utils.PyDataset):
+    if isinstance(data, keras.utils.PyDataset) and len(data):
         return data[0], data
-    if isinstance(data, (tuple, list)):
+    if isinstance(data, (tuple, list, dict)) or not hasattr(data, "__iter__"):
         raise ValueError(
             "`x` must be one array of images, or an iterable of batches. "
-            f"Received: a {type(data).__name__} of length {len(data)}"
+            f"Received: a {type(data).__name__}"
         )
     iterator = iter(data)
     try:
@@ -59,6 +64,10 @@ def _first_batch(data):
 def _with_first(batch, rest):
     # Keras wants tuples from generators. And no `yield from`: it would close
     # the caller's generator with this one.
-    yield batch if isinstance(batch, tuple) else (batch,)
+    yield _as_tuple(batch)
     for batch in rest:
-        yield batch if isinstance(batch, tuple) else (batch,)
+        yield _as_tuple(batch)
+
+
+def _as_tuple(batch):
+    return tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)

@@ -2,6 +2,8 @@
 
 import itertools
 import pathlib
+import zlib
+from zipfile import BadZipFile
 
 import numpy as np
 from PIL import Image
@@ -78,7 +80,7 @@ def load_arrays(path):
                     f"x_train or x; it holds {', '.join(names) or 'none'}"
                 )
             file = file[(wanted or names)[0]]
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(
             f"Images must be readable. Received: {path}, {error}"
         ) from None
@@ -147,6 +149,9 @@ def load_image(path, image_size=None):
     try:
         with Image.open(path) as file:
             file.load()
+            if file.mode.startswith("I;16"):
+                # PIL would clip to 255 where it should divide.
+                file = Image.fromarray((np.asarray(file) >> 8).astype("uint8"))
             grey = file.mode in ("1", "L", "LA")
             image = file.convert("L" if grey else "RGB")
     except (OSError, SyntaxError, ValueError) as error:
@@ -178,7 +183,7 @@ def shuffled_batches(images, batch_size, seed):
     Example:
 
     >>> batches = shuffled_batches(np.arange(4), batch_size=2, seed=0)
-    >>> sorted([*next(batches), *next(batches)])
+    >>> sorted([*next(batches).tolist(), *next(batches).tolist()])
     [0, 1, 2, 3]
     """
     if batch_size > len(images):

@@ -8,24 +8,28 @@ import numpy as np
 from PIL import Image
 
 
-def to_unit_floats(images):
-    """Returns images as float32; uint8 is divided by 255.
+def to_floats(images, value_range=(0.0, 1.0)):
+    """Returns images as float32; uint8 is mapped from [0, 255] to a range.
 
     Args:
         images: Array of uint8 or floats.
+        value_range: Pair of floats, or `None` to keep uint8 values. Defaults
+            to `(0.0, 1.0)`.
 
     Returns:
         A float32 NumPy array of the same shape.
 
     Example:
 
-    >>> to_unit_floats(np.array([0, 51, 255], "uint8")).tolist()
+    >>> to_floats(np.array([0, 51, 255], "uint8")).tolist()
     [0.0, 0.20000000298023224, 1.0]
     """
     images = np.asarray(images)
-    if images.dtype == np.uint8:
-        return images.astype("float32") / np.float32(255)
-    return images.astype("float32")
+    floats = images.astype("float32")
+    if images.dtype == np.uint8 and value_range is not None:
+        low, high = np.float32(value_range)
+        return low + (high - low) * (floats / np.float32(255))
+    return floats
 
 
 def to_uint8(images):

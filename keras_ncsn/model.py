@@ -1,6 +1,7 @@
 """NCSNModel: a score network that trains, samples and inpaints."""
 
 import functools
+import math
 
 import keras
 import numpy as np
@@ -72,7 +73,9 @@ class NCSNModel(keras.Model):
 
     Example:
 
-    >>> network = keras_ncsn.networks.UNet((8, 8, 1), widths=(8, 8))
+    >>> network = keras_ncsn.networks.UNet(
+    ...     (8, 8, 1), widths=(8,), num_blocks=1
+    ... )
     >>> model = keras_ncsn.NCSNModel(network)
     >>> model.compile()
     >>> images = np.random.default_rng(0).random((16, 8, 8, 1), "float32")
@@ -113,6 +116,9 @@ class NCSNModel(keras.Model):
         check_choice("weighting", weighting, ("ncsn", "edm"))
         check_above_zero(log_sigma_std=log_sigma_std, data_std=data_std)
         _check_momentum(ema_momentum)
+        _check_value_range(value_range)
+        schedule = NoiseSchedule.geometric() if schedule is None else schedule
+        _check_schedule(schedule, network)
         for name, settings in (
             {sampler: {}} | (sampler_settings or {})
         ).items():
@@ -120,7 +126,7 @@ class NCSNModel(keras.Model):
         # Noisy images stay float32 at the border; each layer casts its own.
         self.autocast = False
         self.network = network
-        self.schedule = schedule or NoiseSchedule.geometric()
+        self.schedule = schedule
         self.prediction = prediction
         self.sigma_distribution = sigma_distribution
         self.log_sigma_mean = log_sigma_mean
@@ -164,13 +170,29 @@ class NCSNModel(keras.Model):
             optimizer: A Keras optimizer, or its name. Defaults to `None`, Adam
                 with learning rate 1e-3 and epsilon 1e-8, as in the authors'
                 code.
+                It is made to scale losses where layers compute in float16.
             **kwargs: Arguments of `keras.Model.compile`, such as
                 `jit_compile` and `steps_per_execution`.
         """
+        for name in ("loss", "metrics", "weighted_metrics"):
+            if kwargs.get(name) is not None:
+                raise ValueError(
+                    "The loss of the model is denoising score matching, and "
+                    f"its one metric that loss. Received: {name}="
+                    f"{kwargs[name]!r}. Leave it out."
+                )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
+        optimizer = keras.optimizers.get(optimizer)
+        half = any(
+            layer.compute_dtype == "float16" for layer in self.network.layers
+        )
+        scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        if half and not scales:
+            # Keras does so by the policy of the model, which is float32.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer=optimizer, **kwargs)
-        self.optimizer.build(self.trainable_variables)
+        self.optimizer.build(self.network.trainable_variables)
 
     def compile_from_config(self, config):
         self.compile(**keras.saving.deserialize_keras_object(config))
@@ -179,7 +201,16 @@ class NCSNModel(keras.Model):
     def metrics(self):
         return [self.loss_tracker]
 
-    def fit(self, x=None, *args, callbacks=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
         """Trains the network on images; the model adds the noise itself.
 
         Args:
@@ -188,24 +219,38 @@ class NCSNModel(keras.Model):
                 `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
                 `DataLoader` or a generator. Where a batch is a tuple, its
                 first part is the images and the rest is not used.
-            *args: Arguments of `keras.Model.fit`.
-            callbacks: List of callbacks. Defaults to `None`.
-            **kwargs: Arguments of `keras.Model.fit`, such as `epochs`.
+            y: Not used, as there is nothing to predict from an image.
+            batch_size: As in `keras.Model.fit`.
+            epochs: As in `keras.Model.fit`.
+            verbose: As in `keras.Model.fit`.
+            callbacks: A callback or a list of them. Defaults to `None`.
+            **kwargs: Arguments of `keras.Model.fit`, such as
+                `validation_data` and `steps_per_epoch`.
 
         Returns:
             A Keras `History`. A loss that is no number stops training with a
             `FloatingPointError`; the weights are then those from before.
         """
         x = self._check_data(x)
-        if kwargs.get("validation_data") is not None:
-            kwargs["validation_data"] = self._check_data(
-                kwargs["validation_data"]
-            )
+        validation = kwargs.get("validation_data")
+        if validation is not None:
+            # Keras takes a tuple, of which the first part is the images.
+            if isinstance(validation, tuple):
+                validation = validation[0]
+            kwargs["validation_data"] = self._check_data(validation)
         if not hasattr(x, "shape") and not isinstance(x, keras.utils.PyDataset):
             # Keras warns that it does not shuffle streams: it cannot.
             kwargs.setdefault("shuffle", False)
-        callbacks = [*(callbacks or []), training.StopOnNaN()]
-        return super().fit(x, *args, callbacks=callbacks, **kwargs)
+        if isinstance(callbacks, keras.callbacks.Callback):
+            callbacks = [callbacks]
+        return super().fit(
+            x,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=[*(callbacks or []), training.StopOnNaN()],
+            **kwargs,
+        )
 
     def evaluate(self, x=None, *args, **kwargs):
         """Returns the loss on images, with the averaged weights if kept.
@@ -227,9 +272,16 @@ class NCSNModel(keras.Model):
         return self._stateless_on_jax(training.test_on, *args)
 
     def train_on_batch(self, x, *args, **kwargs):
-        logs = super().train_on_batch(x, *args, **kwargs)
-        training.check_finite(self.loss_tracker.result())
+        logs = super().train_on_batch(self._check_data(x), *args, **kwargs)
+        loss = float(ops.convert_to_numpy(self.loss_tracker.result()))
+        if not math.isfinite(loss):
+            # A running mean would stay NaN, and hold later steps back.
+            self.reset_metrics()
+            training.check_finite(loss)
         return logs
+
+    def test_on_batch(self, x, *args, **kwargs):
+        return super().test_on_batch(self._check_data(x), *args, **kwargs)
 
     def update_ema(self):
         """Moves the averaged weights a step towards the trained ones."""
@@ -243,7 +295,8 @@ class NCSNModel(keras.Model):
     def reset_ema(self):
         """Sets the averaged weights, if kept, to those of the network."""
         for average, weight in self._ema_pairs():
-            average.assign(weight.value)
+            # A copy: JAX would keep one buffer for both, and give it away.
+            average.assign(ops.copy(weight.value))
 
     @property
     def ema_variables(self):
@@ -434,6 +487,8 @@ class NCSNModel(keras.Model):
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         for name in ("network", "schedule"):
+            if not isinstance(config[name], dict):
+                continue
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
             )
@@ -500,6 +555,13 @@ class NCSNModel(keras.Model):
         config = dict(presets.read_config(folder)["config"])
         dtype = kwargs.pop("dtype", None)
         if dtype is not None:
+            if not config["network"]["module"].startswith("keras_ncsn."):
+                raise ValueError(
+                    "`dtype` can be chosen for the networks of this package, "
+                    "because those of others fix it in each layer. Received: "
+                    f"dtype={dtype!r} for a "
+                    f"{config['network']['class_name']}"
+                )
             config["network"]["config"]["dtype"] = dtype
         model = cls.from_config(config | kwargs)
         if load_weights:
@@ -548,6 +610,32 @@ def _check_momentum(ema_momentum):
         )
 
 
+def _check_value_range(value_range):
+    if value_range is None:
+        return
+    if len(value_range) != 2 or not value_range[0] < value_range[1]:
+        raise ValueError(
+            "`value_range` must be a smaller and a larger number, or None. "
+            f"Received: value_range={value_range}"
+        )
+
+
+def _check_schedule(schedule, network):
+    if not isinstance(schedule, NoiseSchedule):
+        raise ValueError(
+            "`schedule` must be a `NoiseSchedule`, such as "
+            f"`NoiseSchedule.geometric()`. Received: schedule={schedule!r}"
+        )
+    expected = getattr(network, "variance_preserving", None)
+    if expected not in (None, schedule.variance_preserving):
+        raise ValueError(
+            "The network and the schedule must agree on whether noisy images "
+            "are scaled. Received: network.variance_preserving="
+            f"{expected}, schedule.variance_preserving="
+            f"{schedule.variance_preserving}"
+        )
+
+
 def _image_shape(network):
     inputs = getattr(network, "inputs", None)
     if not inputs or len(inputs) != 2:
@@ -557,7 +645,15 @@ def _image_shape(network):
             f"network={type(network).__name__} with "
             f"{len(inputs or [])} inputs. Build it with `keras.Input`."
         )
-    return tuple(inputs[0].shape[1:])
+    shape = tuple(inputs[0].shape[1:])
+    output = tuple(network.outputs[0].shape[1:])
+    if None in shape or output != shape:
+        raise ValueError(
+            "`network` must take images of one known shape and return a score "
+            f"of that shape. Received: network.input_shape={shape}, "
+            f"network.output_shape={output}"
+        )
+    return shape
 
 
 def _copy_network(network):

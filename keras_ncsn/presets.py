@@ -77,7 +77,14 @@ def read_config(folder):
     Returns:
         A dictionary, as `keras.saving.serialize_keras_object` writes it.
     """
-    return _read_json(pathlib.Path(folder) / CONFIG_FILE)
+    config = _read_json(pathlib.Path(folder) / CONFIG_FILE)
+    arguments = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(arguments, dict) or "network" not in arguments:
+        raise ValueError(
+            "A preset must hold the config of an `NCSNModel`. Received: "
+            f"{folder}, whose `{CONFIG_FILE}` is of something else"
+        )
+    return config
 
 
 def read_metadata(folder):
@@ -118,7 +125,7 @@ def load_weights(model, folder):
     try:
         with warnings.catch_warnings():
             # Keras only warns of weights that it did not find.
-            warnings.simplefilter("error")
+            warnings.filterwarnings("error", category=UserWarning)
             model.load_weights(path)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise ValueError(
@@ -137,13 +144,7 @@ def save(model, folder, metadata=None, card=None):
         card: String, the text of its card, in Markdown. Defaults to `None`.
     """
     folder = pathlib.Path(folder).absolute()
-    is_preset = (folder / CONFIG_FILE).is_file()
-    if folder.exists() and not is_preset:
-        if not folder.is_dir() or any(folder.iterdir()):
-            raise ValueError(
-                "A preset must be saved to a new or empty folder, or to one "
-                f"that holds a preset. Received: {folder}"
-            )
+    is_preset = check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(
         tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
@@ -157,6 +158,26 @@ def save(model, folder, metadata=None, card=None):
         _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(folder):
+    """Raises a `ValueError` where no preset may be saved.
+
+    Args:
+        folder: Path.
+
+    Returns:
+        Boolean, whether there is a preset to replace.
+    """
+    folder = pathlib.Path(folder)
+    if (folder / METADATA_FILE).is_file() and (folder / CONFIG_FILE).is_file():
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            "A preset must be saved to a new or empty folder, or to one that "
+            f"holds a preset. Received: {folder}"
+        )
+    return False
 
 
 def _write(model, folder, metadata, card):

@@ -15,7 +15,7 @@ from keras_ncsn.checks import (
     check_known_mask,
     check_seed,
 )
-from keras_ncsn.images import to_unit_floats
+from keras_ncsn.images import to_floats
 from keras_ncsn.samplers.batches import sample_in_batches
 from keras_ncsn.samplers.known import Known
 
@@ -69,7 +69,8 @@ def inpaint(
     check_images(images, model.image_shape, model.value_range)
     known_mask = check_known_mask(known_mask, images.shape)
     run = configure_sampler(model, sampler, settings)
-    images = np.repeat(to_unit_floats(images), num_samples, axis=0)
+    images = to_floats(images, model.value_range)
+    images = np.repeat(images, num_samples, axis=0)
     if len(known_mask) > 1:
         known_mask = np.repeat(known_mask, num_samples, axis=0)
     samples = sample_in_batches(

@@ -16,8 +16,9 @@ from keras_ncsn.noise import expand_like
 def train_on(model, data):
     """Takes one optimizer step; leaves all as it was if the loss is NaN.
 
-    Once a loss is NaN, nothing changes until the metrics are reset: neither
-    this step nor a later one of the same epoch.
+    A gradient that is no number counts as a loss that is none. Once there was
+    one, nothing changes until the metrics are reset: neither this step nor a
+    later one of the same epoch.
 
     Args:
         model: An `NCSNModel`, compiled.
@@ -28,21 +29,22 @@ def train_on(model, data):
     """
     images = prepare_images(model, data)
     optimizer = model.optimizer
-    weights = model.trainable_variables
-    state = [
-        variable
-        for variable in model.network.non_trainable_variables
-        if variable is not model.seed_generator.state
-    ]
+    weights = model.network.trainable_variables
+    state = model.network.non_trainable_variables
     before = [ops.copy(variable.value) for variable in state]
     sigma, noise = draw_noise(model, images)
+    # 1, but for an optimizer that scales losses for float16.
+    loss_scale = ops.convert_to_tensor(optimizer.scale_loss(1.0))
 
     def scaled_loss():
         loss = mean_loss(model, images, sigma, noise, training=True)
-        return optimizer.scale_loss(loss)
+        return loss_scale * sum(model.network.losses, loss)
 
     loss, gradients = backend.value_and_gradients(scaled_loss, weights, state)
-    loss = loss / optimizer.scale_loss(1.0)
+    loss = loss / loss_scale
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        # That one skips such steps by itself.
+        loss = ops.where(_all_finite(gradients), loss, float("nan"))
     model.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
     finite = ops.isfinite(model.loss_tracker.result())
 
@@ -95,6 +97,7 @@ def prepare_images(model, data):
     whole = keras.backend.standardize_dtype(images.dtype) == "uint8"
     images = ops.cast(images, "float32")
     if whole and model.value_range is not None:
+        low, high = model.value_range
         if model.dequantize:
             noise = keras.random.uniform(
                 ops.shape(images), seed=model.seed_generator
@@ -102,6 +105,7 @@ def prepare_images(model, data):
             images = (images + noise) / 256.0
         else:
             images = images / 255.0
+        images = low + (high - low) * images
     return model.to_sampled(images)
 
 
@@ -169,6 +173,15 @@ def loss_per_image(model, images, sigma, noise, training=False):
     return losses.denoising_score_matching(scaled_score, noise)
 
 
+def _all_finite(gradients):
+    squares = [
+        ops.sum(ops.square(ops.cast(gradient, "float32")))
+        for gradient in gradients
+        if gradient is not None
+    ]
+    return ops.isfinite(sum(squares))
+
+
 def check_finite(loss):
     """Raises a `FloatingPointError` if a training loss is no number.
 
@@ -177,10 +190,10 @@ def check_finite(loss):
     """
     if not math.isfinite(float(loss)):
         raise FloatingPointError(
-            f"Training stopped, because the loss became {float(loss)}. The "
-            "weights are those from before that step. Use a smaller learning "
-            "rate, clip gradients (`global_clipnorm` of the optimizer), or "
-            "look for images that are not finite."
+            f"Training stopped, because the loss became {float(loss)}, or its "
+            "gradient no number. The weights are those from before that step. "
+            "Use a smaller learning rate, or clip gradients (`global_clipnorm` "
+            "of the optimizer)."
         )
 
 

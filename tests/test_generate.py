@@ -122,6 +122,16 @@ def test_known_pixels_are_kept_to_the_bit(model, images, shape, dtype, sampler):
     np.testing.assert_array_equal(filled[known], images[:5][known])
 
 
+@pytest.mark.parametrize(
+    ("value_range", "expected"), [(None, 51.0), ((-1.0, 1.0), -0.6)]
+)
+def test_inpaint_maps_uint8_to_the_range(make_model, value_range, expected):
+    model = make_model(value_range=value_range)
+    image = np.full((8, 8, 1), 51, "uint8")
+    filled = model.inpaint(image, np.eye(8), seed=0, steps_per_level=1)
+    np.testing.assert_allclose(filled[np.eye(8) == 1], expected, rtol=1e-6)
+
+
 def test_inpaint_takes_uint8_and_any_batch_size(model):
     images = np.full((3, 8, 8, 1), 51, "uint8")
     mask = np.eye(8)

@@ -7,7 +7,7 @@ from keras_ncsn import images
 
 def test_uint8_and_floats_are_inverse():
     whole = np.arange(256, dtype="uint8")
-    floats = images.to_unit_floats(whole)
+    floats = images.to_floats(whole)
     assert floats.dtype == np.float32
     assert np.array_equal(images.to_uint8(floats), whole)
 

@@ -72,6 +72,12 @@ def test_arguments_override_the_config(folder):
     assert all(map(np.array_equal, raw, model.ema_network.get_weights()))
 
 
+def test_another_schedule_overrides_the_config(folder):
+    schedule = NoiseSchedule.geometric(2.0, 0.1, 5)
+    model = keras_ncsn.NCSNModel.from_preset(folder, schedule=schedule)
+    assert model.schedule is schedule
+
+
 def test_dtype_overrides_the_policy(folder):
     model = keras_ncsn.NCSNModel.from_preset(folder, dtype="mixed_bfloat16")
     layer = model.network.get_layer("first_convolution")
@@ -141,6 +147,10 @@ def widen(folder):
     path.write_text(json.dumps(config))
 
 
+def swap_config(folder):
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+
+
 def break_config(folder):
     (folder / "config.json").write_text("{")
 
@@ -155,6 +165,7 @@ def remove_metadata(folder):
         (truncate, "must have the SHA-256.*stated.*anew"),
         (remove_weights, "must have its weights.*has none"),
         (widen, "must fit its `config.json`"),
+        (swap_config, "config of an `NCSNModel`.*something else"),
         (break_config, "readable `config.json`"),
         (remove_metadata, "readable `metadata.json`"),
     ],

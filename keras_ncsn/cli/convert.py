@@ -14,7 +14,7 @@ import click
 @click.option(
     "--image-size",
     type=click.IntRange(min=1),
-    help="Height and width of the images. Default: 28 for one channel, "
+    help="Height and width of the images, even. Default: 28 for one channel, "
     "else 32.",
 )
 @click.option(
@@ -42,7 +42,9 @@ def convert(checkpoint, preset_dir, image_size, raw, sigma_max, sigma_min):
     Needs PyTorch. Only tensors are read from the file; no code in it runs.
     """
     from keras_ncsn.checkpoints import load_model
+    from keras_ncsn.presets import check_folder
 
+    check_folder(preset_dir)
     model = load_model(
         checkpoint,
         image_size=image_size,

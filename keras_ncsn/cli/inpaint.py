@@ -66,7 +66,7 @@ def inpaint(
         read_mask,
         write_images,
     )
-    from keras_ncsn.images import to_unit_floats
+    from keras_ncsn.images import to_floats
 
     check_output(output)
     model = NCSNModel.from_preset(preset)
@@ -89,9 +89,7 @@ def inpaint(
         write_images(filled.reshape(-1, *model.image_shape), output)
     else:
         # Hidden pixels are grey, which neither ink nor paper is.
-        shown = np.where(
-            known_mask[..., None], to_unit_floats(given_images), 0.5
-        )
+        shown = np.where(known_mask[..., None], to_floats(given_images), 0.5)
         rows = np.concatenate([shown[:, None], filled], axis=1)
         rows = rows.reshape(-1, *model.image_shape)
         write_images(rows, output, columns=num_samples + 1)

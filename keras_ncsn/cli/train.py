@@ -119,10 +119,14 @@ def train(data, output, steps, batch_size, seed, save_every, **options):
 
     from keras_ncsn import datasets
     from keras_ncsn.callbacks import SavePreset
+    from keras_ncsn.checks import check_images
+    from keras_ncsn.presets import check_folder
 
+    check_folder(output)
     images = datasets.load_images(
         data, image_size=options["image_size"], data_dir=options["data_dir"]
     )
+    check_images(images, images.shape[1:])
     save_every = min(save_every, steps)
     epochs = -(-steps // save_every)
     steps = epochs * save_every
@@ -160,10 +164,10 @@ def build_model(images, seed, options):
     import numpy as np
 
     from keras_ncsn import NCSNModel, NoiseSchedule
-    from keras_ncsn.images import to_unit_floats
+    from keras_ncsn.images import to_floats
     from keras_ncsn.networks import UNet
 
-    sample = to_unit_floats(images[:: max(1, len(images) // 10_000)])
+    sample = to_floats(images[:: max(1, len(images) // 10_000)])
     mean = round(float(np.mean(sample)), 4)
     std = round(float(np.std(sample)), 4)
     network = UNet(

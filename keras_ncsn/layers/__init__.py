@@ -1,4 +1,7 @@
-from keras_ncsn.layers.convolution import convolution as convolution
+from keras_ncsn.layers.attention import PixelAttention as PixelAttention
+from keras_ncsn.layers.group_normalization import (
+    ModulatedGroupNormalization as ModulatedGroupNormalization,
+)
 from keras_ncsn.layers.normalization import (
     InstanceNormalizationPlus as InstanceNormalizationPlus,
 )

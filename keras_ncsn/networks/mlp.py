@@ -85,6 +85,7 @@ class MLP(keras.Model):
         super().__init__(inputs=[noisy, sigma], outputs=score, **kwargs)
         # Noisy points stay float32 at the border; each layer casts its own.
         self.autocast = False
+        self.variance_preserving = variance_preserving
         if dtype is not None:
             self.dtype_policy = keras.dtype_policies.get(dtype)
         self._arguments = {

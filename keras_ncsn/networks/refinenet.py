@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn import layers
+from keras_ncsn.layers.convolution import convolution
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
@@ -83,7 +84,7 @@ class RefineNet(keras.Model):
         x = keras.layers.Rescaling(
             2.0, offset=-1.0, dtype="float32", name="to_symmetric"
         )(noisy)
-        x = layers.convolution(
+        x = convolution(
             width, 3, image_shape[-1], dtype="float32", name="begin_conv"
         )(x)
         # Keyword arguments of every layer that may depend on the noise level.
@@ -119,7 +120,7 @@ class RefineNet(keras.Model):
             num_levels=num_levels, dtype="float32", name="normalizer"
         )(x, **conditions)
         x = keras.layers.Activation("elu", dtype="float32", name="elu")(x)
-        score = layers.convolution(
+        score = convolution(
             image_shape[-1], 3, width, dtype="float32", name="end_conv"
         )(x)
         if sigmas is None:

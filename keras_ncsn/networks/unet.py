@@ -39,7 +39,9 @@ class UNet(keras.Model):
         num_heads: Integer, heads of the attention. Defaults to `1`.
         dropout: Float in [0, 1), rate of the dropout in each block. Defaults
             to `0.0`.
-        data_mean: Float, mean of the pixels of the data. Defaults to `0.5`.
+        data_mean: Float, mean of the pixels of the data, in the range that
+            noise is added in: [-1, 1] if variance preserving. Defaults to
+            `0.5`.
         data_std: Float above 0, their spread. Defaults to `0.5`.
         variance_preserving: Boolean, whether noisy images come scaled by
             1 / sqrt(1 + sigma**2). Defaults to `False`.
@@ -113,6 +115,7 @@ class UNet(keras.Model):
         super().__init__(inputs=[noisy, sigma], outputs=score, **kwargs)
         # Noisy images stay float32 at the border; each layer casts its own.
         self.autocast = False
+        self.variance_preserving = variance_preserving
         if dtype is not None:
             self.dtype_policy = keras.dtype_policies.get(dtype)
         self._arguments = {

@@ -1,5 +1,6 @@
 """Langevin dynamics, annealed (Algorithm 1) and at one noise level."""
 
+import numpy as np
 from keras import ops
 
 from keras_ncsn.checks import check_above_zero, check_count
@@ -199,7 +200,7 @@ def start(noise, value_range, sigma_max):
     """
     if value_range is None:
         return noise.normal() * sigma_max
-    low, high = value_range
+    low, high = np.float32(value_range)
     return low + (high - low) * noise.uniform()
 
 
