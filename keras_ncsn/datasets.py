@@ -70,16 +70,9 @@ def load_arrays(path):
         file holds no channels, there is one.
     """
     try:
-        file = np.load(path, allow_pickle=False)
-        names = getattr(file, "files", None)
-        if names is not None:
-            wanted = [n for n in ("images", "x_train", "x") if n in names]
-            if not wanted and len(names) != 1:
-                raise ValueError(
-                    "an .npz file must hold one array, or one named images, "
-                    f"x_train or x; it holds {', '.join(names) or 'none'}"
-                )
-            file = file[(wanted or names)[0]]
+        # NumPy leaves a file open that turns out to be no archive.
+        with open(path, "rb") as stream:
+            file = _read_array(stream)
     except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
         raise ValueError(
             f"Images must be readable. Received: {path}, {error}"
@@ -92,6 +85,20 @@ def load_arrays(path):
             f"Received: an array of shape {file.shape} in {path}"
         )
     return images
+
+
+def _read_array(stream):
+    content = np.load(stream, allow_pickle=False)
+    names = getattr(content, "files", None)
+    if names is None:
+        return content
+    wanted = [name for name in ("images", "x_train", "x") if name in names]
+    if not wanted and len(names) != 1:
+        raise ValueError(
+            "an .npz file must hold one array, or one named images, x_train "
+            f"or x; it holds {', '.join(names) or 'none'}"
+        )
+    return content[(wanted or names)[0]]
 
 
 def load_folder(path, image_size=None):
