@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from contract import assert_equal, check_layer, random_images, randomize
 from keras import ops
 
-from keras_ncsn.layers import ResidualBlock, convolution
+from keras_ncsn.layers import ResidualBlock
+from keras_ncsn.layers.convolution import convolution
 
 LEVELS = np.array([0.0, 1.5], "float32")
 
