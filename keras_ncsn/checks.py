@@ -4,6 +4,8 @@ import random
 
 import numpy as np
 
+from keras_ncsn.noise import NoiseSchedule
+
 
 def check_images(images, image_shape, value_range=(0.0, 1.0), name="images"):
     """Raises a `ValueError` unless images fit the network.
@@ -157,3 +159,81 @@ def check_seed(seed):
             f"`seed` must be an integer of at least 0. Received: seed={seed!r}"
         )
     return int(seed)
+
+
+def check_momentum(ema_momentum):
+    """Raises a `ValueError` unless an average can be kept with it.
+
+    Args:
+        ema_momentum: Float, or `None` for no average.
+    """
+    if ema_momentum is not None and not 0 < ema_momentum < 1:
+        raise ValueError(
+            "`ema_momentum` must be above 0 and below 1, or None for no "
+            f"average. Received: ema_momentum={ema_momentum}"
+        )
+
+
+def check_value_range(value_range):
+    """Raises a `ValueError` unless images can lie in that range.
+
+    Args:
+        value_range: Pair of floats, or `None` for no range.
+    """
+    if value_range is None:
+        return
+    if len(value_range) != 2 or not value_range[0] < value_range[1]:
+        raise ValueError(
+            "`value_range` must be a smaller and a larger number, or None. "
+            f"Received: value_range={value_range}"
+        )
+
+
+def check_schedule(schedule, network):
+    """Raises a `ValueError` unless the network was made for the schedule.
+
+    Args:
+        schedule: What should be a `NoiseSchedule`.
+        network: A Keras model.
+    """
+    if not isinstance(schedule, NoiseSchedule):
+        raise ValueError(
+            "`schedule` must be a `NoiseSchedule`, such as "
+            f"`NoiseSchedule.geometric()`. Received: schedule={schedule!r}"
+        )
+    expected = getattr(network, "variance_preserving", None)
+    if expected not in (None, schedule.variance_preserving):
+        raise ValueError(
+            "The network and the schedule must agree on whether noisy images "
+            "are scaled. Received: network.variance_preserving="
+            f"{expected}, schedule.variance_preserving="
+            f"{schedule.variance_preserving}"
+        )
+
+
+def checked_image_shape(network):
+    """Returns the shape of the images that a network takes and returns.
+
+    Args:
+        network: What should be a functional Keras model of two inputs.
+
+    Returns:
+        A tuple of integers.
+    """
+    inputs = getattr(network, "inputs", None)
+    if not inputs or len(inputs) != 2:
+        raise ValueError(
+            "`network` must be a functional Keras model with two inputs, noisy "
+            "images and their noise levels. Received: "
+            f"network={type(network).__name__} with "
+            f"{len(inputs or [])} inputs. Build it with `keras.Input`."
+        )
+    shape = tuple(inputs[0].shape[1:])
+    output = tuple(network.outputs[0].shape[1:])
+    if None in shape or output != shape:
+        raise ValueError(
+            "`network` must take images of one known shape and return a score "
+            f"of that shape. Received: network.input_shape={shape}, "
+            f"network.output_shape={output}"
+        )
+    return shape

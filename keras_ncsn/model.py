@@ -8,7 +8,14 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn import backend, presets, sampling, training
-from keras_ncsn.checks import check_above_zero, check_choice
+from keras_ncsn.checks import (
+    check_above_zero,
+    check_choice,
+    check_momentum,
+    check_schedule,
+    check_value_range,
+    checked_image_shape,
+)
 from keras_ncsn.data import checked_data
 from keras_ncsn.noise import NoiseSchedule, expand_like
 from keras_ncsn.samplers.score_function import ScoreFunction
@@ -115,10 +122,10 @@ class NCSNModel(keras.Model):
         )
         check_choice("weighting", weighting, ("ncsn", "edm"))
         check_above_zero(log_sigma_std=log_sigma_std, data_std=data_std)
-        _check_momentum(ema_momentum)
-        _check_value_range(value_range)
+        check_momentum(ema_momentum)
+        check_value_range(value_range)
         schedule = NoiseSchedule.geometric() if schedule is None else schedule
-        _check_schedule(schedule, network)
+        check_schedule(schedule, network)
         for name, settings in (
             {sampler: {}} | (sampler_settings or {})
         ).items():
@@ -141,7 +148,7 @@ class NCSNModel(keras.Model):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
-        self.image_shape = _image_shape(network)
+        self.image_shape = checked_image_shape(network)
         self.ema_network = None
         if ema_momentum is not None:
             self.ema_network = _copy_network(network)
@@ -600,60 +607,6 @@ class NCSNModel(keras.Model):
             return scale * self([scale * x, sigma], training=False)
 
         return ScoreFunction(function, self.sampling_network.variables)
-
-
-def _check_momentum(ema_momentum):
-    if ema_momentum is not None and not 0 < ema_momentum < 1:
-        raise ValueError(
-            "`ema_momentum` must be above 0 and below 1, or None for no "
-            f"average. Received: ema_momentum={ema_momentum}"
-        )
-
-
-def _check_value_range(value_range):
-    if value_range is None:
-        return
-    if len(value_range) != 2 or not value_range[0] < value_range[1]:
-        raise ValueError(
-            "`value_range` must be a smaller and a larger number, or None. "
-            f"Received: value_range={value_range}"
-        )
-
-
-def _check_schedule(schedule, network):
-    if not isinstance(schedule, NoiseSchedule):
-        raise ValueError(
-            "`schedule` must be a `NoiseSchedule`, such as "
-            f"`NoiseSchedule.geometric()`. Received: schedule={schedule!r}"
-        )
-    expected = getattr(network, "variance_preserving", None)
-    if expected not in (None, schedule.variance_preserving):
-        raise ValueError(
-            "The network and the schedule must agree on whether noisy images "
-            "are scaled. Received: network.variance_preserving="
-            f"{expected}, schedule.variance_preserving="
-            f"{schedule.variance_preserving}"
-        )
-
-
-def _image_shape(network):
-    inputs = getattr(network, "inputs", None)
-    if not inputs or len(inputs) != 2:
-        raise ValueError(
-            "`network` must be a functional Keras model with two inputs, noisy "
-            "images and their noise levels. Received: "
-            f"network={type(network).__name__} with "
-            f"{len(inputs or [])} inputs. Build it with `keras.Input`."
-        )
-    shape = tuple(inputs[0].shape[1:])
-    output = tuple(network.outputs[0].shape[1:])
-    if None in shape or output != shape:
-        raise ValueError(
-            "`network` must take images of one known shape and return a score "
-            f"of that shape. Received: network.input_shape={shape}, "
-            f"network.output_shape={output}"
-        )
-    return shape
 
 
 def _copy_network(network):

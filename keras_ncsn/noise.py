@@ -97,6 +97,31 @@ def variance_preserving_sigmas(beta_min=1e-4, beta_max=0.02, num_levels=1000):
     return np.sqrt(np.expm1(-log_alpha_bar))[::-1].copy()
 
 
+def check_sigmas(sigmas):
+    """Returns a ladder of noise levels, checked.
+
+    Args:
+        sigmas: Sequence of at least two floats above 0, strictly decreasing.
+
+    Returns:
+        A float64 NumPy array.
+    """
+    sigmas = np.asarray(sigmas, dtype="float64")
+    is_ladder = (
+        sigmas.ndim == 1
+        and len(sigmas) >= 2
+        and np.all(np.isfinite(sigmas) & (sigmas > 0))
+        and np.all(np.diff(sigmas) < 0)
+    )
+    if not is_ladder:
+        raise ValueError(
+            "`sigmas` must be at least two finite noise levels above 0, "
+            "strictly decreasing, because samplers walk from the largest to "
+            f"the smallest. Received: sigmas={_abbreviate(sigmas)}"
+        )
+    return sigmas
+
+
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class NoiseSchedule:
     """A ladder of noise levels and the scale of a noisy image.
@@ -117,13 +142,7 @@ class NoiseSchedule:
     """
 
     def __init__(self, sigmas, variance_preserving=False):
-        sigmas = np.asarray(sigmas, dtype="float64")
-        if not _is_ladder(sigmas):
-            raise ValueError(
-                "`sigmas` must be at least two finite noise levels above 0, "
-                "strictly decreasing, because samplers walk from the largest "
-                f"to the smallest. Received: sigmas={_abbreviate(sigmas)}"
-            )
+        sigmas = check_sigmas(sigmas)
         self.sigmas = sigmas
         self.variance_preserving = variance_preserving
 
@@ -241,15 +260,6 @@ def expand_like(values, images):
     (2, 1, 1, 1)
     """
     return ops.reshape(values, (-1,) + (1,) * (len(images.shape) - 1))
-
-
-def _is_ladder(sigmas):
-    return (
-        sigmas.ndim == 1
-        and len(sigmas) >= 2
-        and bool(np.all(np.isfinite(sigmas)) and np.all(sigmas > 0))
-        and bool(np.all(np.diff(sigmas) < 0))
-    )
 
 
 def _abbreviate(sigmas):

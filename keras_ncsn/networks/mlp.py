@@ -8,10 +8,11 @@ from keras_ncsn.networks.preconditioning import (
     RawToScore,
     SigmaFeatures,
 )
+from keras_ncsn.networks.score_network import ScoreNetwork
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
-class MLP(keras.Model):
+class MLP(ScoreNetwork):
     """A perceptron that estimates the score of points.
 
     Made to look at what score networks learn, in two dimensions, where the
@@ -82,13 +83,7 @@ class MLP(keras.Model):
         score = RawToScore(data_std, variance_preserving)(
             raw, normalized, sigma
         )
-        super().__init__(inputs=[noisy, sigma], outputs=score, **kwargs)
-        # Noisy points stay float32 at the border; each layer casts its own.
-        self.autocast = False
-        self.variance_preserving = variance_preserving
-        if dtype is not None:
-            self.dtype_policy = keras.dtype_policies.get(dtype)
-        self._arguments = {
+        arguments = {
             "num_dimensions": num_dimensions,
             "width": width,
             "num_layers": num_layers,
@@ -96,15 +91,5 @@ class MLP(keras.Model):
             "data_std": data_std,
             "variance_preserving": variance_preserving,
         }
-
-    def get_config(self):
-        policy = keras.dtype_policies.serialize(self.dtype_policy)
-        return self._arguments | {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": policy,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        super().__init__([noisy, sigma], score, arguments, dtype, **kwargs)
+        self.variance_preserving = variance_preserving

@@ -6,10 +6,12 @@ from keras import ops
 
 from keras_ncsn import layers
 from keras_ncsn.layers.convolution import convolution
+from keras_ncsn.networks.score_network import ScoreNetwork
+from keras_ncsn.noise import check_sigmas
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
-class RefineNet(keras.Model):
+class RefineNet(ScoreNetwork):
     """The score network of NCSN, and of NCSNv2, exact to the last weight.
 
     Four encoder stages, of which the second halves the image and the third
@@ -36,10 +38,8 @@ class RefineNet(keras.Model):
             to `None`, which makes an NCSNv2.
         blocks_per_stage: Integer, the number of residual blocks in a stage of
             the encoder. Defaults to `2`.
-        name: String, the name of the model. Defaults to `None`, which makes
-            one up.
-        dtype: String or `keras.DTypePolicy`, the data type of the layers.
-            Defaults to `None`, Keras' global policy.
+        dtype: Dtype policy of all layers. Defaults to the global one.
+        **kwargs: Base model arguments, such as `name`.
 
     Call arguments:
         inputs: List of two float tensors: noisy images of shape
@@ -69,14 +69,14 @@ class RefineNet(keras.Model):
         width=128,
         sigmas=None,
         blocks_per_stage=2,
-        name=None,
         dtype=None,
+        **kwargs,
     ):
         image_shape = _checked_image_shape(image_shape)
         _check_at_least("width", width, 2)
         _check_at_least("blocks_per_stage", blocks_per_stage, 1)
         if sigmas is not None:
-            sigmas = _checked_ladder(sigmas)
+            sigmas = check_sigmas(sigmas).tolist()
         dtype = keras.dtype_policies.get(dtype)
 
         noisy = keras.Input(image_shape, dtype="float32", name="noisy")
@@ -126,28 +126,16 @@ class RefineNet(keras.Model):
         if sigmas is None:
             score = DivideBySigma(dtype="float32", name="score")(score, sigma)
 
-        super().__init__(inputs=[noisy, sigma], outputs=score, name=name)
-        # Noisy images stay float32 at the border; each layer casts its own.
-        self.autocast = False
-        self.dtype_policy = dtype
+        arguments = {
+            "image_shape": list(image_shape),
+            "width": width,
+            "sigmas": sigmas,
+            "blocks_per_stage": blocks_per_stage,
+        }
+        super().__init__([noisy, sigma], score, arguments, dtype, **kwargs)
         self.image_shape = image_shape
-        self.width = width
         self.sigmas = sigmas
         self.blocks_per_stage = blocks_per_stage
-
-    def get_config(self):
-        return {
-            "image_shape": list(self.image_shape),
-            "width": self.width,
-            "sigmas": None if self.sigmas is None else list(self.sigmas),
-            "blocks_per_stage": self.blocks_per_stage,
-            "name": self.name,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
@@ -266,19 +254,3 @@ def _check_at_least(name, value, minimum):
             f"`{name}` must be an integer, at least {minimum}. "
             f"Received: {name}={value}"
         )
-
-
-def _checked_ladder(sigmas):
-    array = np.asarray(sigmas, dtype="float64")
-    if (
-        array.ndim != 1
-        or len(array) < 2
-        or not np.all(np.isfinite(array) & (array > 0))
-        or not np.all(np.diff(array) < 0)
-    ):
-        received = np.array2string(array, threshold=8, separator=", ")
-        raise ValueError(
-            "`sigmas` must be at least two finite noise levels above 0, "
-            f"strictly decreasing. Received: sigmas={received}"
-        )
-    return array.tolist()

@@ -12,10 +12,11 @@ from keras_ncsn.networks.preconditioning import (
     RawToScore,
     SigmaFeatures,
 )
+from keras_ncsn.networks.score_network import ScoreNetwork
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
-class UNet(keras.Model):
+class UNet(ScoreNetwork):
     """A U-Net that estimates the score at any noise level.
 
     Residual blocks with group normalization go down to coarse feature maps
@@ -112,13 +113,7 @@ class UNet(keras.Model):
             raw, normalized, sigma
         )
 
-        super().__init__(inputs=[noisy, sigma], outputs=score, **kwargs)
-        # Noisy images stay float32 at the border; each layer casts its own.
-        self.autocast = False
-        self.variance_preserving = variance_preserving
-        if dtype is not None:
-            self.dtype_policy = keras.dtype_policies.get(dtype)
-        self._arguments = {
+        arguments = {
             "image_shape": tuple(image_shape),
             "widths": tuple(widths),
             "num_blocks": num_blocks,
@@ -129,18 +124,8 @@ class UNet(keras.Model):
             "data_std": data_std,
             "variance_preserving": variance_preserving,
         }
-
-    def get_config(self):
-        policy = keras.dtype_policies.serialize(self.dtype_policy)
-        return self._arguments | {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": policy,
-        }
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        return cls(**config)
+        super().__init__([noisy, sigma], score, arguments, dtype, **kwargs)
+        self.variance_preserving = variance_preserving
 
 
 class _Blocks:

@@ -1,5 +1,7 @@
 """Heun's method along the probability flow."""
 
+import itertools
+
 import numpy as np
 from keras import ops
 
@@ -97,18 +99,30 @@ def heun(
     ends = schedule.sigma_max, schedule.sigma_min
     middle = 0.0 if value_range is None else sum(value_range) / 2
     x = middle + np.float32(schedule.sigma_max) * noise.normal()
-    if known is not None:
-        # As many evaluations as without: two for each step, one at the end.
-        sigmas = heun_sigmas(*ends, 2 * num_steps - 1)
-        return _inpaint(score_fn, x, sigmas, noise, known, on_progress)
-    sigmas = heun_sigmas(*ends, num_steps)
-    for index in range(num_steps - 1):
-        x = score_fn.run(_step, x, sigmas[index], sigmas[index + 1])
-        if on_progress:
-            on_progress(x, index + 1, num_steps)
+    # With known pixels a step takes one evaluation, not two.
+    num_levels = num_steps if known is None else 2 * num_steps - 1
+    sigmas = heun_sigmas(*ends, num_levels)
+    report = on_progress or (lambda *progress: None)
+    for index, (sigma, next_sigma) in enumerate(itertools.pairwise(sigmas)):
+        if known is None:
+            x = score_fn.run(_step, x, sigma, next_sigma)
+        else:
+            # The flow decides early what it draws, while noise still hides
+            # the known pixels, and never reconsiders. More noise before each
+            # step, and fresh noise on the way down, lets the rest adapt.
+            raised = min(2.0 * sigma, sigmas[0])
+            levels = sigma, raised, next_sigma
+            x = score_fn.run(
+                _noisy_step,
+                x,
+                noise.normal(2),
+                *levels,
+                known.images,
+                known.known_mask,
+            )
+        report(x, index + 1, num_levels)
     x = score_fn.run(remove_noise, x, sigmas[-1])
-    if on_progress:
-        on_progress(x, num_steps, num_steps)
+    report(x, num_levels, num_levels)
     return x
 
 
@@ -120,26 +134,6 @@ def _step(score_fn, x, sigma, next_sigma):
     first = slope(x, sigma)
     second = slope(x + length * first, next_sigma)
     return x + length * 0.5 * (first + second)
-
-
-def _inpaint(score_fn, x, sigmas, noise, known, on_progress):
-    # The flow decides early what it draws, while noise still hides the known
-    # pixels, and never reconsiders. Going up to twice the noise level before
-    # each step, and down with fresh noise, lets the rest adapt to them.
-    num_steps = len(sigmas)
-    target = known.images, known.known_mask
-    for index in range(num_steps - 1):
-        sigma, next_sigma = sigmas[index], sigmas[index + 1]
-        raised = min(2.0 * sigma, sigmas[0])
-        x = score_fn.run(
-            _noisy_step, x, noise.normal(2), sigma, raised, next_sigma, *target
-        )
-        if on_progress:
-            on_progress(x, index + 1, num_steps)
-    x = score_fn.run(remove_noise, x, sigmas[-1])
-    if on_progress:
-        on_progress(x, num_steps, num_steps)
-    return x
 
 
 def _noisy_step(

@@ -1,0 +1,80 @@
+"""The surroundings of a pixel, by pooling."""
+
+import keras
+from keras import ops
+
+from keras_ncsn.layers.residual_unit import RefinementLayer
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class ChainedResidualPooling(RefinementLayer):
+    """A chain of 5 by 5 pooling and convolution; every link is added up.
+
+    It brings in the surroundings of a pixel. Pooling is average pooling with
+    `num_levels`, where zeros outside the image count, and max pooling without.
+
+    Args:
+        num_stages: Integer, the length of the chain. Defaults to `2`.
+        num_levels: Integer, the number of noise levels to condition on.
+            Defaults to `None`, which ignores the noise level and leaves out
+            the normalization.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Call arguments:
+        inputs: Float tensor of shape `(batch, height, width, channels)`.
+        levels: Float tensor of shape `(batch,)`, see
+            `InstanceNormalizationPlus`. Required if, and only if, `num_levels`
+            is set.
+
+    Returns:
+        A tensor with the shape of `inputs`.
+
+    Example:
+
+    >>> pooling = ChainedResidualPooling()
+    >>> tuple(pooling(ops.ones((1, 8, 8, 4))).shape)
+    (1, 8, 8, 4)
+
+    Reference:
+
+    - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
+    """
+
+    def __init__(self, num_stages=2, num_levels=None, **kwargs):
+        super().__init__(num_levels=num_levels, **kwargs)
+        self.num_stages = num_stages
+
+    def build(self, input_shape):
+        indices = range(self.num_stages)
+        self.norms = [
+            self._build_norm(f"norm{index}", input_shape) for index in indices
+        ]
+        self.convs = [
+            self._build_convolution(
+                f"conv{index}", input_shape, filters=input_shape[-1]
+            )
+            for index in indices
+        ]
+
+    def call(self, inputs, levels=None):
+        pool = _max_pool if self.num_levels is None else _average_pool
+        x = ops.elu(ops.cast(inputs, self.compute_dtype))
+        path = x
+        for norm, conv in zip(self.norms, self.convs, strict=True):
+            path = conv(pool(self._normalize(norm, path, levels)))
+            x = x + path
+        return x
+
+    def get_config(self):
+        return {**super().get_config(), "num_stages": self.num_stages}
+
+
+def _average_pool(x):
+    # Padded by hand: "same" pooling divides by the pixels inside the image,
+    # PyTorch and the authors' weights by 25.
+    x = ops.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    return ops.average_pool(x, 5, 1, "valid", data_format="channels_last")
+
+
+def _max_pool(x):
+    return ops.max_pool(x, 5, 1, "same", data_format="channels_last")

@@ -1,0 +1,112 @@
+"""What all parts of a refine block are made of.
+
+With `num_levels` a layer is NCSN's: conditional normalization before each
+convolution. Without, it is NCSNv2's: no normalization.
+"""
+
+import keras
+from keras import ops
+
+from keras_ncsn.layers.convolution import convolution
+from keras_ncsn.layers.normalization import LevelLayer
+
+
+class RefinementLayer(LevelLayer):
+    """A layer of convolutions, normalized where it knows the noise level.
+
+    Args:
+        num_levels: As in `LevelLayer`; without, there is no normalization.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+    """
+
+    def _build_norm(self, name, input_shape):
+        if self.num_levels is None:
+            return None
+        norm = self._new_norm(name)
+        norm.build(input_shape)
+        return norm
+
+    def _build_convolution(self, name, input_shape, filters, use_bias=False):
+        conv = convolution(
+            filters,
+            3,
+            input_channels=input_shape[-1],
+            use_bias=use_bias,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+        conv.build(input_shape)
+        return conv
+
+    def _normalize(self, norm, x, levels):
+        return x if norm is None else norm(x, levels=levels)
+
+
+@keras.saving.register_keras_serializable(package="keras_ncsn")
+class ResidualConvUnit(RefinementLayer):
+    """Blocks of ELU and 3 by 3 convolutions, each added to its input.
+
+    Args:
+        num_blocks: Integer, the number of residual blocks. Defaults to `2`.
+        num_stages: Integer, the number of convolutions in a block. Defaults to
+            `2`.
+        num_levels: Integer, the number of noise levels to condition on.
+            Defaults to `None`, which ignores the noise level and leaves out
+            the normalization.
+        **kwargs: Base layer arguments, such as `name` and `dtype`.
+
+    Call arguments:
+        inputs: Float tensor of shape `(batch, height, width, channels)`.
+        levels: Float tensor of shape `(batch,)`, see
+            `InstanceNormalizationPlus`. Required if, and only if, `num_levels`
+            is set.
+
+    Returns:
+        A tensor with the shape of `inputs`.
+
+    Example:
+
+    >>> unit = ResidualConvUnit(num_blocks=1)
+    >>> tuple(unit(ops.ones((1, 8, 8, 4))).shape)
+    (1, 8, 8, 4)
+
+    Reference:
+
+    - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
+    """
+
+    def __init__(self, num_blocks=2, num_stages=2, num_levels=None, **kwargs):
+        super().__init__(num_levels=num_levels, **kwargs)
+        self.num_blocks = num_blocks
+        self.num_stages = num_stages
+
+    def build(self, input_shape):
+        indices = range(self.num_blocks * self.num_stages)
+        self.norms = [
+            self._build_norm(f"norm{index}", input_shape) for index in indices
+        ]
+        self.convs = [
+            self._build_convolution(
+                f"conv{index}", input_shape, filters=input_shape[-1]
+            )
+            for index in indices
+        ]
+
+    def call(self, inputs, levels=None):
+        x = ops.cast(inputs, self.compute_dtype)
+        for index, (norm, conv) in enumerate(
+            zip(self.norms, self.convs, strict=True)
+        ):
+            if index % self.num_stages == 0:
+                residual = x
+            x = conv(ops.elu(self._normalize(norm, x, levels)))
+            if (index + 1) % self.num_stages == 0:
+                x = x + residual
+        return x
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_blocks": self.num_blocks,
+            "num_stages": self.num_stages,
+        }
