@@ -17,7 +17,7 @@ from keras_ncsn.images import to_floats
 
 
 def load_labelled_mnist(split, data_dir=None):
-    """Returns digits, uint8 as `datasets.load_mnist`, and their classes."""
+    """Returns digits, uint8 as `datasets.load_images`, and their classes."""
     import tensorflow_datasets as tfds
 
     data = tfds.as_numpy(

@@ -18,7 +18,7 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn import NCSNModel, training
-from keras_ncsn.datasets import load_mnist
+from keras_ncsn.datasets import load_images
 from keras_ncsn.images import save_grid, to_floats
 
 BATCH_SIZE = 250
@@ -274,7 +274,7 @@ def report_curve(model, judge, num_images, real):
 
 def load_test_digits(data_dir):
     """Returns MNIST's test digits in [0, 1], in an order without meaning."""
-    digits = to_floats(load_mnist("test", data_dir))
+    digits = to_floats(load_images("mnist", "test", data_dir=data_dir))
     return digits[np.random.default_rng(0).permutation(len(digits))]
 
 
@@ -331,7 +331,9 @@ def sections(model, preset, judge, output, settings, options):
     images, seconds = generate(model, num_images, settings)
     probabilities, features = judge(images)
     save_grid(images[:256], output / "samples.png", columns=16)
-    nearest = nearest_images(images[:8], load_mnist("train", data_dir))
+    nearest = nearest_images(
+        images[:8], load_images("mnist", data_dir=data_dir)
+    )
     save_grid(
         np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8
     )

@@ -1,79 +1,114 @@
-"""Images to train on, as uint8 arrays: folders, array files, MNIST."""
+"""Images to train on, as uint8 arrays, and batches of them."""
 
 import itertools
 import pathlib
+import shutil
+import tempfile
+import zipfile
 import zlib
-from zipfile import BadZipFile
 
 import numpy as np
-from PIL import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+from keras_ncsn.checks import check_count, check_seed
+from keras_ncsn.named_sets import find_set, load_set
+from keras_ncsn.pictures import load_folder as load_folder
+from keras_ncsn.pictures import load_image as load_image
+
+NAMES = ("mnist", "fashion_mnist", "cifar10", "celeb_a")
+# Of which the paper mirrors half of the images.
+FLIPPED = ("cifar10", "celeb_a")
 
 
-def load_images(source, split="train", image_size=None, data_dir=None):
+def load_images(
+    source,
+    split="train",
+    image_size=None,
+    data_dir=None,
+    skip_unreadable=False,
+):
     """Returns the images that a name or a path stands for.
 
+    They stay on disk: memory does not grow with their number. Folders and
+    array files need no TensorFlow.
+
     Args:
-        source: `"mnist"`, a folder of images, or an `.npz` or `.npy` file.
-        split: `"train"` or `"test"`, for data sets that have both. Defaults
-            to `"train"`.
-        image_size: Integer, height and width to which the images of a folder
-            are cropped and resized. Defaults to `None`, as they are.
+        source: `"mnist"`, `"fashion_mnist"`, `"cifar10"` or `"celeb_a"`; a
+            folder of images; an `.npz` or `.npy` file; or the name of another
+            image set of tensorflow-datasets.
+        split: String, such as `"test"`, for named sets. Defaults to
+            `"train"`, which is all that folders and files have.
+        image_size: Integer, height and width to which images are cropped and
+            resized. Defaults to `None`, as they are, or 32 for `"celeb_a"`,
+            of which the paper takes the inner 140 pixels.
         data_dir: Folder where tensorflow-datasets keeps its data. Defaults to
             `None`, its own default.
+        skip_unreadable: Boolean, whether to go on without pictures that cannot
+            be read, with a warning that counts them. Defaults to `False`.
 
     Returns:
         An array of shape `(num_images, height, width, channels)`, uint8, or
-        floats if a file holds them.
+        of what type an array file holds; mostly a read-only `np.memmap`.
     """
-    path = pathlib.Path(source)
-    if str(source) == "mnist":
-        return load_mnist(split, data_dir)
-    if path.is_dir():
-        return load_folder(path, image_size)
-    if path.suffix in (".npz", ".npy") and path.is_file():
-        return load_arrays(path)
-    raise ValueError(
-        "The data must be `mnist`, a folder of images, or an existing `.npz` "
-        f"or `.npy` file. Received: {source}"
-    )
+    if image_size is not None:
+        check_count(image_size=image_size)
+    name, path = str(source), pathlib.Path(source)
+    is_array = path.suffix in (".npz", ".npy") and path.is_file()
+    if name not in NAMES and (path.is_dir() or is_array):
+        if split != "train":
+            raise ValueError(
+                "`split` must be 'train' for folders and files, which have no "
+                f"other. Received: split={split!r}. Use `hold_out`."
+            )
+        if is_array:
+            return _checked_size(load_arrays(path), image_size, source)
+        return load_folder(path, image_size, skip_unreadable)
+    builder = find_set(name, data_dir)
+    if builder is None:
+        raise ValueError(
+            f"The data must be {', '.join(f'`{name}`' for name in NAMES)} or "
+            "another image set of tensorflow-datasets, a folder of images, or "
+            f"an existing `.npz` or `.npy` file. Received: {source}"
+        )
+    return load_set(builder, split, image_size, skip_unreadable)
 
 
-def load_mnist(split="train", data_dir=None):
-    """Returns the digits of MNIST, through tensorflow-datasets.
-
-    Args:
-        split: `"train"` (60,000 digits) or `"test"` (10,000). Defaults to
-            `"train"`.
-        data_dir: As in `load_images`.
-
-    Returns:
-        A uint8 array of shape `(num_images, 28, 28, 1)`.
-    """
-    # Here, because it imports TensorFlow, which nothing else needs.
-    import tensorflow_datasets as tfds
-
-    data = tfds.load("mnist", split=split, data_dir=data_dir, batch_size=-1)
-    return np.asarray(tfds.as_numpy(data)["image"])
+def _checked_size(images, image_size, source):
+    if image_size is not None and images.shape[1:3] != (image_size,) * 2:
+        raise ValueError(
+            "`image_size` resizes pictures, and not arrays. Received: "
+            f"image_size={image_size}, images of {images.shape[2]} by "
+            f"{images.shape[1]} pixels in {source}"
+        )
+    return images
 
 
 def load_arrays(path):
-    """Returns the images in an array file.
+    """Returns the images in an array file, which stay on disk.
 
     Args:
         path: Path of an `.npy` file, or of an `.npz` file with one array, or
-            one named `images`, `x_train` or `x`.
+            one named `images`, `x_train` or `x`, which is unpacked to a
+            temporary file.
 
     Returns:
-        An array of shape `(num_images, height, width, channels)`; where the
-        file holds no channels, there is one.
+        An array of shape `(num_images, height, width, channels)`, read-only;
+        where the file holds no channels, there is one.
     """
+    path = pathlib.Path(path)
     try:
-        # NumPy leaves a file open that turns out to be no archive.
-        with open(path, "rb") as stream:
-            file = _read_array(stream)
-    except (OSError, EOFError, ValueError, BadZipFile, zlib.error) as error:
+        if path.suffix == ".npz":
+            file = _map_member(path)
+        else:
+            with open(path, "rb") as stream:
+                file = _map_array(stream)
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise ValueError(
             f"Images must be readable. Received: {path}, {error}"
         ) from None
@@ -87,94 +122,72 @@ def load_arrays(path):
     return images
 
 
-def _read_array(stream):
-    content = np.load(stream, allow_pickle=False)
-    names = getattr(content, "files", None)
-    if names is None:
-        return content
-    wanted = [name for name in ("images", "x_train", "x") if name in names]
-    if not wanted and len(names) != 1:
-        raise ValueError(
-            "an .npz file must hold one array, or one named images, x_train "
-            f"or x; it holds {', '.join(names) or 'none'}"
-        )
-    return content[(wanted or names)[0]]
+def _map_member(path):
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as stream:
+        names = [
+            name.removesuffix(".npy")
+            for name in archive.namelist()
+            if name.endswith(".npy")
+        ]
+        wanted = [name for name in ("images", "x_train", "x") if name in names]
+        if not wanted and len(names) != 1:
+            raise ValueError(
+                "an .npz file must hold one array, or one named images, "
+                f"x_train or x; it holds {', '.join(names) or 'none'}"
+            )
+        with archive.open(f"{(wanted or names)[0]}.npy") as member:
+            shutil.copyfileobj(member, stream)
+        stream.seek(0)
+        return _map_array(stream)
 
 
-def load_folder(path, image_size=None):
-    """Returns the images in a folder and its subfolders, sorted by name.
-
-    Args:
-        path: Path of the folder.
-        image_size: Integer; images are cropped to their centre square and
-            resized to this height and width. Defaults to `None`: they must
-            all have one size.
-
-    Returns:
-        A uint8 array of shape `(num_images, height, width, channels)`, with
-        one channel if all images are grey, else three.
-    """
-    files = sorted(
-        file
-        for file in pathlib.Path(path).rglob("*")
-        if file.suffix.lower() in SUFFIXES
-    )
-    if not files:
-        raise ValueError(
-            f"The folder must hold images ({', '.join(SUFFIXES)}). Received: "
-            f"{path}, which has none"
-        )
-    images = [load_image(file, image_size) for file in files]
-    if any(image.mode != "L" for image in images):
-        images = [image.convert("RGB") for image in images]
-    sizes = {image.size for image in images}
-    if len(sizes) > 1:
-        odd = next(
-            file
-            for file, image in zip(files, images, strict=True)
-            if image.size != images[0].size
-        )
-        raise ValueError(
-            "The images of a folder must have one size, unless an image size "
-            f"is given. Received: {files[0].name} of {images[0].size} and "
-            f"{odd.name} of another. Pass an image size."
-        )
-    arrays = np.stack([np.asarray(image) for image in images])
-    return arrays[..., None] if arrays.ndim == 3 else arrays
+def _map_array(stream):
+    # As `np.load` does for paths; a temporary file has none.
+    version = np.lib.format.read_magic(stream)
+    read_header = np.lib.format.read_array_header_2_0
+    if version == (1, 0):
+        read_header = np.lib.format.read_array_header_1_0
+    shape, is_fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    order = "F" if is_fortran else "C"
+    return np.memmap(stream, dtype, "r", stream.tell(), shape, order)
 
 
-def load_image(path, image_size=None):
-    """Returns one image, grey (mode L) or RGB.
+def hold_out(images, num_validation, seed=0):
+    """Returns which images to train on, and which to keep for validation.
+
+    They are drawn at random, because the images of a folder are often sorted
+    by what they show.
 
     Args:
-        path: Path of the file.
-        image_size: As in `load_folder`.
+        images: Array of shape `(num_images, ...)`.
+        num_validation: Integer, how many images to keep, fewer than there are.
+        seed: Integer, at least 0. Defaults to `0`.
 
     Returns:
-        A PIL image.
+        Two sorted arrays of integers, which together number all images.
+
+    Example:
+
+    >>> training, validation = hold_out(np.zeros((5, 8, 8, 1)), 2)
+    >>> training.tolist(), validation.tolist()
+    ([0, 1, 3], [2, 4])
     """
-    try:
-        with Image.open(path) as file:
-            file.load()
-            if file.mode.startswith("I;16"):
-                # PIL would clip to 255 where it should divide.
-                file = Image.fromarray((np.asarray(file) >> 8).astype("uint8"))
-            grey = file.mode in ("1", "L", "LA")
-            image = file.convert("L" if grey else "RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    check_count(num_validation=num_validation)
+    if num_validation >= len(images):
         raise ValueError(
-            f"Images must be readable. Received: {path}, {error}"
-        ) from None
-    if image_size is None:
-        return image
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side))
-    return image.resize((image_size, image_size), Image.Resampling.LANCZOS)
+            "`num_validation` must be less than the number of images. "
+            f"Received: num_validation={num_validation}, {len(images)} images"
+        )
+    order = np.random.default_rng(check_seed(seed)).permutation(len(images))
+    return np.sort(order[num_validation:]), np.sort(order[:num_validation])
 
 
-def shuffled_batches(images, batch_size, seed):
-    """Yields batches without end, each image once an epoch.
+def shuffled_batches(
+    images, batch_size, seed, flip=False, start=0, indices=None
+):
+    """Returns batches without end, each image once an epoch.
 
     The order is a function of seed and epoch; what is left of an epoch and
     does not fill a batch is not used.
@@ -183,9 +196,16 @@ def shuffled_batches(images, batch_size, seed):
         images: Array of shape `(num_images, ...)`.
         batch_size: Integer; no more than there are images.
         seed: Integer, at least 0.
+        flip: Boolean, whether to mirror left and right of half of the images,
+            drawn anew each epoch; the paper does so for CIFAR-10 and CelebA.
+            Defaults to `False`.
+        start: Integer, how many batches to pass over, without reading them:
+            what follows is the same. Defaults to `0`.
+        indices: Array of integers, which images to take. Defaults to `None`,
+            all.
 
-    Yields:
-        Arrays of shape `(batch_size, ...)`.
+    Returns:
+        A generator of arrays of shape `(batch_size, ...)`.
 
     Example:
 
@@ -193,12 +213,55 @@ def shuffled_batches(images, batch_size, seed):
     >>> sorted([*next(batches).tolist(), *next(batches).tolist()])
     [0, 1, 2, 3]
     """
-    if batch_size > len(images):
+    check_count(batch_size=batch_size)
+    if not isinstance(start, (int, np.integer)) or start < 0:
+        raise ValueError(
+            "`start` must be an integer of at least 0. Received: "
+            f"start={start!r}"
+        )
+    num_images = len(images)
+    if indices is not None:
+        indices = _checked_indices(indices, num_images)
+        num_images = len(indices)
+    if batch_size > num_images:
         raise ValueError(
             "`batch_size` must be at most the number of images. Received: "
-            f"batch_size={batch_size}, {len(images)} images"
+            f"batch_size={batch_size}, {num_images} images"
         )
-    for epoch in itertools.count():
-        order = np.random.default_rng((seed, epoch)).permutation(len(images))
-        for first in range(0, len(order) - batch_size + 1, batch_size):
-            yield images[order[first : first + batch_size]]
+    seed = check_seed(seed)
+    return _batches(images, batch_size, seed, flip, start, indices)
+
+
+def _checked_indices(indices, num_images):
+    indices = np.asarray(indices)
+    if (
+        indices.ndim != 1
+        or indices.dtype.kind not in "iu"
+        or ((indices < 0) | (indices >= num_images)).any()
+    ):
+        raise ValueError(
+            "`indices` must be a list of integers, at least 0 and less than "
+            f"the number of images. Received: indices={indices}, {num_images} "
+            "images"
+        )
+    return indices
+
+
+def _batches(images, batch_size, seed, flip, start, indices):
+    num_images = len(images if indices is None else indices)
+    first_epoch, num_passed = divmod(start, num_images // batch_size)
+    for epoch in itertools.count(first_epoch):
+        order = np.random.default_rng((seed, epoch)).permutation(num_images)
+        if indices is not None:
+            order = indices[order]
+        # From a generator of their own: flips do not change the order.
+        coins = np.random.default_rng((seed, epoch, 1)).random(num_images)
+        begin, end = num_passed * batch_size, num_images - batch_size + 1
+        for first in range(begin, end, batch_size):
+            chosen = slice(first, first + batch_size)
+            batch = images[order[chosen]]
+            if flip:
+                heads = coins[chosen] < 0.5
+                batch[heads] = batch[heads, :, ::-1]
+            yield batch
+        num_passed = 0

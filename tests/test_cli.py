@@ -100,11 +100,14 @@ def test_inpaint_keeps_what_is_known(preset, tmp_path, mask):
 def test_train_makes_a_preset_that_generates(tmp_path):
     images = np.random.default_rng(0).random((20, 8, 8))
     save_images(images[..., None], tmp_path / "images")
+    (tmp_path / "images" / "broken.png").write_text("no picture")
     output = tmp_path / "preset"
-    printed = run(
-        *("train", tmp_path / "images", output, "--steps", 2),
-        *("--batch-size", 4, "--widths", "4", "--save-every", 2),
-    )
+    with pytest.warns(UserWarning, match=r"Skipped 1 of 21.*broken\.png"):
+        printed = run(
+            *("train", tmp_path / "images", output, "--steps", 2),
+            *("--batch-size", 4, "--widths", "4", "--save-every", 2),
+            "--skip-unreadable",
+        )
     assert "20 images of 8x8x1" in printed
     model = keras_ncsn.NCSNModel.from_preset(output)
     assert model.generate(1, num_steps=2).shape == (1, 8, 8, 1)
@@ -166,6 +169,7 @@ def test_help_gives_each_option_its_default(command):
         (["train", "nowhere", "out"], "must be `mnist`"),
         (["train", "digit.png", "out"], "must be `mnist`"),
         (["train", ".", "out", "--widths", "a"], "--widths"),
+        (["train", ".", "out"], "one size.*Pass an image size"),
         (["convert", "digit.png", "out"], "holds tensors only"),
     ],
 )

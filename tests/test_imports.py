@@ -41,6 +41,7 @@ print(sorted(heavy & set(sys.modules) - before))
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow is what runs")
 def test_all_but_tensorflow_datasets_works_without_tensorflow(tmp_path):
+    sources = [str(tmp_path / name) for name in ("", "in.npy", "in.npz")]
     code = f"""
 import numpy as np
 import keras_ncsn
@@ -58,6 +59,11 @@ print(model.generate(1, steps_per_level=1).shape)
 print(model.inpaint(images[0], np.eye(8), steps_per_level=1).shape)
 from PIL import Image
 Image.new("L", (8, 8)).save({str(tmp_path / "in.png")!r})
+np.save({str(tmp_path / "in.npy")!r}, images)
+np.savez({str(tmp_path / "in.npz")!r}, images=images)
+for source in {sources!r}:
+    loaded = keras_ncsn.datasets.load_images(source)
+    print(next(keras_ncsn.datasets.shuffled_batches(loaded, 1, 0)).shape)
 preset = {str(tmp_path / "preset")!r}
 common = ["--sampler", "heun", "--num-steps", "2", "--output"]
 for command in (
@@ -71,7 +77,8 @@ for command in (
 """
     done = run(code, "tensorflow", "tensorflow_datasets")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n")[:2] == ["(1, 8, 8, 1)", "(8, 8, 1)"]
+    shapes = ["(1, 8, 8, 1)", "(8, 8, 1)", *3 * ["(1, 8, 8, 1)"]]
+    assert done.stdout.split("\n")[:5] == shapes
 
 
 def test_nothing_of_ours_imports_a_backend_that_was_not_chosen():

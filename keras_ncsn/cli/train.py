@@ -89,6 +89,11 @@ def parse_widths(text):
     help="Folder of tensorflow-datasets. Default: its own.",
 )
 @click.option(
+    "--skip-unreadable",
+    is_flag=True,
+    help="Go on without pictures that cannot be read, and count them.",
+)
+@click.option(
     "--dtype",
     type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
     default="float32",
@@ -112,7 +117,8 @@ def parse_widths(text):
 def train(data, output, steps, batch_size, seed, save_every, **options):
     """Train a U-Net on DATA and save it as a preset in the folder OUTPUT.
 
-    DATA is a folder of images, an .npz or .npy file, or mnist. While training
+    DATA is mnist, fashion_mnist, cifar10, celeb_a, a folder of images, an .npz
+    or .npy file, or another image set of tensorflow-datasets. While training
     runs, OUTPUT holds the last saved preset, which the other commands take.
     """
     import keras
@@ -124,7 +130,10 @@ def train(data, output, steps, batch_size, seed, save_every, **options):
 
     check_folder(output)
     images = datasets.load_images(
-        data, image_size=options["image_size"], data_dir=options["data_dir"]
+        data,
+        image_size=options["image_size"],
+        data_dir=options["data_dir"],
+        skip_unreadable=options["skip_unreadable"],
     )
     check_images(images, images.shape[1:])
     save_every = min(save_every, steps)

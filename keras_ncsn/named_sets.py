@@ -1,0 +1,201 @@
+"""Image sets of tensorflow-datasets, by name, as uint8 arrays on disk."""
+
+import contextlib
+import io
+import itertools
+import os
+import pathlib
+import re
+import tempfile
+
+import keras
+import numpy as np
+
+from keras_ncsn.pictures import store_images
+
+# Of CelebA the paper takes the centre, 140 pixels wide, at this size.
+CELEB_A_CROP = 140
+CELEB_A_SIZE = 32
+READ_TOGETHER = 64
+
+
+def find_set(name, data_dir=None):
+    """Returns what tensorflow-datasets knows by a name.
+
+    Args:
+        name: String, such as `"mnist"` or `"eurosat/rgb"`.
+        data_dir: Folder where tensorflow-datasets keeps its data. Defaults to
+            `None`, its own default.
+
+    Returns:
+        A `tfds.core.DatasetBuilder`, or `None` if there is no such set.
+    """
+    if not re.fullmatch(r"[a-z]\w*(/[\w.+-]+)?", name):
+        return None
+    # Here, because they import TensorFlow, which nothing else needs.
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    if keras.backend.backend() != "tensorflow":
+        # TensorFlow only reads files here, and would take the whole GPU.
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_visible_devices([], "GPU")
+    try:
+        return tfds.builder(name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError:
+        return None
+
+
+def load_set(builder, split="train", image_size=None, skip_unreadable=False):
+    """Returns the images of a set of tensorflow-datasets.
+
+    It is downloaded unless it is prepared, decoded once, and kept as an array
+    file in `keras_ncsn/` beside it, where the next call finds it; or in a
+    temporary file, where that folder cannot be written.
+
+    Args:
+        builder: A `tfds.core.DatasetBuilder`.
+        split: String, a split that the set has. Defaults to `"train"`.
+        image_size: Integer; images are cropped to their centre square and
+            resized to this height and width. Defaults to `None`, as they are;
+            for `"celeb_a"`, of which the paper takes the inner 140 pixels, to
+            32.
+        skip_unreadable: As in `load_folder`.
+
+    Returns:
+        A read-only uint8 array of shape
+        `(num_images, height, width, channels)`, with 1 or 3 channels.
+    """
+    info, crop_size = builder.info, None
+    if info.name == "celeb_a":
+        crop_size = CELEB_A_CROP
+        image_size = image_size or CELEB_A_SIZE
+    feature = _find_image_feature(info)
+    image_shape = _image_shape(info, feature, image_size)
+    try:
+        builder.download_and_prepare()
+    except AssertionError as error:
+        # It says what must be downloaded by hand, and where to put it.
+        raise ValueError(
+            f"A data set must be prepared. Received: {builder.name}. {error}"
+        ) from None
+    if split not in list(info.splits):
+        raise ValueError(
+            f"`split` must be one of {', '.join(info.splits)}, which "
+            f"{info.name} has. Received: split={split!r}"
+        )
+    path = _cache_path(builder, split, image_size)
+    shape = (info.splits[split].num_examples, *image_shape)
+    images = _read_cache(path, shape)
+    if images is not None:
+        return images
+    return _write_cache(
+        path,
+        shape,
+        lambda stream: store_images(
+            _encoded_images(builder, split, feature),
+            stream,
+            image_shape,
+            image_size,
+            crop_size,
+            skip_unreadable,
+        ),
+    )
+
+
+def _find_image_feature(info):
+    import tensorflow_datasets as tfds
+
+    features = dict(info.features)
+    names = [
+        name
+        for name, feature in features.items()
+        if isinstance(feature, tfds.features.Image)
+    ]
+    if "image" in names:
+        return "image"
+    if len(names) != 1:
+        raise ValueError(
+            "A data set must have one feature that is an image, or one that "
+            f"is named image. Received: {info.name}, with "
+            f"{', '.join(sorted(names)) or 'none'} among "
+            f"{', '.join(sorted(features))}"
+        )
+    return names[0]
+
+
+def _image_shape(info, feature, image_size):
+    *size, channels = info.features[feature].shape
+    if info.features[feature].np_dtype not in (np.uint8, np.uint16):
+        raise ValueError(
+            "Images must be of whole numbers. Received: "
+            f"{info.name}, of {info.features[feature].np_dtype}"
+        )
+    if image_size is not None:
+        size = (image_size, image_size)
+    if None in size:
+        raise ValueError(
+            "Images must have one size, unless an image size is given. "
+            f"Received: {info.name}, of mixed sizes. Pass an image size."
+        )
+    return (*size, 1 if channels == 1 else 3)
+
+
+def _encoded_images(builder, split, feature):
+    """Yields names and files; TensorFlow holds few of them at a time."""
+    import tensorflow_datasets as tfds
+
+    data = builder.as_dataset(
+        split=split,
+        decoders=tfds.decode.PartialDecoding(
+            {feature: True}, {feature: tfds.decode.SkipDecoding()}
+        ),
+        read_config=tfds.ReadConfig(
+            try_autocache=False, interleave_cycle_length=1
+        ),
+    )
+    # One by one would be slow: each takes a round through TensorFlow.
+    batches = tfds.as_numpy(data.batch(READ_TOGETHER))
+    encoded = itertools.chain.from_iterable(x[feature] for x in batches)
+    for index, image in enumerate(encoded):
+        name = f"{builder.info.name} {split} image {index}"
+        yield name, io.BytesIO(image)
+
+
+def _cache_path(builder, split, image_size):
+    # The data set lies at a path that ends in its name and version.
+    parts = builder.info.full_name.split("/")
+    folder = pathlib.Path(builder.data_dir).parents[len(parts) - 1]
+    size = [] if image_size is None else [str(image_size)]
+    return folder / "keras_ncsn" / f"{'-'.join([*parts, split, *size])}.npy"
+
+
+def _read_cache(path, shape):
+    try:
+        images = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        return None
+    return images if (images.shape, images.dtype) == (shape, "uint8") else None
+
+
+def _write_cache(path, shape, store):
+    # Under a name of its own first: another process may do the same.
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        stream = open(partial, "w+b")
+    except OSError:
+        with tempfile.TemporaryFile() as stream:
+            return store(stream)
+    try:
+        with stream:
+            np.lib.format.write_array_header_1_0(
+                stream,
+                {"descr": "|u1", "fortran_order": False, "shape": shape},
+            )
+            images = store(stream)
+        if len(images) == shape[0]:
+            os.replace(partial, path)
+        return images
+    finally:
+        partial.unlink(missing_ok=True)
