@@ -1,36 +1,314 @@
-"""What happens beside training: presets are saved."""
+"""What happens beside training: checkpoints, presets, logs, pictures.
+
+All count steps, from `start`, the step at which this `fit` began; a run that
+was stopped goes on as if it never was.
+"""
+
+import csv
+import io
+import pathlib
+import shutil
+import time
 
 import keras
+import numpy as np
 
 from keras_ncsn import presets
+from keras_ncsn.files import open_whole
+from keras_ncsn.images import save_grid
+from keras_ncsn.training_state import load_state, save_state
+from keras_ncsn.validation import validation_losses, validation_sigmas
+
+STATE_FILE = "state.npz"
+LOG_FILE = "log.csv"
 
 
-class SavePreset(keras.callbacks.Callback):
-    """Saves the model as a preset after each epoch.
-
-    A crash leaves the last preset whole.
+class EverySteps(keras.callbacks.Callback):
+    """Calls `on_step(step, logs)` every so many steps.
 
     Args:
-        folder: Path, see `NCSNModel.save_to_preset`.
+        every: Integer, at least 1.
+        start: Integer, the steps taken before this `fit`. Defaults to `0`.
+    """
+
+    def __init__(self, every, start=0):
+        super().__init__()
+        self.every = every
+        self.start = start
+        self.step = start
+
+    def on_train_batch_end(self, batch, logs=None):
+        # `batch` is the last of several where a call executes several steps.
+        before, self.step = self.step, self.start + batch + 1
+        if self.step // self.every > before // self.every:
+            self.on_step(self.step, logs)
+
+    def on_step(self, step, logs):
+        raise NotImplementedError
+
+
+class Checkpoint(EverySteps):
+    """Saves all that a run needs to go on, to the last bit.
+
+    `state.npz` in the folder has the weights, their average, the optimizer
+    and the seeds; the preset `last` beside it is for everyone else. Both are
+    written every so many steps and when `fit` ends or is told to stop, whole
+    or not at all. On PyTorch, dropout layers of your own need a `seed`:
+    without one Keras draws from PyTorch's global state, which is not kept.
+
+    Args:
+        folder: Path of the run's folder.
+        every: Integer, at least 1, steps between checkpoints.
         metadata: Dictionary, kept in the preset; `steps` is added to it.
             Defaults to `None`.
 
     Example:
 
-    >>> callback = SavePreset("runs/mnist")  # for `model.fit(callbacks=...)`
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> network = keras_ncsn.networks.MLP(width=8)
+    >>> model = keras_ncsn.NCSNModel(network, value_range=None, seed=0)
+    >>> model.compile()
+    >>> points = np.zeros((64, 2), "float32")
+    >>> def train_until(steps):
+    ...     checkpoint = Checkpoint(folder, every=10)
+    ...     start = checkpoint.restore(model)
+    ...     batches = keras_ncsn.datasets.shuffled_batches(
+    ...         points, batch_size=8, seed=0, start=start
+    ...     )
+    ...     model.fit(
+    ...         batches,
+    ...         steps_per_epoch=steps - start,
+    ...         callbacks=checkpoint,
+    ...         verbose=0,
+    ...     )
+    ...     return start
+    >>> [train_until(4), train_until(8)]
+    [0, 4]
     """
 
-    def __init__(self, folder, metadata=None):
-        super().__init__()
-        self.folder = folder
+    def __init__(self, folder, every, metadata=None):
+        super().__init__(every)
+        self.folder = pathlib.Path(folder)
         self.metadata = metadata or {}
+        self.saved = 0
+        self.running_loss = None
+
+    def restore(self, model):
+        """Puts a model back where the last checkpoint found it.
+
+        Args:
+            model: A compiled `NCSNModel`, made as at the start of the run.
+
+        Returns:
+            Integer, how many steps had been taken; 0 without a checkpoint.
+        """
+        path = self.folder / STATE_FILE
+        if path.exists():
+            self.start = self.step = self.saved = load_state(model, path)
+            self.running_loss = [
+                keras.ops.convert_to_numpy(variable.value)
+                for variable in model.loss_tracker.variables
+            ]
+        return self.start
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.running_loss is not None:
+            # Keras has just set it to zero.
+            variables = self.model.loss_tracker.variables
+            for variable, value in zip(
+                variables, self.running_loss, strict=True
+            ):
+                variable.assign(value)
+            self.running_loss = None
 
     def on_train_begin(self, logs=None):
-        presets.check_folder(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        presets.check_folder(self.folder / "last")
+        # What a run that was killed could not finish or take away.
+        for left_over in self.folder.glob(".last.*"):
+            shutil.rmtree(left_over, ignore_errors=True)
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.model.save_to_preset(
-            self.folder,
-            metadata=self.metadata
-            | {"steps": int(self.model.optimizer.iterations)},
+    def on_step(self, step, logs):
+        model = self.model
+        save_state(model, self.folder / STATE_FILE, step)
+        self.saved = step
+        metadata = self.metadata | {"steps": step}
+        model.save_to_preset(self.folder / "last", metadata=metadata)
+
+    def on_train_end(self, logs=None):
+        if self.saved != self.step:
+            self.on_step(self.step, logs)
+
+
+class TrainingLog(EverySteps):
+    """Writes a row of `log.csv` every so many steps, and keeps the best.
+
+    A row has the mean loss since the row before, and what the time and the
+    learning rate were. Every `validate_every` steps it also has the loss on
+    images held out, at fixed noise levels and for a fixed seed; where that is
+    the lowest so far, the model is saved as the preset `best`.
+
+    Args:
+        folder: Path of the run's folder.
+        every: Integer, at least 1, steps between rows.
+        batch_size: Integer, images a step.
+        start: Integer, what `Checkpoint.restore` returned; later rows of a
+            run that was killed are taken out. Defaults to `0`.
+        validation_images: Array of images held out. Defaults to `None`.
+        validate_every: Integer, a multiple of `every`. Defaults to `None`,
+            never.
+        metadata: As in `Checkpoint`.
+        on_row: Function that is called with each row, a dictionary. Defaults
+            to `None`.
+    """
+
+    def __init__(
+        self,
+        folder,
+        every,
+        batch_size,
+        start=0,
+        validation_images=None,
+        validate_every=None,
+        metadata=None,
+        on_row=None,
+    ):
+        super().__init__(every, start)
+        if validate_every is not None and validate_every % every:
+            raise ValueError(
+                "`validate_every` must be a multiple of `every`, because "
+                "losses are written into rows. Received: validate_every="
+                f"{validate_every}, every={every}"
+            )
+        self.folder = pathlib.Path(folder)
+        self.batch_size = batch_size
+        self.validation_images = validation_images
+        self.validate_every = validate_every
+        self.metadata = metadata or {}
+        self.on_row = on_row or (lambda row: None)
+
+    def on_train_begin(self, logs=None):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for left_over in self.folder.glob(".best.*"):
+            shutil.rmtree(left_over, ignore_errors=True)
+        rows = read_log(self.folder / LOG_FILE)
+        self.rows = [row for row in rows if int(row["step"]) <= self.start]
+        losses = [row.get("validation_loss") for row in self.rows]
+        self.best_loss = min(
+            (float(loss) for loss in losses if loss), default=float("inf")
         )
+        seconds = float(self.rows[-1]["seconds"]) if self.rows else 0.0
+        self.began = time.monotonic() - seconds
+        self.row_began = time.monotonic(), self.start
+        self.sigmas = validation_sigmas(self.model)
+        self._write_all()
+
+    def on_step(self, step, logs):
+        model = self.model
+        now = time.monotonic()
+        then, first = self.row_began
+        row = {
+            "step": step,
+            "images": step * self.batch_size,
+            "seconds": round(now - self.began, 1),
+            "images_per_second": round(
+                (step - first) * self.batch_size / (now - then), 2
+            ),
+            "learning_rate": float(
+                keras.ops.convert_to_numpy(model.optimizer.learning_rate)
+            ),
+            "loss": float(
+                keras.ops.convert_to_numpy(model.loss_tracker.result())
+            ),
+        }
+        model.reset_metrics()
+        if self.validate_every and step % self.validate_every == 0:
+            row |= self._validate(step)
+        self.rows.append(row)
+        with open(self.folder / LOG_FILE, "a", newline="") as file:
+            csv.DictWriter(file, self._columns()).writerow(row)
+        self.on_row(row)
+        # Validation is not training: its time is in no rate.
+        self.row_began = time.monotonic(), step
+
+    def _validate(self, step):
+        losses = validation_losses(
+            self.model, self.validation_images, self.sigmas
+        )
+        mean = float(np.mean(losses))
+        if mean < self.best_loss:
+            self.best_loss = mean
+            self.model.save_to_preset(
+                self.folder / "best",
+                metadata=self.metadata
+                | {"steps": step, "validation_loss": mean},
+            )
+        names = self._columns()[-len(losses) :]
+        return {"validation_loss": mean} | dict(
+            zip(names, losses.tolist(), strict=True)
+        )
+
+    def _columns(self):
+        return [
+            "step",
+            "images",
+            "seconds",
+            "images_per_second",
+            "learning_rate",
+            "loss",
+            "validation_loss",
+            *(f"loss_at_{sigma:.4g}" for sigma in self.sigmas),
+        ]
+
+    def _write_all(self):
+        with open_whole(self.folder / LOG_FILE) as file:
+            text = io.TextIOWrapper(file, newline="", write_through=True)
+            writer = csv.DictWriter(text, self._columns())
+            writer.writeheader()
+            writer.writerows(self.rows)
+            text.detach()
+
+
+def read_log(path):
+    """Returns the rows of a `log.csv`; one that was cut off is left out.
+
+    Args:
+        path: Path of the file, which need not exist.
+
+    Returns:
+        A list of dictionaries of strings by column.
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        return []
+    with open(path, newline="") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    return list(csv.DictReader(lines))
+
+
+class SamplePictures(EverySteps):
+    """Saves a picture of new images every so many steps.
+
+    Always of the same seed, so that one sees them change.
+
+    Args:
+        folder: Path of the folder of the pictures.
+        every: Integer, at least 1.
+        start: As in `TrainingLog`.
+        num_images: Integer, images in a picture. Defaults to `16`.
+        on_picture: Function that is called with the step and the images.
+            Defaults to `None`.
+    """
+
+    def __init__(self, folder, every, start=0, num_images=16, on_picture=None):
+        super().__init__(every, start)
+        self.folder = pathlib.Path(folder)
+        self.num_images = num_images
+        self.on_picture = on_picture or (lambda step, images: None)
+
+    def on_step(self, step, logs):
+        images = self.model.generate(self.num_images, seed=0, verbose=0)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_grid(images, self.folder / f"{step:07d}.png")
+        self.on_picture(step, images)

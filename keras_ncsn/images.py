@@ -7,6 +7,8 @@ import pathlib
 import numpy as np
 from PIL import Image
 
+from keras_ncsn.files import open_whole
+
 
 def to_floats(images, value_range=(0.0, 1.0)):
     """Returns images as float32; uint8 is mapped from [0, 255] to a range.
@@ -169,4 +171,5 @@ def _write_whole(path, write):
     write(buffer, picture_format(path))
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(buffer.getvalue())
+    with open_whole(path) as file:
+        file.write(buffer.getvalue())

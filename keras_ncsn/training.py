@@ -148,9 +148,19 @@ def mean_loss(model, images, sigma, noise, training):
         training: Boolean, whether to use the raw weights.
     """
     loss = loss_per_image(model, images, sigma, noise, training)
+    return ops.mean(level_weight(model, sigma) * loss)
+
+
+def level_weight(model, sigma):
+    """Returns the weight of noise levels beside that of the score's scale.
+
+    Args:
+        model: An `NCSNModel`.
+        sigma: Float, or a float tensor.
+    """
     if model.weighting == "edm":
-        loss = loss * losses.preconditioned_weight(sigma, model.data_std)
-    return ops.mean(loss)
+        return losses.preconditioned_weight(sigma, model.data_std)
+    return 1.0
 
 
 def loss_per_image(model, images, sigma, noise, training=False):

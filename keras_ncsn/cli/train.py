@@ -1,87 +1,48 @@
-"""keras-ncsn train: a U-Net, from images to a preset."""
+"""keras-ncsn train: from images to a preset, by a recipe."""
 
 import pathlib
-import time
+import sys
 
 import click
 
-
-def parse_widths(text):
-    """Returns `"32,64"` as a list of integers.
-
-    Args:
-        text: String.
-
-    Returns:
-        A list of positive integers.
-    """
-    try:
-        widths = [int(width) for width in text.split(",")]
-    except ValueError:
-        widths = [0]
-    if min(widths) < 1:
-        raise click.BadParameter(
-            f"must be positive integers with commas between. Received: {text}"
-        )
-    return widths
+from keras_ncsn.cli.options import given
+from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
 
 
 @click.command()
 @click.argument("data")
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
 @click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    default=10_000,
-    show_default=True,
-    help="Training steps, rounded up to whole savings.",
+    "--recipe",
+    help="Name of the recipe. Default: unet-mnist for mnist and "
+    "fashion_mnist, unet-celeba for celeb_a, else unet-cifar10.",
 )
 @click.option(
-    "--batch-size",
-    type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Images a step.",
+    "--show-recipe",
+    metavar="NAME",
+    is_eager=True,
+    expose_value=False,
+    callback=show_recipe,
+    help="Print a recipe and leave. Default: train.",
 )
 @click.option(
-    "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
-    default=2e-3,
-    show_default=True,
-    help="Adam's rate after warm-up; it decays to 0 along a cosine.",
+    "--from-preset",
+    metavar="PRESET",
+    help="Go on from a preset, a name or a folder: the model is the "
+    "preset's, the recipe says how to train it. Default: random weights.",
 )
 @click.option(
-    "--warmup-steps",
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in OUTPUT, to the last bit as if it had not "
+    "stopped; where there is none, start it.",
+)
+@click.option(
+    "--seed",
     type=click.IntRange(min=0),
-    default=500,
+    default=0,
     show_default=True,
-    help="Steps until the full learning rate, at most half of all.",
-)
-@click.option(
-    "--ema-momentum",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.998,
-    show_default=True,
-    help="Momentum of the average of the weights.",
-)
-@click.option(
-    "--widths",
-    callback=lambda context, option, value: parse_widths(value),
-    default="32,64,64",
-    show_default=True,
-    help="Channels of each stage of the U-Net, finest first.",
-)
-@click.option(
-    "--sigma-max",
-    type=click.FloatRange(min=0.01, min_open=True),
-    default=20.0,
-    show_default=True,
-    help="Largest noise level; the smallest is 0.01.",
-)
-@click.option(
-    "--image-size",
-    type=click.IntRange(min=1),
-    help="Crop a folder's images to squares of this size. Default: as is.",
+    help="Seed of weights, noise and order.",
 )
 @click.option(
     "--data-dir",
@@ -94,115 +55,79 @@ def parse_widths(text):
     help="Go on without pictures that cannot be read, and count them.",
 )
 @click.option(
-    "--dtype",
-    type=click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
-    default="float32",
+    "--log-every",
+    type=click.IntRange(min=1),
+    default=50,
     show_default=True,
-    help="Precision of the layers.",
+    help="Steps between rows of log.csv.",
 )
 @click.option(
-    "--save-every",
+    "--checkpoint-every",
     type=click.IntRange(min=1),
     default=500,
     show_default=True,
-    help="Steps between savings of the preset.",
+    help="Steps between checkpoints, each with the loss on images held out; "
+    "a multiple of --log-every.",
 )
 @click.option(
-    "--seed",
+    "--sample-every",
     type=click.IntRange(min=0),
-    default=0,
+    default=1000,
     show_default=True,
-    help="Seed of weights, noise and order.",
+    help="Steps between pictures of new images; 0 for none.",
 )
-def train(data, output, steps, batch_size, seed, save_every, **options):
-    """Train a U-Net on DATA and save it as a preset in the folder OUTPUT.
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write logs for TensorBoard as well, into OUTPUT/tensorboard.",
+)
+@recipe_options
+def train(
+    data,
+    output,
+    recipe,
+    from_preset,
+    resume,
+    seed,
+    data_dir,
+    skip_unreadable,
+    **options,
+):
+    """Train a score network on DATA, into the folder OUTPUT.
 
-    DATA is mnist, fashion_mnist, cifar10, celeb_a, a folder of images, an .npz
-    or .npy file, or another image set of tensorflow-datasets. While training
-    runs, OUTPUT holds the last saved preset, which the other commands take.
+    DATA is mnist, fashion_mnist, cifar10, celeb_a or another image set of
+    tensorflow-datasets, a folder of images, or an .npz or .npy file.
+
+    \b
+    OUTPUT/last, OUTPUT/best  presets, which the other commands take
+    OUTPUT/log.csv            losses
+    OUTPUT/samples            pictures
+    OUTPUT/state.npz          what --resume needs
+
+    \b
+    keras-ncsn train mnist runs/mnist
     """
-    import keras
+    from keras_ncsn import recipes, runs
+    from keras_ncsn.cli.progress import ProgressBar, StopOnSignal
 
-    from keras_ncsn import datasets
-    from keras_ncsn.callbacks import SavePreset
-    from keras_ncsn.checks import check_images
-    from keras_ncsn.presets import check_folder
-
-    check_folder(output)
-    images = datasets.load_images(
-        data,
-        image_size=options["image_size"],
-        data_dir=options["data_dir"],
-        skip_unreadable=options["skip_unreadable"],
+    settings = given(**{name: options.pop(name) for name in OPTIONS})
+    name = recipe or recipes.recipe_of_data(data)
+    run = runs.describe(data, name, settings, from_preset, seed)
+    runs.check(output, run, resume)
+    images = runs.load_images(run, data_dir, skip_unreadable)
+    signals = StopOnSignal()
+    step = runs.train(
+        output,
+        run,
+        images,
+        extra_callbacks=[ProgressBar(run["recipe"], len(images)), signals],
+        **options,
     )
-    check_images(images, images.shape[1:])
-    save_every = min(save_every, steps)
-    epochs = -(-steps // save_every)
-    steps = epochs * save_every
-    warmup_steps = min(options["warmup_steps"], steps // 2)
-    keras.utils.set_random_seed(seed)
-    model = build_model(images, seed, options)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        decay_steps=max(1, steps - warmup_steps),
-        warmup_target=options["learning_rate"],
-        warmup_steps=warmup_steps,
-    )
-    model.compile(keras.optimizers.Adam(schedule, global_clipnorm=1.0))
-    click.echo(
-        f"{len(images)} images of {'x'.join(map(str, model.image_shape))}, "
-        f"{model.network.count_params():,} parameters, {steps} steps of "
-        f"{batch_size}"
-    )
-    started = time.monotonic()
-    model.fit(
-        datasets.shuffled_batches(images, batch_size, seed),
-        steps_per_epoch=save_every,
-        epochs=epochs,
-        callbacks=[
-            SavePreset(output, {"data": str(data), "batch_size": batch_size})
-        ],
-        verbose=2,
-    )
-    minutes = (time.monotonic() - started) / 60
-    click.echo(f"Saved {output} after {minutes:.1f} minutes")
-
-
-def build_model(images, seed, options):
-    """Returns the model of the recipe, fitted to the spread of the images."""
-    import numpy as np
-
-    from keras_ncsn import NCSNModel, NoiseSchedule
-    from keras_ncsn.images import to_floats
-    from keras_ncsn.networks import UNet
-
-    sample = to_floats(images[:: max(1, len(images) // 10_000)])
-    mean = round(float(np.mean(sample)), 4)
-    std = round(float(np.std(sample)), 4)
-    network = UNet(
-        images.shape[1:],
-        widths=options["widths"],
-        data_mean=mean,
-        data_std=std,
-        dtype=options["dtype"],
-    )
-    return NCSNModel(
-        network,
-        NoiseSchedule.geometric(options["sigma_max"], 0.01, num_levels=100),
-        sigma_distribution="log_normal",
-        log_sigma_mean=-1.0,
-        log_sigma_std=1.3,
-        weighting="edm",
-        data_std=std,
-        ema_momentum=options["ema_momentum"],
-        sampler="heun",
-        sampler_settings={
-            "heun": {"num_steps": 18},
-            "annealed_langevin": {
-                "steps_per_level": 5,
-                "step_size": 1.1e-5,
-                "denoise": True,
-            },
-        },
-        seed=seed,
-    )
+    if signals.received is not None:
+        click.echo(
+            f"{signals.received.name}: step {step} is saved in {output}. Go "
+            "on with --resume.",
+            err=True,
+        )
+        sys.exit(128 + signals.received)
+    click.echo(f"Step {step} is saved in {output}")

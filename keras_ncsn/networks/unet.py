@@ -1,6 +1,7 @@
 """The U-Net that the field uses since NCSN++, on continuous noise levels."""
 
 import math
+import random
 
 import keras
 from keras import layers
@@ -184,7 +185,10 @@ class _Blocks:
         )(self.embedding)
         x = _activate(x, self.dtype, modulation, name=f"{name}_1")
         if self.dropout:
-            x = layers.Dropout(self.dropout, dtype=self.dtype)(x)
+            # Without a seed PyTorch would draw from its global state, and a
+            # run that goes on from a checkpoint would not draw the same.
+            seed = random.getrandbits(31)
+            x = layers.Dropout(self.dropout, seed=seed, dtype=self.dtype)(x)
         x = _convolution(
             width, self.dtype, kernel_initializer="zeros", name=f"{name}_1"
         )(x)

@@ -1,0 +1,98 @@
+"""What a person sees while training runs, and how they stop it."""
+
+import signal
+import sys
+import time
+
+import click
+import keras
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """A bar with time left, loss and images per second.
+
+    Where standard error is no terminal, a line each minute instead.
+
+    Args:
+        recipe: Dictionary, see `recipes.RECIPES`.
+        num_images: Integer, images to train on.
+    """
+
+    def __init__(self, recipe, num_images):
+        super().__init__()
+        self.batch_size = recipe["batch_size"]
+        self.num_steps = recipe["steps"]
+        self.num_images = num_images
+
+    def on_train_begin(self, logs=None):
+        start = self.num_steps - self.params["steps"]
+        shape = "x".join(str(side) for side in self.model.image_shape)
+        click.echo(
+            f"{self.num_images} images of {shape}, "
+            f"{self.model.network.count_params():,} parameters, steps {start} "
+            f"to {self.num_steps} of {self.batch_size} images",
+            err=True,
+        )
+        self.step = self.start = start
+        self.printed = time.monotonic()
+        self.bar = click.progressbar(
+            length=self.num_steps,
+            show_pos=True,
+            item_show_func=lambda text: text,
+            file=sys.stderr,
+        )
+        self.bar.update(start)
+
+    def on_train_batch_end(self, batch, logs=None):
+        now = time.monotonic()
+        if self.step == self.start:
+            # The first call compiles: its time says nothing of the others.
+            self.timed_from = now, self.start + batch + 1
+        previous, self.step = self.step, self.start + batch + 1
+        text = f"loss {float(logs['loss']):.2f}"
+        then, first = self.timed_from
+        if self.step > first:
+            speed = (self.step - first) * self.batch_size / (now - then)
+            text += f", {speed:.1f} images/s"
+        if sys.stderr.isatty():
+            self.bar.update(self.step - previous, text)
+        elif now - self.printed > 60:
+            self.printed = now
+            click.echo(f"step {self.step}: {text}", err=True)
+
+    def on_train_end(self, logs=None):
+        self.bar.render_finish()
+
+
+class StopOnSignal(keras.callbacks.Callback):
+    """Ends training after the step at hand on Ctrl-C or SIGTERM.
+
+    A second one ends the process as if this were not here.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self):
+        super().__init__()
+        self.received = None
+
+    def on_train_begin(self, logs=None):
+        self.before = {
+            number: signal.signal(number, self._receive)
+            for number in self.SIGNALS
+        }
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.received is not None:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self._restore()
+
+    def _receive(self, number, frame):
+        self.received = signal.Signals(number)
+        self._restore()
+
+    def _restore(self):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,183 @@
+"""A run that was killed ends as one that never was."""
+
+import csv
+import errno
+import multiprocessing
+import os
+import random
+import resource
+import signal
+
+import keras
+import numpy as np
+import pytest
+from conftest import two_convolutions
+
+import keras_ncsn
+from keras_ncsn import files
+from keras_ncsn.callbacks import Checkpoint, TrainingLog
+from keras_ncsn.training_state import load_state, save_state
+
+NUM_STEPS = 24
+
+
+def killable_model():
+    """Every kind of state: dropout and other seeds, average, momentum."""
+    keras.utils.set_random_seed(0)
+    network = two_convolutions()
+    layers = keras.layers
+    noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
+    x = layers.Dropout(0.1, seed=3)(network([noisy, sigma]))
+    model = keras_ncsn.NCSNModel(
+        keras.Model([noisy, sigma], x), ema_momentum=0.9, seed=0
+    )
+    rate = keras.optimizers.schedules.CosineDecay(1e-2, NUM_STEPS)
+    model.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
+    return model
+
+
+class KillAt(keras.callbacks.Callback):
+    """Kills its own process, by SIGKILL, at a step of the whole run."""
+
+    def __init__(self, step, start):
+        super().__init__()
+        self.left = step - start
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_in_the_middle_of_a_write(number):
+    """The process dies when half of the `number`-th file is on the disk."""
+    save, calls = np.savez, []
+
+    def savez(file, **arrays):
+        calls.append(file)
+        save(file, **arrays)
+        if len(calls) == number:
+            file.truncate(file.tell() // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    np.savez = savez
+
+
+def train(folder, kill_step=None, kill_write=None):
+    model = killable_model()
+    checkpoint = Checkpoint(folder, every=4)
+    start = checkpoint.restore(model)
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), "uint8")
+    log = TrainingLog(folder, every=2, batch_size=8, start=start)
+    if kill_write is not None:
+        kill_in_the_middle_of_a_write(kill_write)
+    killer = [] if kill_step is None else [KillAt(kill_step, start)]
+    model.fit(
+        keras_ncsn.datasets.shuffled_batches(
+            images, 8, seed=0, flip=True, start=start
+        ),
+        steps_per_epoch=NUM_STEPS - start,
+        callbacks=[*killer, log, checkpoint],
+        verbose=0,
+    )
+
+
+@pytest.fixture(scope="module")
+def run_process():
+    """Runs `train` in a process; they share one import of the package."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras_ncsn", "test_resume"])
+
+    def run(*args):
+        process = context.Process(target=train, args=args)
+        process.start()
+        process.join(300)
+        return process.exitcode
+
+    return run
+
+
+def state(folder):
+    with np.load(folder / "state.npz") as file:
+        return {name: file[name].tobytes() for name in file.files}
+
+
+def losses(folder):
+    with open(folder / "log.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    clocks = ("seconds", "images_per_second")
+    return [
+        {name: row[name] for name in row if name not in clocks} for row in rows
+    ]
+
+
+def test_a_run_killed_again_and_again_ends_to_the_last_bit(
+    run_process, tmp_path
+):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_process(whole) == 0
+    # The first with half of its second checkpoint on the disk.
+    assert run_process(killed, None, 2) == -signal.SIGKILL
+    assert len(list(killed.glob(".state*"))) == 1
+    with np.load(killed / "state.npz") as file:
+        assert file["step"] == 4
+    # Then nine more, at any step past that one.
+    for step in sorted(random.Random(0).sample(range(5, NUM_STEPS + 1), 9)):
+        assert run_process(killed, step) == -signal.SIGKILL
+    assert run_process(killed) == 0
+    assert losses(killed) == losses(whole)
+    assert state(killed) == state(whole)
+    assert not list(killed.glob(".*"))
+
+
+def test_a_full_disk_stops_with_the_last_checkpoint_whole(tmp_path):
+    model = killable_model()
+    path = tmp_path / "state.npz"
+    save_state(model, path, 7)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file that may not grow any more fails as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="step 8 could not.*one before it is"):
+            save_state(model, path, 8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
+    assert load_state(model, path) == 7
+
+
+def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def write():
+        with files.open_whole(path) as file:
+            file.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write()
+    assert path.read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_checkpoints_of_another_model_are_refused(make_model, tmp_path):
+    path = tmp_path / "state.npz"
+    model = make_model()
+    model.compile("sgd")
+    save_state(model, path, 1)
+    other = make_model(ema_momentum=0.5)
+    other.compile("sgd")
+    with pytest.raises(ValueError, match="same model.*differs in model"):
+        load_state(other, path)
+
+
+def test_damaged_checkpoints_are_refused(make_model, tmp_path):
+    path = tmp_path / "state.npz"
+    model = make_model()
+    model.compile("sgd")
+    save_state(model, path, 1)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="must be readable.*state.npz"):
+        load_state(model, path)

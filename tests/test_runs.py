@@ -1,0 +1,247 @@
+"""`keras-ncsn train`, from images to what it leaves behind."""
+
+import csv
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import two_convolutions
+from PIL import Image
+
+import keras_ncsn
+from keras_ncsn import cli, datasets, recipes, runs
+from keras_ncsn.callbacks import EverySteps, TrainingLog
+from keras_ncsn.images import save_images
+from keras_ncsn.validation import validation_losses, validation_sigmas
+
+TINY = {
+    "unet": ["--width", 4, "--width-multipliers", "1", "--num-blocks", 1],
+    "ncsn": ["--width", 4, "--num-levels", 3],
+}
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of forty small pictures."""
+    images = np.random.default_rng(0).random((40, 8, 8, 1))
+    save_images(images, tmp_path / "pictures")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def train(pictures, tmp_path):
+    """Runs `keras-ncsn train` at a tiny size."""
+
+    def run(*arguments, steps=4, network="unet", status=0):
+        fixed = ["--attention-stages", "0"] if network == "unet" else []
+        command = [
+            *("train", pictures, tmp_path / "run", "--steps", steps),
+            *("--batch-size", 4, "--log-every", 2, "--checkpoint-every", 2),
+            *("--sample-every", 0, *TINY[network], *fixed, *arguments),
+        ]
+        command = [str(argument) for argument in command]
+        result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
+        assert result.exit_code == status, result.output
+        return result.output
+
+    return run
+
+
+def read_rows(folder):
+    with open(folder / "log.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_train_leaves_presets_a_log_and_pictures(train, tmp_path):
+    (tmp_path / "pictures" / "broken.png").write_text("no picture")
+    with pytest.warns(UserWarning, match=r"Skipped 1 of 41.*broken\.png"):
+        printed = train(
+            "--sample-every", 2, "--tensorboard", "--skip-unreadable"
+        )
+    assert "40 images of 8x8x1" in printed
+    run = tmp_path / "run"
+    model = keras_ncsn.NCSNModel.from_preset(str(run / "last"))
+    assert model.generate(1, seed=0, num_steps=2).shape == (1, 8, 8, 1)
+    metadata = json.loads((run / "best" / "metadata.json").read_text())
+    assert metadata["recipe"] == "unet-cifar10"
+    rows = read_rows(run)
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert [row["images"] for row in rows] == ["8", "16"]
+    best = min(float(row["validation_loss"]) for row in rows)
+    assert metadata["validation_loss"] == best
+    with Image.open(run / "samples" / "0000004.png") as picture:
+        assert picture.size == (4 * 10 - 2, 4 * 10 - 2)
+    assert_tensorboard_shows(run / "tensorboard", rows)
+
+
+def assert_tensorboard_shows(folder, rows):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    events = event_accumulator.EventAccumulator(str(folder))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert shown == [
+        (int(row["step"]), pytest.approx(float(row["loss"]))) for row in rows
+    ]
+    assert [event.step for event in events.Images("samples")] == [2, 4]
+
+
+def test_the_paper_s_recipe_trains_its_network(train, tmp_path):
+    train("--recipe", "ncsn-mnist", network="ncsn", steps=2)
+    model = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    assert type(model.network).__name__ == "RefineNet"
+    assert model.sampler_settings["annealed_langevin"]["step_size"] == 2e-5
+
+
+def test_training_goes_on_from_a_preset(train, tmp_path, pictures):
+    train()
+    before = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    output = tmp_path / "tuned"
+    command = [
+        *("train", pictures, output, "--from-preset", tmp_path / "run/last"),
+        *("--steps", 1, "--batch-size", 4, "--learning-rate", 1e-9),
+        *("--log-every", 1, "--checkpoint-every", 1, "--sample-every", 0),
+    ]
+    command = [str(argument) for argument in command]
+    result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    after = keras_ncsn.NCSNModel.from_preset(output / "last")
+    for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
+        np.testing.assert_allclose(old, new, atol=1e-6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_resume_goes_on(
+    train, tmp_path, monkeypatch, number
+):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                os.kill(os.getpid(), number)
+
+    real = runs.train
+
+    def interrupted(*args, extra_callbacks, **kwargs):
+        extra = [Interrupt(), *extra_callbacks]
+        return real(*args, extra_callbacks=extra, **kwargs)
+
+    monkeypatch.setattr(runs, "train", interrupted)
+    printed = train(status=128 + number)
+    assert f"{number.name}: step 3 is saved" in printed
+    with np.load(tmp_path / "run" / "state.npz") as file:
+        assert file["step"] == 3
+    monkeypatch.undo()
+    train("--resume")
+    stopped = read_rows(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "stopped")
+    train()
+    whole = read_rows(tmp_path / "run")
+    assert [row["loss"] for row in stopped] == [row["loss"] for row in whole]
+    assert "Step 4 is saved" in train("--resume")
+
+
+def test_a_run_goes_on_as_it_began(train, tmp_path):
+    train(steps=2)
+    with pytest.raises(ValueError, match="holds a run. Go on with it by --re"):
+        train(steps=2)
+    with pytest.raises(ValueError, match="steps=6; .*run began with steps=2"):
+        train("--resume", steps=6)
+
+
+def test_a_folder_with_other_things_is_refused(tmp_path):
+    (tmp_path / "letters").write_text("dear")
+    run = runs.describe("mnist", "unet-mnist")
+    with pytest.raises(ValueError, match="new or empty folder"):
+        runs.check(tmp_path, run, resume=True)
+
+
+def test_a_preset_says_what_the_model_is():
+    with pytest.raises(ValueError, match="from_preset='mnist', and width"):
+        runs.describe("mnist", "unet-mnist", {"width": 8}, "mnist")
+    with pytest.raises(ValueError, match="dropout for ncsn-mnist"):
+        runs.describe("mnist", "ncsn-mnist", {"dropout": 0.5})
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipes_make_what_they_say(name):
+    printed = CliRunner().invoke(cli.cli, ["train", "--show-recipe", name])
+    recipe = recipes.find(name)
+    for setting, value in recipe.items():
+        assert f"{setting}: {value}" in printed.output
+    images = np.zeros((2, 16, 16, 3), "uint8")
+    images[0] = 255
+    small = {"width": 4, "num_levels": 3}
+    if recipe["network"] == "unet":
+        small |= {"num_blocks": 1}
+    model = recipes.make_model(recipe | small, images, seed=0)
+    assert model.schedule.sigma_max == recipe["sigma_max"]
+    assert (model.ema_momentum or None) == recipe["ema_momentum"]
+    optimizer = recipes.make_optimizer(recipe)
+    rate = optimizer._learning_rate
+    peak = rate(max(recipe["warmup_steps"], 1))
+    assert float(peak) == pytest.approx(recipe["learning_rate"], rel=1e-4)
+    end = float(rate(recipe["steps"]))
+    assert end == pytest.approx(
+        0.0 if recipe["decay"] == "cosine" else recipe["learning_rate"]
+    )
+
+
+def test_validation_of_a_zero_network_is_half_the_pixels(make_zero):
+    model = make_zero((16, 16, 1), weighting="edm", data_std=0.5)
+    images = np.zeros((64, 16, 16, 1), "uint8")
+    losses = validation_losses(model, images, [1.0, 0.5])
+    weights = np.array([(s**2 + 0.25) / 0.25 for s in (1.0, 0.5)])
+    # 64 * 256 squares of unit normals: half a sum of mean 128.
+    np.testing.assert_allclose(losses / weights, 128.0, rtol=0.04)
+    again = validation_losses(model, images, [1.0, 0.5])
+    np.testing.assert_array_equal(again, losses)
+
+
+@pytest.mark.parametrize(
+    "distribution", ["ladder", "log_uniform", "log_normal"]
+)
+def test_validation_levels_are_shares_of_those_of_training(
+    make_model, distribution
+):
+    model = make_model(sigma_distribution=distribution)
+    sigmas = validation_sigmas(model, 10)
+    images = keras.ops.zeros((20_000, 1))
+    drawn = keras_ncsn.training.draw_noise(model, images)[0]
+    drawn = np.sort(keras.ops.convert_to_numpy(drawn))[::-1]
+    shares = np.quantile(drawn, 1 - (np.arange(10) + 0.5) / 10)
+    np.testing.assert_allclose(sigmas, shares, rtol=0.05)
+
+
+def test_best_is_the_lowest_loss_on_images_held_out(tmp_path, images):
+    class Spoil(EverySteps):
+        """After the second step the network is worse than before."""
+
+        def on_step(self, step, logs):
+            if step > 2:
+                for weight in self.model.network.trainable_variables:
+                    weight.assign(weight + 10.0)
+
+    model = keras_ncsn.NCSNModel(two_convolutions(), seed=0)
+    model.compile("sgd")
+    log = TrainingLog(
+        tmp_path, 2, 4, validation_images=images, validate_every=2
+    )
+    model.fit(
+        datasets.shuffled_batches(images, 4, seed=0),
+        steps_per_epoch=6,
+        callbacks=[Spoil(1), log],
+        verbose=0,
+    )
+    losses = [float(row["validation_loss"]) for row in read_rows(tmp_path)]
+    assert losses[0] < min(losses[1:])
+    metadata = json.loads((tmp_path / "best" / "metadata.json").read_text())
+    assert metadata["steps"] == 2
+
+
+def test_validation_falls_on_rows(tmp_path):
+    with pytest.raises(ValueError, match="validate_every=3, every=2"):
+        TrainingLog(tmp_path, 2, 4, validate_every=3)
