@@ -48,6 +48,8 @@ def describe(data, recipe_name, settings=None, from_preset=None, seed=0):
                 "them out, or start from random weights."
             )
         recipe = {name: recipe[name] for name in recipes.TRAINING_NAMES}
+        # Whose layers are not ours fixes their precision.
+        recipe["dtype"] = settings.get("dtype")
     run = {
         "data": str(data),
         "recipe_name": recipe_name,

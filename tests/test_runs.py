@@ -15,6 +15,7 @@ from PIL import Image
 import keras_ncsn
 from keras_ncsn import cli, datasets, recipes, runs
 from keras_ncsn.callbacks import EverySteps, TrainingLog
+from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
 from keras_ncsn.validation import validation_losses, validation_sigmas
 
@@ -97,41 +98,46 @@ def test_the_paper_s_recipe_trains_its_network(train, tmp_path):
     assert model.sampler_settings["annealed_langevin"]["step_size"] == 2e-5
 
 
-def test_training_goes_on_from_a_preset(train, tmp_path, pictures):
-    train()
-    before = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
-    output = tmp_path / "tuned"
+def test_training_goes_on_from_a_preset(tmp_path, pictures):
+    network = two_convolutions()
+    before = keras_ncsn.NCSNModel(network, weighting="edm", data_std=0.3)
+    before.save_to_preset(tmp_path / "preset")
     command = [
-        *("train", pictures, output, "--from-preset", tmp_path / "run/last"),
-        *("--steps", 1, "--batch-size", 4, "--learning-rate", 1e-9),
-        *("--log-every", 1, "--checkpoint-every", 1, "--sample-every", 0),
+        *("train", pictures, tmp_path / "run"),
+        *("--from-preset", tmp_path / "preset", "--learning-rate", 1e-9),
+        *("--steps", 1, "--batch-size", 4, "--sample-every", 0),
     ]
     command = [str(argument) for argument in command]
     result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    after = keras_ncsn.NCSNModel.from_preset(output / "last")
+    after = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    assert after.data_std == 0.3
     for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
         np.testing.assert_allclose(old, new, atol=1e-6)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_resume_goes_on(
-    train, tmp_path, monkeypatch, number
-):
-    class Interrupt(keras.callbacks.Callback):
-        def on_train_batch_end(self, batch, logs=None):
-            if batch == 2:
-                os.kill(os.getpid(), number)
+class Interrupt(keras.callbacks.Callback):
+    """Sends its own process a signal after three steps."""
 
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 2:
+            os.kill(os.getpid(), self.number)
+
+
+def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
     real = runs.train
 
     def interrupted(*args, extra_callbacks, **kwargs):
-        extra = [Interrupt(), *extra_callbacks]
+        extra = [Interrupt(signal.SIGTERM), *extra_callbacks]
         return real(*args, extra_callbacks=extra, **kwargs)
 
     monkeypatch.setattr(runs, "train", interrupted)
-    printed = train(status=128 + number)
-    assert f"{number.name}: step 3 is saved" in printed
+    printed = train(status=128 + signal.SIGTERM)
+    assert "SIGTERM: step 3 is saved" in printed
     with np.load(tmp_path / "run" / "state.npz") as file:
         assert file["step"] == 3
     monkeypatch.undo()
@@ -144,12 +150,32 @@ def test_a_signal_saves_and_resume_goes_on(
     assert "Step 4 is saved" in train("--resume")
 
 
-def test_a_run_goes_on_as_it_began(train, tmp_path):
-    train(steps=2)
+def test_ctrl_c_stops_once_and_kills_twice(make_model, images):
+    model = make_model()
+    model.compile("sgd")
+    stop = StopOnSignal()
+    model.fit(
+        datasets.shuffled_batches(images, 4, seed=0),
+        steps_per_epoch=9,
+        callbacks=[Interrupt(signal.SIGINT), stop],
+        verbose=0,
+    )
+    assert stop.received == signal.SIGINT
+    assert int(model.optimizer.iterations) == 3
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_run_goes_on_as_it_began(tmp_path):
+    run = runs.describe("mnist", "unet-mnist", {"steps": 10})
+    runs.check(tmp_path, run)
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    runs.check(tmp_path, run, resume=True)
     with pytest.raises(ValueError, match="holds a run. Go on with it by --re"):
-        train(steps=2)
-    with pytest.raises(ValueError, match="steps=6; .*run began with steps=2"):
-        train("--resume", steps=6)
+        runs.check(tmp_path, run)
+    other = runs.describe("mnist", "unet-mnist", {"steps": 20}, seed=1)
+    with pytest.raises(ValueError, match="steps=20, seed=1; .*steps=10, seed"):
+        runs.check(tmp_path, other, resume=True)
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path):
