@@ -235,7 +235,7 @@ def test_validation_levels_are_shares_of_those_of_training(
 ):
     model = make_model(sigma_distribution=distribution)
     sigmas = validation_sigmas(model, 10)
-    images = keras.ops.zeros((20_000, 1))
+    images = keras.ops.zeros((100_000, 1))
     drawn = keras_ncsn.training.draw_noise(model, images)[0]
     drawn = np.sort(keras.ops.convert_to_numpy(drawn))[::-1]
     shares = np.quantile(drawn, 1 - (np.arange(10) + 0.5) / 10)
