@@ -31,7 +31,7 @@ _UNET = {
     "batch_size": 128,
     "steps": 200_000,
     "learning_rate": 1e-3,
-    "adam_epsilon": 1e-8,
+    "adam_epsilon": 1e-7,
     "warmup_steps": 2_000,
     "decay": "cosine",
     "weight_decay": 0.0,
