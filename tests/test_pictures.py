@@ -62,7 +62,7 @@ PALETTE = np.where(CHECKS, [40, 50, 60], [10, 20, 30])
         ),
         (
             "sixteen_bits.png",
-            Image.fromarray(GREY.astype("uint16") * 257).save,
+            Image.fromarray(GREY.astype("uint16") * 256 + 7).save,
             GREY,
         ),
         ("palette.png", save_palette, PALETTE),
@@ -143,13 +143,15 @@ def test_folders_are_nested_sorted_and_one_shape(tmp_path):
     assert (images.shape, images.dtype) == ((3, 8, 6, 1), np.uint8)
     assert images[:, 0, 0, 0].tolist() == [2, 3, 1]
     # One picture in colour makes all of them so.
-    Image.new("RGBA", (9, 9), (1, 2, 3, 255)).save(tmp_path / "d.png")
-    with pytest.raises(ValueError, match="one size.*d.png.*Pass an image size"):
+    Image.new("RGBA", (9, 9), (1, 2, 3, 255)).save(tmp_path / "bb.png")
+    with pytest.raises(
+        ValueError, match="one size.*bb.png.*Pass an image size"
+    ):
         pictures.load_folder(tmp_path)
     images = pictures.load_folder(tmp_path, image_size=4)
     assert images.shape == (4, 4, 4, 3)
-    assert (images[:3] == np.reshape([2, 3, 1], (3, 1, 1, 1))).all()
-    assert (images[3] == [1, 2, 3]).all()
+    assert (images[[0, 1, 3]] == np.reshape([2, 3, 1], (3, 1, 1, 1))).all()
+    assert (images[2] == [1, 2, 3]).all()
 
 
 def test_folders_do_not_stay_in_memory_nor_on_disk(tmp_path, monkeypatch):
