@@ -15,8 +15,6 @@ from keras_ncsn.pictures import load_folder as load_folder
 from keras_ncsn.pictures import load_image as load_image
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "celeb_a")
-# Of which the paper mirrors half of the images.
-FLIPPED = ("cifar10", "celeb_a")
 
 
 def load_images(
