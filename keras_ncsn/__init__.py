@@ -4,6 +4,7 @@ from keras_ncsn import callbacks as callbacks
 from keras_ncsn import checkpoints as checkpoints
 from keras_ncsn import datasets as datasets
 from keras_ncsn import images as images
+from keras_ncsn import ladder as ladder
 from keras_ncsn import layers as layers
 from keras_ncsn import networks as networks
 from keras_ncsn import samplers as samplers

@@ -8,7 +8,7 @@ from contract import randomize
 from PIL import Image
 
 import keras_ncsn
-from keras_ncsn import cli
+from keras_ncsn import cli, ladder
 from keras_ncsn.images import save_images
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -97,6 +97,43 @@ def test_inpaint_keeps_what_is_known(preset, tmp_path, mask):
         assert grid.size == (4 * 10 - 2, 2 * 10 - 2)
 
 
+def test_suggest_schedule_prints_python_that_runs(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), "uint8")
+    images[3], images[7] = 0, 255
+    np.save(tmp_path / "images.npy", images)
+    printed = run("suggest-schedule", tmp_path / "images.npy")
+    assert "30 images of 8x8x3, 192 numbers each" in printed
+    network = keras_ncsn.networks.MLP(2)
+    names = {"keras_ncsn": keras_ncsn, "network": network}
+    exec(printed[printed.index("schedule = ") :], names)
+    schedule = names["schedule"]
+    # The root of 192, the diagonal from black to white.
+    assert (schedule.sigma_max, schedule.sigma_min) == (13.86, 0.01)
+    assert schedule.num_levels == ladder.suggested_num_levels(13.86, 0.01, 192)
+    assert names["model"].sampler_settings == {
+        "annealed_langevin": {
+            "steps_per_level": 5,
+            "step_size": pytest.approx(
+                ladder.suggested_step_size(schedule.sigmas, 5), rel=1e-2
+            ),
+        }
+    }
+
+
+def test_suggest_schedule_takes_a_budget_and_a_sample(tmp_path):
+    images = np.random.default_rng(0).random((30, 8, 8, 1))
+    np.save(tmp_path / "images.npy", images)
+    printed = run(
+        *("suggest-schedule", tmp_path / "images.npy", "--total-steps", 200),
+        *("--num-images", 10, "--seed", 1, "--sigma-min", 0.1),
+    )
+    sigma_max = ladder.largest_distance(images, num_images=10, seed=1)
+    num_levels = ladder.suggested_num_levels(sigma_max, 0.1, 64)
+    assert f"sigma_max={sigma_max:.4g}" in printed
+    assert f'"steps_per_level": {200 // num_levels}' in printed
+    assert "among 10 images" in printed
+
+
 def test_presets_lists_the_zoo():
     assert "mnist" in run("presets")
     assert "28x28x1" in run("presets")
@@ -155,6 +192,22 @@ def test_help_gives_each_option_its_default(command):
         (["train", ".", "out", "--width-multipliers", "a"], "with commas"),
         (["train", ".", "out", "--recipe", "soup"], "one of unet-mnist"),
         (["train", ".", "out", "--image-size", "8"], "batch_size=128, 3 im"),
+        (["train", "nowhere", "out"], "must be `mnist`"),
+        (["train", "digit.png", "out"], "must be `mnist`"),
+        (["train", ".", "out", "--widths", "a"], "--widths"),
+        (["suggest-schedule", "nowhere"], "must be `mnist`"),
+        (["suggest-schedule", "flat.npy"], r"above the smallest.*flat\.npy"),
+        (
+            ["suggest-schedule", "two.npy", "--total-steps", "9"],
+            "needs a step.*--total-steps 9, for",
+        ),
+        (
+            [
+                *("suggest-schedule", "two.npy"),
+                *("--total-steps", "9", "--steps-per-level", "1"),
+            ],
+            "Only one of --steps-per-level and --total-steps",
+        ),
         (["convert", "digit.png", "out"], "holds tensors only"),
     ],
 )
@@ -165,6 +218,8 @@ def test_wrong_use_is_one_sentence_and_status_2(
     Image.new("L", (28, 28), 255).save("digit.png")
     Image.new("L", (28, 28), 7).save("grey.png")
     Image.new("L", (29, 29)).save("large.png")
+    np.save("flat.npy", np.ones((3, 8, 8)))
+    np.save("two.npy", np.stack([np.zeros((8, 8)), np.ones((8, 8))]))
     monkeypatch.setattr("sys.argv", ["keras-ncsn", *arguments])
     before = sorted(tmp_path.iterdir())
     with pytest.raises(SystemExit) as stopped:

@@ -5,7 +5,14 @@ import sys
 
 import click
 
-COMMANDS = ("generate", "inpaint", "train", "presets", "convert")
+COMMANDS = (
+    "generate",
+    "inpaint",
+    "train",
+    "suggest-schedule",
+    "presets",
+    "convert",
+)
 
 
 class _Commands(click.Group):
@@ -17,6 +24,7 @@ class _Commands(click.Group):
     def get_command(self, context, name):
         if name not in COMMANDS:
             return None
+        name = name.replace("-", "_")
         module = importlib.import_module(f"keras_ncsn.cli.{name}")
         return getattr(module, name)
 
