@@ -1,0 +1,232 @@
+"""How fast RefineNet is beside the same network in plain PyTorch.
+
+Every contender is a process of its own, with its backend, precision and
+compiler; they are timed in turn, round after round, so that a busy machine
+slows all of them, and a ratio is the median of the ratios of the rounds.
+Prints a Markdown table.
+
+    python benchmarks/training_vs_pytorch.py
+    python benchmarks/training_vs_pytorch.py --image-size 32 --channels 3 \
+        --width 128 --batch-size 8
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import click
+import numpy as np
+
+PASSES = ("forward", "training step")
+BASELINE = ("plain PyTorch", "float32", "eager")
+CONTENDERS = (
+    BASELINE,
+    ("tensorflow", "float32", "graph"),
+    ("tensorflow", "float32", "jit_compile"),
+    ("tensorflow", "mixed_bfloat16", "graph"),
+    ("tensorflow", "mixed_bfloat16", "jit_compile"),
+    ("jax", "float32", "jit_compile"),
+    ("jax", "mixed_bfloat16", "jit_compile"),
+    ("torch", "float32", "eager"),
+    ("torch", "mixed_bfloat16", "eager"),
+)
+
+
+def plain_passes(images):
+    """Returns functions that run the plain network once."""
+    import torch
+    from plain_refinenet import PlainRefineNet, training_step
+
+    width = images["width"]
+    torch.manual_seed(0)
+    network = PlainRefineNet(images["channels"], width)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3, eps=1e-8)
+    x = torch.rand(
+        images["batch_size"],
+        images["channels"],
+        images["size"],
+        images["size"],
+    )
+    levels = torch.randint(0, 10, (len(x),))
+    sigmas = torch.logspace(0, -2, 10)
+
+    @torch.inference_mode()
+    def forward():
+        network(x, levels).numpy()
+
+    return {
+        "forward": forward,
+        "training step": lambda: training_step(network, optimizer, sigmas, x),
+    }
+
+
+def keras_passes(images, dtype, compiler):
+    """Returns functions that run a model of this package once."""
+    import keras
+
+    import keras_ncsn
+
+    keras.utils.set_random_seed(0)
+    schedule = keras_ncsn.NoiseSchedule.geometric()
+    shape = (images["size"], images["size"], images["channels"])
+    network = keras_ncsn.networks.RefineNet(
+        shape, images["width"], schedule.sigmas, dtype=dtype
+    )
+    model = keras_ncsn.NCSNModel(network, schedule, seed=0)
+    model.compile(jit_compile=compiler == "jit_compile")
+    rng = np.random.default_rng(0)
+    x = rng.random((images["batch_size"], *shape), "float32")
+    sigma = rng.choice(schedule.sigmas, len(x)).astype("float32")
+    return {
+        "forward": lambda: model.predict_on_batch([x, sigma]),
+        "training step": lambda: model.train_on_batch(x),
+    }
+
+
+def work(name, dtype, compiler, images):
+    """Answers each line with the seconds that the pass it names takes."""
+    if name == "plain PyTorch":
+        passes = plain_passes(images)
+    else:
+        passes = keras_passes(images, dtype, compiler)
+    for line in sys.stdin:
+        run = passes[line.strip()]
+        wall, processor = time.perf_counter(), time.process_time()
+        run()
+        wall = time.perf_counter() - wall
+        processor = time.process_time() - processor
+        print(json.dumps({"wall": wall, "processor": processor}), flush=True)
+
+
+class Contender:
+    """A process that runs passes when asked."""
+
+    def __init__(self, name, dtype, compiler, images):
+        backend = "torch" if name == "plain PyTorch" else name
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, __file__, "--worker"),
+                json.dumps([name, dtype, compiler, images]),
+            ],
+            env=os.environ
+            | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, name):
+        """Returns the seconds of one pass, on the clock and of processors."""
+        self.process.stdin.write(f"{name}\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith("{"):
+                return json.loads(line)
+        raise RuntimeError(f"{self.process.args} ended early")
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(keys, images, rounds):
+    """Returns for each contender and pass the seconds of each round."""
+    contenders = {}
+    try:
+        for key in keys:
+            started = time.perf_counter()
+            contenders[key] = Contender(*key, images)
+            # One after another, as this compiles.
+            for name in PASSES:
+                contenders[key].run(name)
+            seconds = time.perf_counter() - started
+            print(f"{' '.join(key)}: ready in {seconds:.0f} s", file=sys.stderr)
+        seconds = {(key, name): [] for key in contenders for name in PASSES}
+        # The first round only warms up.
+        for _ in range(rounds + 1):
+            for name in PASSES:
+                for key, contender in contenders.items():
+                    seconds[key, name].append(contender.run(name))
+    finally:
+        for contender in contenders.values():
+            contender.stop()
+    return {key: records[1:] for key, records in seconds.items()}
+
+
+def row(seconds, key, batch_size):
+    """Returns a line of the table."""
+    cells = list(key)
+    for name in PASSES:
+        own, baseline = seconds[key, name], seconds[BASELINE, name]
+        wall = statistics.median(record["wall"] for record in own)
+        cells.append(f"{1000 * wall / batch_size:.1f}")
+        for clock in ("wall", "processor"):
+            ratio = statistics.median(
+                record[clock] / reference[clock]
+                for record, reference in zip(own, baseline, strict=True)
+            )
+            cells.append(f"{ratio:.2f}")
+    return f"| {' | '.join(cells)} |"
+
+
+@click.command()
+@click.option("--image-size", default=28, show_default=True)
+@click.option("--channels", default=1, show_default=True)
+@click.option("--width", default=64, show_default=True)
+@click.option("--batch-size", default=16, show_default=True)
+@click.option("--rounds", default=5, show_default=True)
+@click.option(
+    "--cores",
+    type=int,
+    help="Processor cores that a contender may use. Default: all.",
+)
+@click.option(
+    "--only",
+    default="",
+    help="Contenders whose name, dtype and compiler have these words, such as "
+    '"tensorflow float32". Default: all.',
+)
+@click.option("--worker", hidden=True)
+def main(image_size, channels, width, batch_size, rounds, cores, only, worker):
+    """Time RefineNet on each backend beside plain PyTorch."""
+    if worker is not None:
+        work(*json.loads(worker))
+        return
+    if cores is not None:
+        # The processes that follow inherit it, and count their threads by it.
+        available = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, available[-cores:])
+    images = {
+        "size": image_size,
+        "channels": channels,
+        "width": width,
+        "batch_size": batch_size,
+    }
+    load = os.getloadavg()[0]
+    keys = [
+        key
+        for key in CONTENDERS
+        if key == BASELINE or set(only.split()) <= set(key)
+    ]
+    seconds = measure(keys, images, rounds)
+    print(
+        f"{batch_size} images of {image_size}x{image_size}x{channels}, width "
+        f"{width}, {len(os.sched_getaffinity(0))} cores, load {load:.1f} before"
+        f" and {os.getloadavg()[0]:.1f} after, {rounds} rounds; milliseconds "
+        "an image, and ratios to plain PyTorch, of the time on the clock and "
+        "of processor time\n"
+    )
+    print(
+        "| network | dtype | runs as | forward, ms | ratio | processor "
+        "| training step, ms | ratio | processor |"
+    )
+    print("|---" * 9 + "|")
+    for key in keys:
+        print(row(seconds, key, batch_size))
+
+
+if __name__ == "__main__":
+    main()

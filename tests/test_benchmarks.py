@@ -1,0 +1,52 @@
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = pathlib.Path(__file__).parent
+DATA = ROOT / "data"
+
+
+def load_benchmark(name):
+    path = ROOT.parent / "benchmarks" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+plain_refinenet = load_benchmark("plain_refinenet")
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("ncsn_28x28x1_ngf8", 1), ("ncsn_32x32x3_ngf8", 3)]
+)
+def test_plain_network_gives_the_scores_of_the_checkpoints(name, channels):
+    checkpoint = torch.load(DATA / f"{name}.pth", weights_only=True)
+    weights = {
+        key.removeprefix("module."): value
+        for key, value in checkpoint[0].items()
+    }
+    network = plain_refinenet.PlainRefineNet(channels, width=8)
+    network.load_state_dict(weights, strict=True)
+    with np.load(DATA / f"{name}.npz") as golden, torch.inference_mode():
+        x = torch.as_tensor(golden["x"]).permute(0, 3, 1, 2)
+        score = network(x, torch.as_tensor(golden["labels"]))
+        error = np.abs(score.permute(0, 2, 3, 1).numpy() - golden["score"])
+        scale = np.abs(golden["score"]).max(axis=(1, 2, 3))
+    assert np.all(error.max(axis=(1, 2, 3)) < 1e-4 * scale)
+
+
+def test_plain_training_step_is_that_of_the_paper():
+    torch.manual_seed(0)
+    network = plain_refinenet.PlainRefineNet(1, width=2)
+    torch.nn.init.zeros_(network.end_conv.weight)
+    torch.nn.init.zeros_(network.end_conv.bias)
+    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
+    images, sigmas = torch.rand(256, 1, 8, 8), torch.logspace(0, -2, 10)
+    loss = plain_refinenet.training_step(network, optimizer, sigmas, images)
+    # Half the number of pixels, of which the standard error is 0.35.
+    assert loss == pytest.approx(32, abs=1.5)
+    assert network.end_conv.weight.abs().max() > 0
