@@ -3,7 +3,9 @@
 The only module that imports a backend, and only the one that Keras runs on.
 """
 
+import contextlib
 import functools
+import os
 
 import keras
 from keras import ops
@@ -61,7 +63,8 @@ def value_and_gradients(function, variables, state=()):
             assign: seeds, moving averages.
 
     Returns:
-        A scalar tensor and a list of tensors shaped like `variables`.
+        A scalar tensor and a list of tensors shaped like `variables`. Where
+        several devices share a batch, both are the means over them.
 
     Example:
 
@@ -73,10 +76,16 @@ def value_and_gradients(function, variables, state=()):
     (9.0, 6.0)
     """
     if BACKEND == "tensorflow":
+        context = _replica_context()
         with tf.GradientTape() as tape:
             value = function()
+            if context is not None:
+                value = value / context.num_replicas_in_sync
         watched = [variable.value for variable in variables]
-        return value, tape.gradient(value, watched)
+        gradients = tape.gradient(value, watched)
+        if context is not None:
+            value, gradients = _sum_over_replicas(context, value, gradients)
+        return value, gradients
     if BACKEND == "jax":
         return _value_and_gradients_jax(function, list(variables), list(state))
     with torch.enable_grad():
@@ -102,12 +111,10 @@ def update_if(condition, update, variables):
     1.0
     """
     if BACKEND == "tensorflow":
-
-        def run():
-            update()
-            return True
-
-        tf.cond(condition, run, lambda: False)
+        if tf.distribute.has_strategy():
+            _update_replicas_if(condition, update)
+        else:
+            _branch(condition, update)
     elif BACKEND == "jax":
         # XLA fuses the choice into the update; a branch would copy.
         before = [variable.value for variable in variables]
@@ -138,6 +145,8 @@ def apply_gradients(optimizer, gradients, variables):
         gradients: List of tensors, the gradients of the scaled loss.
         variables: List of Keras variables shaped like `gradients`.
     """
+    if BACKEND == "tensorflow":
+        gradients = _from_first_replica(gradients)
     if BACKEND != "jax":
         optimizer.apply(gradients, variables)
         return
@@ -153,6 +162,157 @@ def apply_gradients(optimizer, gradients, variables):
         variable.assign(value)
     for variable, value in zip(optimizer.variables, new_state, strict=True):
         variable.assign(value)
+
+
+def draw_for_batch(draw, batch_size):
+    """Draws noise for a batch, which depends on the place in it alone.
+
+    A device that trains on its share of a batch gets what it would get there
+    if it had the whole.
+
+    Args:
+        draw: Function of a batch size that returns a tensor with as many rows,
+            from a seed that is the same on all devices.
+        batch_size: Integer or scalar tensor, how many rows are here.
+
+    Returns:
+        A tensor with `batch_size` rows.
+
+    Example:
+
+    >>> tuple(draw_for_batch(lambda rows: ops.zeros((rows, 2)), 3).shape)
+    (3, 2)
+    """
+    # JAX and PyTorch see whole batches here; JAX splits them by itself.
+    context = _replica_context()
+    if context is None:
+        return draw(batch_size)
+    first = context.replica_id_in_sync_group * batch_size
+    whole = draw(context.num_replicas_in_sync * batch_size)
+    return whole[first : first + batch_size]
+
+
+def distribute():
+    """Lets models that are built from now on train on all devices at once.
+
+    Returns:
+        Integer, the number of devices, in all processes together.
+    """
+    if BACKEND == "tensorflow":
+        devices = tf.config.list_logical_devices("GPU")
+        devices = devices or tf.config.list_logical_devices("CPU")
+        strategy = tf.distribute.MirroredStrategy([x.name for x in devices])
+        tf.distribute.experimental_set_strategy(strategy)
+        return strategy.num_replicas_in_sync
+    if BACKEND == "jax":
+        several = "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ
+        if several and not jax.distributed.is_initialized():
+            keras.distribution.initialize()
+        # Keras splits nothing but a `tf.data.Dataset` among processes.
+        distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
+        keras.distribution.set_distribution(distribution)
+        return distribution.device_mesh.devices.size
+    raise ValueError(
+        "Training on many devices needs the backend jax or tensorflow, because "
+        f"Keras {keras.__version__} has nothing for it on PyTorch. Received: "
+        f"KERAS_BACKEND={BACKEND}"
+    )
+
+
+def processes():
+    """Returns the index of this process and the number of processes.
+
+    Returns:
+        Two integers, `(0, 1)` where there is but one process.
+    """
+    if BACKEND == "jax":
+        return jax.process_index(), jax.process_count()
+    return 0, 1
+
+
+def num_shares():
+    """Returns in how many parts the devices here split each batch.
+
+    Returns:
+        Integer, 1 where batches stay whole.
+    """
+    if BACKEND == "tensorflow":
+        return tf.distribute.get_strategy().num_replicas_in_sync
+    distribution = keras.distribution.distribution()
+    if BACKEND == "torch" or distribution is None:
+        return 1
+    mesh = distribution.device_mesh
+    axis = mesh.axis_names.index(distribution.batch_dim_name)
+    return max(1, mesh.shape[axis] // jax.process_count())
+
+
+@contextlib.contextmanager
+def on_this_process():
+    """A context in which variables are made without the other processes."""
+    if BACKEND != "jax":
+        yield
+        return
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield
+    finally:
+        keras.distribution.set_distribution(distribution)
+
+
+def _replica_context():
+    # The place of what runs here among several replicas, else none.
+    if BACKEND != "tensorflow":
+        return None
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return None
+    return context
+
+
+def _sum_over_replicas(context, value, gradients):
+    present = [
+        tf.convert_to_tensor(gradient)
+        for gradient in gradients
+        if gradient is not None
+    ]
+    value, *sums = context.all_reduce("SUM", [value, *present])
+    sums = iter(sums)
+    return value, [
+        None if gradient is None else next(sums) for gradient in gradients
+    ]
+
+
+def _from_first_replica(gradients):
+    # Keras sums over the replicas, which here has been done before.
+    context = _replica_context()
+    if context is None:
+        return gradients
+    first = tf.equal(context.replica_id_in_sync_group, 0)
+    return [
+        None
+        if gradient is None
+        else tf.where(first, gradient, tf.zeros_like(gradient))
+        for gradient in gradients
+    ]
+
+
+def _branch(condition, update):
+    def run():
+        update()
+        return True
+
+    tf.cond(condition, run, lambda: False)
+
+
+def _update_replicas_if(condition, update):
+    # Optimizers make replicas meet, which they cannot within a branch: they
+    # meet, branch together, and part.
+    def together(strategy):
+        replicas = strategy.extended.call_for_each_replica
+        _branch(condition, lambda: replicas(update))
+
+    tf.distribute.get_replica_context().merge_call(together)
 
 
 def run_stateless(function, variables, values):
@@ -201,9 +361,17 @@ def _jit(function, variables):
         return run_stateless(lambda: function(*args), variables, values)[0]
 
     def call(*args):
-        return pure([variable.value for variable in variables], *args)
+        return pure([_here(variable.value) for variable in variables], *args)
 
     return call
+
+
+def _here(value):
+    # What all devices hold alike, one can use alone: so a process may sample
+    # without the others.
+    if keras.distribution.distribution() is None:
+        return value
+    return value.addressable_data(0) if value.is_fully_replicated else value
 
 
 def _with_tensors(function):

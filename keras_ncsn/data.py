@@ -5,9 +5,10 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn.checks import check_images
+from keras_ncsn.parallel import check_batch
 
 
-def checked_data(data, image_shape, value_range):
+def checked_data(data, image_shape, value_range, batch_size=None):
     """Returns what was passed to `fit`, after a look at the images.
 
     Arrays are checked in full, streams at their first batch.
@@ -18,6 +19,8 @@ def checked_data(data, image_shape, value_range):
             `DataLoader` or a generator.
         image_shape: Tuple, the shape of one image.
         value_range: As in `check_images`.
+        batch_size: Integer, how many images of an array are one batch.
+            Defaults to `None`, all of them.
 
     Returns:
         `data`, or for a generator an equal one that has all its batches.
@@ -25,6 +28,9 @@ def checked_data(data, image_shape, value_range):
     if hasattr(data, "shape"):
         images = np.asarray(ops.convert_to_numpy(data))
         check_images(images, image_shape, value_range)
+        batch_size = min(batch_size or len(images), len(images))
+        check_batch(batch_size)
+        check_batch(len(images) % batch_size)
         return data
     batch, data = _first_batch(data)
     if isinstance(batch, (tuple, list)):
@@ -37,6 +43,7 @@ def checked_data(data, image_shape, value_range):
         )
     images = np.asarray(ops.convert_to_numpy(batch))
     check_images(images, image_shape, value_range)
+    check_batch(len(images))
     return data
 
 

@@ -238,13 +238,16 @@ class NCSNModel(keras.Model):
             A Keras `History`. A loss that is no number stops training with a
             `FloatingPointError`; the weights are then those from before.
         """
-        x = self._check_data(x)
+        x = self._check_data(x, batch_size or 32)
         validation = kwargs.get("validation_data")
         if validation is not None:
             # Keras takes a tuple, of which the first part is the images.
             if isinstance(validation, tuple):
                 validation = validation[0]
-            kwargs["validation_data"] = self._check_data(validation)
+            validation_size = kwargs.get("validation_batch_size") or batch_size
+            kwargs["validation_data"] = self._check_data(
+                validation, validation_size or 32
+            )
         if not hasattr(x, "shape") and not isinstance(x, keras.utils.PyDataset):
             # Keras warns that it does not shuffle streams: it cannot.
             kwargs.setdefault("shuffle", False)
@@ -259,18 +262,21 @@ class NCSNModel(keras.Model):
             **kwargs,
         )
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x=None, y=None, batch_size=None, *args, **kwargs):
         """Returns the loss on images, with the averaged weights if kept.
 
         Args:
             x: As in `fit`.
+            y: As in `fit`.
+            batch_size: As in `fit`.
             *args: Arguments of `keras.Model.evaluate`.
             **kwargs: Arguments of `keras.Model.evaluate`.
 
         Returns:
             A float, or with `return_dict` a dictionary.
         """
-        return super().evaluate(self._check_data(x), *args, **kwargs)
+        x = self._check_data(x, batch_size or 32)
+        return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def train_step(self, *args):
         return self._stateless_on_jax(training.train_on, *args)
@@ -515,8 +521,15 @@ class NCSNModel(keras.Model):
         values = iter(values)
         return logs, tuple([next(values) for _ in group] for group in groups)
 
-    def _check_data(self, data):
-        return checked_data(data, self.image_shape, self.value_range)
+    def _maybe_symbolic_build(self, *args, **kwargs):
+        # The model is built. Keras would take batches off a generator for it,
+        # under `tf.distribute`, that training would then never see.
+        pass
+
+    def _check_data(self, data, batch_size=None):
+        return checked_data(
+            data, self.image_shape, self.value_range, batch_size
+        )
 
     def _ema_pairs(self):
         if self.ema_network is None:
@@ -590,9 +603,15 @@ class NCSNModel(keras.Model):
                 `None`.
         """
         config = self.get_config() | {"ema_momentum": None}
-        bare = type(self).from_config(config)
-        bare.network.set_weights(self.sampling_network.get_weights())
-        presets.save(bare, folder, metadata, card)
+        with backend.on_this_process():
+            bare = type(self).from_config(config)
+            bare.network.set_weights(self.sampling_network.get_weights())
+            presets.save(bare, folder, metadata, card)
+
+    def save(self, *args, **kwargs):
+        # Keras makes a bare optimizer on the way, to see what it consists of.
+        with backend.on_this_process():
+            super().save(*args, **kwargs)
 
     @functools.cached_property
     def score_function(self):

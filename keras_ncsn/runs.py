@@ -10,6 +10,7 @@ from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
 from keras_ncsn.checks import check_images
 from keras_ncsn.files import open_whole
 from keras_ncsn.model import NCSNModel
+from keras_ncsn.parallel import is_main_process, process_share
 from keras_ncsn.tensorboard_log import TensorBoardLog
 
 RUN_FILE = "run.json"
@@ -171,9 +172,10 @@ def train(
         "recipe": run["recipe_name"],
         "batch_size": recipe["batch_size"],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_whole(folder / RUN_FILE) as file:
-        file.write((json.dumps(run, indent=2) + "\n").encode())
+    if is_main_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_whole(folder / RUN_FILE) as file:
+            file.write((json.dumps(run, indent=2) + "\n").encode())
     checkpoint = Checkpoint(folder, checkpoint_every, metadata)
     start = checkpoint.restore(model)
     if start >= recipe["steps"]:
@@ -196,22 +198,22 @@ def train(
         start,
         on_picture=events and events.add_images,
     )
+    batches = datasets.shuffled_batches(
+        images,
+        recipe["batch_size"],
+        seed,
+        flip=recipe["random_flip"],
+        start=start,
+        indices=indices,
+    )
+    # The checkpoint is last, because the log starts its mean anew.
+    writers = [log, *([pictures] if sample_every else []), checkpoint]
     model.fit(
-        datasets.shuffled_batches(
-            images,
-            recipe["batch_size"],
-            seed,
-            flip=recipe["random_flip"],
-            start=start,
-            indices=indices,
-        ),
+        process_share(batches),
         steps_per_epoch=recipe["steps"] - start,
-        # The checkpoint is last, because the log starts its mean anew.
         callbacks=[
             *extra_callbacks,
-            log,
-            *([pictures] if sample_every else []),
-            checkpoint,
+            *(writers if is_main_process() else []),
         ],
         verbose=0,
     )

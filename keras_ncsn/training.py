@@ -99,8 +99,11 @@ def prepare_images(model, data):
     if whole and model.value_range is not None:
         low, high = model.value_range
         if model.dequantize:
-            noise = keras.random.uniform(
-                ops.shape(images), seed=model.seed_generator
+            noise = backend.draw_for_batch(
+                lambda rows: keras.random.uniform(
+                    (rows, *model.image_shape), seed=model.seed_generator
+                ),
+                ops.shape(images)[0],
             )
             images = (images + noise) / 256.0
         else:
@@ -119,22 +122,28 @@ def draw_noise(model, images):
     Returns:
         A float32 tensor of shape `(batch,)`, and one shaped like `images`.
     """
+    seed, rows = model.seed_generator, ops.shape(images)[0]
+    sigma = backend.draw_for_batch(lambda rows: _draw_sigma(model, rows), rows)
+    noise = backend.draw_for_batch(
+        lambda rows: keras.random.normal((rows, *images.shape[1:]), seed=seed),
+        rows,
+    )
+    return sigma, noise
+
+
+def _draw_sigma(model, rows):
     schedule, seed = model.schedule, model.seed_generator
-    shape = (ops.shape(images)[0],)
     low, high = math.log(schedule.sigma_min), math.log(schedule.sigma_max)
     if model.sigma_distribution == "ladder":
-        level = keras.random.randint(shape, 0, schedule.num_levels, seed=seed)
+        level = keras.random.randint((rows,), 0, schedule.num_levels, seed=seed)
         ladder = ops.convert_to_tensor(schedule.sigmas.astype("float32"))
-        sigma = ops.take(ladder, level)
-    elif model.sigma_distribution == "log_uniform":
-        sigma = ops.exp(keras.random.uniform(shape, low, high, seed=seed))
-    else:
-        log_sigma = keras.random.normal(
-            shape, model.log_sigma_mean, model.log_sigma_std, seed=seed
-        )
-        sigma = ops.exp(ops.clip(log_sigma, low, high))
-    noise = keras.random.normal(ops.shape(images), seed=seed)
-    return sigma, noise
+        return ops.take(ladder, level)
+    if model.sigma_distribution == "log_uniform":
+        return ops.exp(keras.random.uniform((rows,), low, high, seed=seed))
+    log_sigma = keras.random.normal(
+        (rows,), model.log_sigma_mean, model.log_sigma_std, seed=seed
+    )
+    return ops.exp(ops.clip(log_sigma, low, high))
 
 
 def mean_loss(model, images, sigma, noise, training):

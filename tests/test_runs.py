@@ -14,6 +14,7 @@ from PIL import Image
 
 import keras_ncsn
 from keras_ncsn import cli, datasets, recipes, runs
+from keras_ncsn.backend import BACKEND
 from keras_ncsn.callbacks import EverySteps, TrainingLog
 from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
@@ -88,6 +89,20 @@ def assert_tensorboard_shows(folder, rows):
         (int(row["step"]), pytest.approx(float(row["loss"]))) for row in rows
     ]
     assert [event.step for event in events.Images("samples")] == [2, 4]
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="see test_parallel.py")
+def test_data_parallel_is_a_flag(train, tmp_path):
+    if BACKEND == "torch":
+        with pytest.raises(ValueError, match="needs the backend jax or tens"):
+            train("--data-parallel")
+        assert not (tmp_path / "run").exists()
+        return
+    try:
+        train("--data-parallel")
+    finally:
+        keras.distribution.set_distribution(None)
+    assert (tmp_path / "run" / "last").is_dir()
 
 
 def test_training_goes_on_from_a_preset(tmp_path, pictures):

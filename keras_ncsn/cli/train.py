@@ -81,6 +81,11 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
     is_flag=True,
     help="Write logs for TensorBoard as well, into OUTPUT/tensorboard.",
 )
+@click.option(
+    "--data-parallel",
+    is_flag=True,
+    help="Share each batch among all devices (TensorFlow and JAX).",
+)
 @recipe_options
 def train(
     data,
@@ -91,6 +96,7 @@ def train(
     seed,
     data_dir,
     skip_unreadable,
+    data_parallel,
     **options,
 ):
     """Train a score network on DATA, into the folder OUTPUT.
@@ -107,13 +113,15 @@ def train(
     \b
     keras-ncsn train mnist runs/mnist
     """
-    from keras_ncsn import recipes, runs
+    from keras_ncsn import parallel, recipes, runs
     from keras_ncsn.cli.progress import ProgressBar, StopOnSignal
 
     settings = given(**{name: options.pop(name) for name in OPTIONS})
     name = recipe or recipes.recipe_of_data(data)
     run = runs.describe(data, name, settings, from_preset, seed)
     runs.check(output, run, resume)
+    if data_parallel:
+        parallel.data_parallel()
     images = runs.load_images(run, data_dir, skip_unreadable)
     signals = StopOnSignal()
     step = runs.train(

@@ -1,0 +1,99 @@
+"""Training on many devices: each takes its share of every batch."""
+
+from keras_ncsn import backend
+
+
+def data_parallel():
+    """Lets models that are built from now on train on all devices at once.
+
+    Call it before any model is built. `fit` then splits each batch among the
+    devices, with the noise that one device would draw for the whole, so the
+    loss is that of one device, to float tolerance. Batches must be multiples
+    of the number of devices.
+
+    - JAX: all devices of this process; of several processes, where the
+      environment variables `KERAS_DISTRIBUTION_JOB_ADDRESSES`,
+      `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`
+      are set, or after `keras.distribution.initialize`. Each process then
+      trains on its own part of every batch, see `process_share`, and all take
+      part in `fit`, `evaluate` and `predict`; `generate`, `inpaint` and
+      `save_to_preset` may be called in one of them.
+    - TensorFlow: all GPUs, or if there is none all logical CPUs, through
+      `tf.distribute`. Keras does not run several steps per execution on it,
+      and `train_on_batch` gives every device the whole batch.
+    - PyTorch: a `ValueError`, as Keras has nothing for it.
+
+    Returns:
+        Integer, the number of devices, in all processes together.
+
+    Example:
+
+    ```python
+    num_devices = keras_ncsn.parallel.data_parallel()
+    model = keras_ncsn.NCSNModel.from_preset("mnist")
+    model.compile()
+    batches = keras_ncsn.datasets.shuffled_batches(
+        images, batch_size=16 * num_devices, seed=0
+    )
+    model.fit(
+        keras_ncsn.parallel.process_share(batches), steps_per_epoch=1000
+    )
+    ```
+    """
+    return backend.distribute()
+
+
+def is_main_process():
+    """Returns whether this process is the one that writes files.
+
+    Returns:
+        Boolean, `True` where there is but one process.
+
+    Example:
+
+    >>> is_main_process()
+    True
+    """
+    return backend.processes()[0] == 0
+
+
+def process_share(batches):
+    """Yields the part of each batch that this process trains on.
+
+    All processes must be given the same batches.
+
+    Args:
+        batches: Iterable of arrays of shape `(batch, ...)`.
+
+    Yields:
+        Arrays of shape `(batch / number of processes, ...)`.
+
+    Example:
+
+    >>> [batch.tolist() for batch in process_share([np.arange(3)])]
+    [[0, 1, 2]]
+    """
+    index, count = backend.processes()
+    for batch in batches:
+        _check(len(batch), count, "processes")
+        size = len(batch) // count
+        yield batch[index * size : (index + 1) * size]
+
+
+def check_batch(size):
+    """Raises a `ValueError` for a batch that the devices cannot share.
+
+    Args:
+        size: Integer, how many images are in the batch.
+    """
+    _check(size, backend.num_shares(), "devices")
+
+
+def _check(size, count, what):
+    if size % count:
+        raise ValueError(
+            f"Batches must be multiples of the number of {what}, because each "
+            f"takes an equal share. Received: a batch of {size} for {count} "
+            f"{what}. Choose another batch size, or leave out the rest that "
+            "fills no batch."
+        )
