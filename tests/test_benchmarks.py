@@ -20,6 +20,15 @@ def load_benchmark(name):
 plain_refinenet = load_benchmark("plain_refinenet")
 
 
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small convolutions wait for threads that other processes hold up."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("name", "channels"), [("ncsn_28x28x1_ngf8", 1), ("ncsn_32x32x3_ngf8", 3)]
 )
