@@ -95,6 +95,43 @@ def value_and_gradients(function, variables, state=()):
     return value.detach(), list(gradients)
 
 
+def output_and_input_gradient(function, x, direction, variables=()):
+    """Returns `function(x)`, and the gradient of its part along `direction`.
+
+    The gradient is that of sum(direction * function(x)) by x: the product of
+    `direction` with the Jacobian. Both results can be differentiated by
+    `variables` in `value_and_gradients`, but not by x.
+
+    Args:
+        function: Function of one tensor that returns a tensor.
+        x: Float tensor.
+        direction: Tensor shaped like what `function` returns.
+        variables: Sequence of all Keras variables that `function` reads or
+            assigns.
+
+    Returns:
+        A tensor shaped like `direction` and one shaped like `x`.
+
+    Example:
+
+    >>> output, gradient = output_and_input_gradient(
+    ...     lambda x: x**3, ops.array([2.0]), ops.array([10.0])
+    ... )
+    >>> ops.convert_to_numpy(output).tolist()
+    [8.0]
+    >>> ops.convert_to_numpy(gradient).tolist()
+    [120.0]
+    """
+    if BACKEND == "tensorflow":
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = function(x)
+        return output, tape.gradient(output, x, output_gradients=direction)
+    if BACKEND == "jax":
+        return _input_gradient_jax(function, x, direction, list(variables))
+    return _input_gradient_torch(function, x, direction)
+
+
 def update_if(condition, update, variables):
     """Runs `update`, which assigns `variables`, where `condition` holds.
 
@@ -352,6 +389,32 @@ def _value_and_gradients_jax(function, variables, state):
     for variable, new in zip(state, new_state, strict=True):
         variable.assign(new)
     return value, gradients
+
+
+def _input_gradient_jax(function, x, direction, variables):
+    values = [variable.value for variable in variables]
+
+    def pure(x):
+        # New seeds and averages must leave through the door: assigned in
+        # here, they would be tracers of this differentiation.
+        return run_stateless(lambda: function(x), variables, values)
+
+    output, pull_back, new_values = jax.vjp(pure, x, has_aux=True)
+    for variable, new in zip(variables, new_values, strict=True):
+        variable.assign(new)
+    return output, pull_back(direction)[0]
+
+
+def _input_gradient_torch(function, x, direction):
+    # Keras evaluates without gradients; this one is part of the loss.
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        output = function(x)
+        (gradient,) = torch.autograd.grad(
+            output, x, direction, create_graph=differentiable
+        )
+    return (output if differentiable else output.detach()), gradient
 
 
 def _jit(function, variables):

@@ -1,4 +1,4 @@
-"""The loss of a score network."""
+"""The losses of a score network."""
 
 from keras import ops
 
@@ -35,6 +35,47 @@ def denoising_score_matching(scaled_score, noise):
     error = ops.cast(scaled_score, "float32") + ops.cast(noise, "float32")
     axes = tuple(range(1, len(error.shape)))
     return 0.5 * ops.sum(ops.square(error), axis=axes)
+
+
+def sliced_score_matching(scaled_score, slope, projection):
+    """Returns sum(projection * slope + 0.5 * scaled_score**2) of each image.
+
+    It needs no clean image: a score that is right makes its own divergence
+    negative where it is large itself. The divergence of the scaled score is
+    estimated along one random direction, the projection. On average over
+    noise and projections this is the denoising loss, less half the number of
+    pixels, whatever the network. A zero network scores 0.
+
+    Args:
+        scaled_score: Float tensor of shape `(batch, ...)`, the network's score
+            times a * sigma.
+        slope: Float tensor of that shape, a * sigma times the gradient of
+            sum(projection * scaled_score) by the noisy images.
+        projection: Float tensor of that shape, standard normal.
+
+    Returns:
+        A float32 tensor of shape `(batch,)`.
+
+    Example:
+
+    >>> from keras import ops
+    >>> score = ops.array([[1.0, -1.0]])  # of the standard normal at (-1, 1)
+    >>> projection = ops.array([[1.0, 2.0]])
+    >>> loss = sliced_score_matching(score, -projection, projection)
+    >>> float(loss[0])
+    -4.0
+
+    Reference:
+
+    - [Song et al., 2019](https://arxiv.org/abs/1905.07088), Equation 8, with
+      the variance reduced; [Song and Ermon,
+      2019](https://arxiv.org/abs/1907.05600), Section 2.1.
+    """
+    scaled_score, slope, projection = (
+        ops.cast(x, "float32") for x in (scaled_score, slope, projection)
+    )
+    terms = projection * slope + 0.5 * ops.square(scaled_score)
+    return ops.sum(terms, axis=tuple(range(1, len(terms.shape))))
 
 
 def preconditioned_weight(sigma, data_std):

@@ -43,6 +43,9 @@ class NCSNModel(keras.Model):
             from 1 to 0.01.
         prediction: What the network returns, `"score"` or `"noise"`, the unit
             noise; the score is -noise / (a * sigma). Defaults to `"score"`.
+        objective: What training minimises: `"denoising_score_matching"`, or
+            `"sliced_score_matching"`, which differentiates the network by its
+            input too. Defaults to `"denoising_score_matching"`.
         sigma_distribution: How training draws noise levels: `"ladder"`, each
             level of the schedule alike, as in the paper; `"log_uniform"`
             between its ends; `"log_normal"`, clipped to its ends. Defaults to
@@ -100,6 +103,7 @@ class NCSNModel(keras.Model):
         network,
         schedule=None,
         prediction="score",
+        objective="denoising_score_matching",
         sigma_distribution="ladder",
         log_sigma_mean=-1.2,
         log_sigma_std=1.2,
@@ -115,6 +119,11 @@ class NCSNModel(keras.Model):
     ):
         super().__init__(**kwargs)
         check_choice("prediction", prediction, ("score", "noise"))
+        check_choice(
+            "objective",
+            objective,
+            ("denoising_score_matching", "sliced_score_matching"),
+        )
         check_choice(
             "sigma_distribution",
             sigma_distribution,
@@ -135,6 +144,7 @@ class NCSNModel(keras.Model):
         self.network = network
         self.schedule = schedule
         self.prediction = prediction
+        self.objective = objective
         self.sigma_distribution = sigma_distribution
         self.log_sigma_mean = log_sigma_mean
         self.log_sigma_std = log_sigma_std
@@ -184,9 +194,9 @@ class NCSNModel(keras.Model):
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(
-                    "The loss of the model is denoising score matching, and "
-                    f"its one metric that loss. Received: {name}="
-                    f"{kwargs[name]!r}. Leave it out."
+                    "The loss of the model is its `objective`, and its one "
+                    f"metric that loss. Received: {name}={kwargs[name]!r}. "
+                    "Leave it out."
                 )
         if optimizer is None:
             optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
@@ -480,6 +490,7 @@ class NCSNModel(keras.Model):
             "network": keras.saving.serialize_keras_object(self.network),
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "prediction": self.prediction,
+            "objective": self.objective,
             "sigma_distribution": self.sigma_distribution,
             "log_sigma_mean": self.log_sigma_mean,
             "log_sigma_std": self.log_sigma_std,

@@ -1,4 +1,4 @@
-"""One step of denoising score matching, written once for all backends.
+"""One step of score matching, written once for all backends.
 
 The functions take the model as an argument; `NCSNModel` calls them from the
 methods that Keras knows.
@@ -33,11 +33,12 @@ def train_on(model, data):
     state = model.network.non_trainable_variables
     before = [ops.copy(variable.value) for variable in state]
     sigma, noise = draw_noise(model, images)
+    projection = draw_projection(model, images)
     # 1, but for an optimizer that scales losses for float16.
     loss_scale = ops.convert_to_tensor(optimizer.scale_loss(1.0))
 
     def scaled_loss():
-        loss = mean_loss(model, images, sigma, noise, training=True)
+        loss = mean_loss(model, images, sigma, noise, True, projection)
         return loss_scale * sum(model.network.losses, loss)
 
     loss, gradients = backend.value_and_gradients(scaled_loss, weights, state)
@@ -70,7 +71,8 @@ def test_on(model, data):
     """
     images = prepare_images(model, data)
     sigma, noise = draw_noise(model, images)
-    loss = mean_loss(model, images, sigma, noise, training=False)
+    projection = draw_projection(model, images)
+    loss = mean_loss(model, images, sigma, noise, False, projection)
     model.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
     return {"loss": model.loss_tracker.result()}
 
@@ -122,13 +124,19 @@ def draw_noise(model, images):
     Returns:
         A float32 tensor of shape `(batch,)`, and one shaped like `images`.
     """
-    seed, rows = model.seed_generator, ops.shape(images)[0]
-    sigma = backend.draw_for_batch(lambda rows: _draw_sigma(model, rows), rows)
-    noise = backend.draw_for_batch(
-        lambda rows: keras.random.normal((rows, *images.shape[1:]), seed=seed),
-        rows,
+    sigma = backend.draw_for_batch(
+        lambda rows: _draw_sigma(model, rows), ops.shape(images)[0]
     )
-    return sigma, noise
+    return sigma, _draw_normal(model, images)
+
+
+def _draw_normal(model, images):
+    return backend.draw_for_batch(
+        lambda rows: keras.random.normal(
+            (rows, *images.shape[1:]), seed=model.seed_generator
+        ),
+        ops.shape(images)[0],
+    )
 
 
 def _draw_sigma(model, rows):
@@ -146,7 +154,23 @@ def _draw_sigma(model, rows):
     return ops.exp(ops.clip(log_sigma, low, high))
 
 
-def mean_loss(model, images, sigma, noise, training):
+def draw_projection(model, images):
+    """Returns a random direction for each image, if the objective needs one.
+
+    Args:
+        model: An `NCSNModel`.
+        images: Float32 tensor of shape `(batch, ...)`.
+
+    Returns:
+        A float32 tensor shaped like `images`, standard normal, for sliced
+        score matching; else `None`.
+    """
+    if model.objective != "sliced_score_matching":
+        return None
+    return _draw_normal(model, images)
+
+
+def mean_loss(model, images, sigma, noise, training, projection=None):
     """Returns the weighted loss, averaged over the batch, a float32 scalar.
 
     Args:
@@ -155,8 +179,11 @@ def mean_loss(model, images, sigma, noise, training):
         sigma: Float32 tensor of shape `(batch,)`.
         noise: Float32 tensor shaped like `images`.
         training: Boolean, whether to use the raw weights.
+        projection: Float32 tensor shaped like `images`, the directions of
+            sliced score matching. Defaults to `None`, denoising score
+            matching.
     """
-    loss = loss_per_image(model, images, sigma, noise, training)
+    loss = loss_per_image(model, images, sigma, noise, training, projection)
     return ops.mean(level_weight(model, sigma) * loss)
 
 
@@ -172,7 +199,9 @@ def level_weight(model, sigma):
     return 1.0
 
 
-def loss_per_image(model, images, sigma, noise, training=False):
+def loss_per_image(
+    model, images, sigma, noise, training=False, projection=None
+):
     """Returns the unweighted loss of each image.
 
     Args:
@@ -181,15 +210,24 @@ def loss_per_image(model, images, sigma, noise, training=False):
         sigma: As in `mean_loss`.
         noise: As in `mean_loss`.
         training: As in `mean_loss`. Defaults to `False`.
+        projection: As in `mean_loss`.
 
     Returns:
         A float32 tensor of shape `(batch,)`.
     """
     noisy = model.schedule.perturb(images, sigma, noise)
-    score = model([noisy, sigma], training=training)
-    scale = model.schedule.scale(sigma)
-    scaled_score = expand_like(scale * sigma, score) * score
-    return losses.denoising_score_matching(scaled_score, noise)
+    scale = expand_like(model.schedule.scale(sigma) * sigma, noisy)
+
+    def scaled_score(noisy):
+        return scale * model([noisy, sigma], training=training)
+
+    if projection is None:
+        return losses.denoising_score_matching(scaled_score(noisy), noise)
+    network = model.network if training else model.sampling_network
+    output, gradient = backend.output_and_input_gradient(
+        scaled_score, noisy, projection, network.variables
+    )
+    return losses.sliced_score_matching(output, scale * gradient, projection)
 
 
 def _all_finite(gradients):

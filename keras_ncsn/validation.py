@@ -28,7 +28,7 @@ def validation_sigmas(model, num_sigmas=10):
     >>> network = keras_ncsn.networks.MLP(width=8)
     >>> model = keras_ncsn.NCSNModel(network, value_range=None)
     >>> [round(float(sigma), 2) for sigma in validation_sigmas(model, 5)]
-    [0.6, 0.36, 0.13, 0.05, 0.02]
+    [0.6, 0.22, 0.08, 0.03, 0.01]
     """
     schedule = model.schedule
     shares = (np.arange(num_sigmas) + 0.5) / num_sigmas

@@ -396,7 +396,7 @@ def test_model_rejects_a_network_for_the_other_scale():
 
 
 def test_compile_rejects_losses(make_model):
-    with pytest.raises(ValueError, match="denoising score.*loss='mse'"):
+    with pytest.raises(ValueError, match="its `objective`.*loss='mse'"):
         make_model().compile(loss="mse")
 
 
