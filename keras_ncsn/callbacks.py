@@ -37,9 +37,13 @@ class EverySteps(keras.callbacks.Callback):
         self.start = start
         self.step = start
 
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras counts batches anew in each epoch.
+        self.epoch_start = self.step
+
     def on_train_batch_end(self, batch, logs=None):
         # `batch` is the last of several where a call executes several steps.
-        before, self.step = self.step, self.start + batch + 1
+        before, self.step = self.step, self.epoch_start + batch + 1
         if self.step // self.every > before // self.every:
             self.on_step(self.step, logs)
 
@@ -113,6 +117,7 @@ class Checkpoint(EverySteps):
         return self.start
 
     def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
         if self.running_loss is not None:
             # Keras has just set it to zero.
             variables = self.model.loss_tracker.variables
@@ -131,10 +136,11 @@ class Checkpoint(EverySteps):
 
     def on_step(self, step, logs):
         model = self.model
-        save_state(model, self.folder / STATE_FILE, step)
-        self.saved = step
         metadata = self.metadata | {"steps": step}
         model.save_to_preset(self.folder / "last", metadata=metadata)
+        # After the preset: a run killed between the two does the step again.
+        save_state(model, self.folder / STATE_FILE, step)
+        self.saved = step
 
     def on_train_end(self, logs=None):
         if self.saved != self.step:
@@ -145,7 +151,8 @@ class TrainingLog(EverySteps):
     """Writes a row of `log.csv` every so many steps, and keeps the best.
 
     A row has the mean loss since the row before, and what the time and the
-    learning rate were. Every `validate_every` steps it also has the loss on
+    learning rate were. Every `validate_every` steps, and at the last, it also
+    has the loss on
     images held out, at fixed noise levels and for a fixed seed; where that is
     the lowest so far, the model is saved as the preset `best`.
 
@@ -204,6 +211,11 @@ class TrainingLog(EverySteps):
         self.sigmas = validation_sigmas(self.model)
         self._write_all()
 
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if self._is_last(self.step) and self.step % self.every:
+            self.on_step(self.step, logs)
+
     def on_step(self, step, logs):
         model = self.model
         now = time.monotonic()
@@ -223,7 +235,9 @@ class TrainingLog(EverySteps):
             ),
         }
         model.reset_metrics()
-        if self.validate_every and step % self.validate_every == 0:
+        if self.validate_every and (
+            step % self.validate_every == 0 or self._is_last(step)
+        ):
             row |= self._validate(step)
         self.rows.append(row)
         with open(self.folder / LOG_FILE, "a", newline="") as file:
@@ -231,6 +245,10 @@ class TrainingLog(EverySteps):
         self.on_row(row)
         # Validation is not training: its time is in no rate.
         self.row_began = time.monotonic(), step
+
+    def _is_last(self, step):
+        steps = self.params.get("steps")
+        return steps and step == self.start + steps * self.params["epochs"]
 
     def _validate(self, step):
         losses = validation_losses(

@@ -268,7 +268,8 @@ class NCSNModel(keras.Model):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=[*(callbacks or []), training.StopOnNaN()],
+            # First: what is no number is neither logged nor saved.
+            callbacks=[training.StopOnNaN(), *(callbacks or [])],
             **kwargs,
         )
 

@@ -54,6 +54,8 @@ _NCSN = {
     "sigma_min": 0.01,
     "num_levels": 10,
     "sigma_distribution": "ladder",
+    "log_sigma_mean": -1.2,
+    "log_sigma_std": 1.2,
     "weighting": "ncsn",
     "dequantize": True,
     "random_flip": True,
@@ -235,11 +237,12 @@ def make_model(recipe, images, seed):
             sigmas=schedule.sigmas if recipe["network"] == "ncsn" else None,
             dtype=recipe["dtype"],
         )
-    names = "log_sigma_mean", "log_sigma_std"
     return NCSNModel(
         network,
         schedule,
         sigma_distribution=recipe["sigma_distribution"],
+        log_sigma_mean=recipe["log_sigma_mean"],
+        log_sigma_std=recipe["log_sigma_std"],
         weighting=recipe["weighting"],
         dequantize=recipe["dequantize"],
         ema_momentum=recipe["ema_momentum"] or None,
@@ -247,7 +250,6 @@ def make_model(recipe, images, seed):
         sampler_settings=_sampler_settings(recipe),
         seed=seed,
         **options,
-        **{name: recipe[name] for name in names if name in recipe},
     )
 
 

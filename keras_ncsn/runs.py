@@ -10,7 +10,7 @@ from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
 from keras_ncsn.checks import check_images
 from keras_ncsn.files import open_whole
 from keras_ncsn.model import NCSNModel
-from keras_ncsn.parallel import is_main_process, process_share
+from keras_ncsn.parallel import check_batch, is_main_process, process_share
 from keras_ncsn.tensorboard_log import TensorBoardLog
 
 RUN_FILE = "run.json"
@@ -74,7 +74,7 @@ def check(folder, run, resume=False):
     folder = pathlib.Path(folder)
     path = folder / RUN_FILE
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or _holds_files(folder)):
             raise ValueError(
                 "A run must be kept in a new or empty folder. Received: "
                 f"{folder}"
@@ -166,21 +166,18 @@ def train(
             ema_momentum=recipe["ema_momentum"] or None,
             dtype=recipe["dtype"],
         )
+    check_images(images[:1], model.image_shape)
+    check_batch(recipe["batch_size"])
     model.compile(recipes.make_optimizer(recipe))
     metadata = {
         "data": run["data"],
         "recipe": run["recipe_name"],
         "batch_size": recipe["batch_size"],
     }
-    if is_main_process():
-        folder.mkdir(parents=True, exist_ok=True)
-        with open_whole(folder / RUN_FILE) as file:
-            file.write((json.dumps(run, indent=2) + "\n").encode())
     checkpoint = Checkpoint(folder, checkpoint_every, metadata)
     start = checkpoint.restore(model)
     if start >= recipe["steps"]:
         return start
-    events = TensorBoardLog(folder / "tensorboard") if tensorboard else None
     indices, held_out = _split(images)
     log = TrainingLog(
         folder,
@@ -190,14 +187,8 @@ def train(
         validation_images=None if held_out is None else images[held_out],
         validate_every=None if held_out is None else checkpoint_every,
         metadata=metadata,
-        on_row=events and events.add_row,
     )
-    pictures = SamplePictures(
-        folder / "samples",
-        sample_every,
-        start,
-        on_picture=events and events.add_images,
-    )
+    pictures = SamplePictures(folder / "samples", sample_every, start)
     batches = datasets.shuffled_batches(
         images,
         recipe["batch_size"],
@@ -206,18 +197,31 @@ def train(
         start=start,
         indices=indices,
     )
-    # The checkpoint is last, because the log starts its mean anew.
+    # Nothing is written before all is known to fit.
+    if is_main_process():
+        if tensorboard:
+            events = TensorBoardLog(folder / "tensorboard")
+            log.on_row, pictures.on_picture = events.add_row, events.add_images
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_whole(folder / RUN_FILE) as file:
+            file.write((json.dumps(run, indent=2) + "\n").encode())
+    # The checkpoint is after the log, which starts its mean anew.
     writers = [log, *([pictures] if sample_every else []), checkpoint]
     model.fit(
         process_share(batches),
         steps_per_epoch=recipe["steps"] - start,
         callbacks=[
-            *extra_callbacks,
             *(writers if is_main_process() else []),
+            *extra_callbacks,
         ],
         verbose=0,
     )
     return checkpoint.step
+
+
+def _holds_files(folder):
+    # But what a run that was killed at its very beginning left.
+    return any(path.name != f".{RUN_FILE}.tmp" for path in folder.iterdir())
 
 
 def _num_validation(images):

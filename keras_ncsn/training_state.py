@@ -86,8 +86,8 @@ def _variables(model):
     }
     for group, variables in groups.items():
         for index, variable in enumerate(variables):
-            # Not by path: Keras numbers layers anew for each model.
-            yield f"{group}/{index}/{variable.name}", variable
+            # Not by name: Keras numbers layers anew for each model.
+            yield f"{group}/{index}", variable
 
 
 def _to_array(variable):

@@ -15,7 +15,8 @@ from PIL import Image
 import keras_ncsn
 from keras_ncsn import cli, datasets, recipes, runs
 from keras_ncsn.backend import BACKEND
-from keras_ncsn.callbacks import EverySteps, TrainingLog
+from keras_ncsn.callbacks import Checkpoint, EverySteps, TrainingLog
+from keras_ncsn.cli import recipe_options
 from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
 from keras_ncsn.validation import validation_losses, validation_sigmas
@@ -277,6 +278,40 @@ def test_best_is_the_lowest_loss_on_images_held_out(tmp_path, images):
     assert losses[0] < min(losses[1:])
     metadata = json.loads((tmp_path / "best" / "metadata.json").read_text())
     assert metadata["steps"] == 2
+
+
+def test_steps_are_counted_across_epochs(tmp_path, make_model, images):
+    model = make_model()
+    model.compile("sgd")
+    log = TrainingLog(tmp_path, 3, 4, validation_images=images)
+    checkpoint = Checkpoint(tmp_path, every=100)
+    model.fit(
+        datasets.shuffled_batches(images, 4, seed=0),
+        steps_per_epoch=2,
+        epochs=4,
+        callbacks=[log, checkpoint],
+        verbose=0,
+    )
+    steps = [row["step"] for row in read_rows(tmp_path)]
+    assert steps == ["3", "6", "8"]
+    # Another model of the same make, which Keras gives other names.
+    other = make_model()
+    other.compile("sgd")
+    assert Checkpoint(tmp_path, every=100).restore(other) == 8
+    np.testing.assert_array_equal(
+        other.get_weights()[0], model.get_weights()[0]
+    )
+
+
+def test_wrong_intervals_leave_no_folder(train, tmp_path):
+    with pytest.raises(ValueError, match="validate_every=2, every=3"):
+        train("--log-every", 3)
+    assert not (tmp_path / "run").exists()
+
+
+def test_all_but_the_network_is_an_option():
+    names = {name for recipe in recipes.RECIPES.values() for name in recipe}
+    assert names - {"network"} == recipe_options.OPTIONS.keys()
 
 
 def test_validation_falls_on_rows(tmp_path):

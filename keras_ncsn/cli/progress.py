@@ -15,7 +15,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     Args:
         recipe: Dictionary, see `recipes.RECIPES`.
-        num_images: Integer, images to train on.
+        num_images: Integer, images that there are.
     """
 
     def __init__(self, recipe, num_images):
@@ -36,12 +36,10 @@ class ProgressBar(keras.callbacks.Callback):
         self.step = self.start = start
         self.printed = time.monotonic()
         self.bar = click.progressbar(
-            length=self.num_steps,
-            show_pos=True,
+            length=self.params["steps"],
             item_show_func=lambda text: text,
             file=sys.stderr,
         )
-        self.bar.update(start)
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
@@ -49,7 +47,7 @@ class ProgressBar(keras.callbacks.Callback):
             # The first call compiles: its time says nothing of the others.
             self.timed_from = now, self.start + batch + 1
         previous, self.step = self.step, self.start + batch + 1
-        text = f"loss {float(logs['loss']):.2f}"
+        text = f"step {self.step}, loss {float(logs['loss']):.2f}"
         then, first = self.timed_from
         if self.step > first:
             speed = (self.step - first) * self.batch_size / (now - then)
@@ -58,7 +56,7 @@ class ProgressBar(keras.callbacks.Callback):
             self.bar.update(self.step - previous, text)
         elif now - self.printed > 60:
             self.printed = now
-            click.echo(f"step {self.step}: {text}", err=True)
+            click.echo(text, err=True)
 
     def on_train_end(self, logs=None):
         self.bar.render_finish()

@@ -2,6 +2,8 @@
 
 import click
 
+from keras_ncsn.cli.options import SAMPLERS
+
 
 def parse_integers(context, option, text):
     """Returns `"1,2,2"` as a list of integers, `None` as it is.
@@ -86,6 +88,17 @@ OPTIONS = {
         click.Choice(["float32", "mixed_bfloat16", "mixed_float16"]),
         "Precision of the layers.",
     ),
+    "sampler": (
+        click.Choice(SAMPLERS),
+        "Sampler of the preset.",
+    ),
+    "num_steps": (click.IntRange(min=2), "Its setting, for heun."),
+    "steps_per_level": (
+        click.IntRange(min=1),
+        "Its setting, for annealed_langevin.",
+    ),
+    "step_size": (_above_zero(), "Its setting, for annealed_langevin."),
+    "denoise": (bool, "Its setting, for annealed_langevin."),
 }
 
 

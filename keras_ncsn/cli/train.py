@@ -39,7 +39,7 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
     help="Seed of weights, noise and order.",
