@@ -67,9 +67,9 @@ def sliced_score_matching(scaled_score, slope, projection):
 
     Reference:
 
-    - [Song et al., 2019](https://arxiv.org/abs/1905.07088), Equation 8, with
-      the variance reduced; [Song and Ermon,
-      2019](https://arxiv.org/abs/1907.05600), Section 2.1.
+    - [Song et al., 2019](https://arxiv.org/abs/1905.07088), with the variance
+      reduced (SSM-VR);
+      [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600), Section 2.1.
     """
     scaled_score, slope, projection = (
         ops.cast(x, "float32") for x in (scaled_score, slope, projection)
