@@ -111,3 +111,20 @@ def test_train_mnist(example, images, tmp_path):
         model.generate(2, seed=0, num_steps=3),
     )
     assert picture_size(folder / "samples.png") == (78, 78)
+
+
+def test_predict_noise_mnist(example, monkeypatch, images, tmp_path):
+    folder = tmp_path / "preset"
+    predict_noise_mnist = example("predict_noise_mnist")
+    monkeypatch.setattr(predict_noise_mnist, "NUM_LEVELS", 10)
+    model = predict_noise_mnist.main(
+        folder, steps=20, batch_size=8, images=images, widths=(8, 8)
+    )
+    assert int(model.optimizer.iterations) == 20
+    loaded = keras_ncsn.NCSNModel.from_preset(folder)
+    assert loaded.prediction == "noise"
+    assert loaded.schedule.variance_preserving
+    np.testing.assert_array_equal(
+        loaded.generate(2, seed=0), model.generate(2, seed=0)
+    )
+    assert picture_size(folder / "samples.png") == (78, 78)
