@@ -3,6 +3,7 @@
 from keras_ncsn import callbacks as callbacks
 from keras_ncsn import checkpoints as checkpoints
 from keras_ncsn import datasets as datasets
+from keras_ncsn import distances as distances
 from keras_ncsn import images as images
 from keras_ncsn import ladder as ladder
 from keras_ncsn import layers as layers

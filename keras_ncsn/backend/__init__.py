@@ -1,0 +1,35 @@
+"""What Keras does not give, three times: compiling, gradients, devices.
+
+The only modules that import a backend, and only the one that Keras runs on.
+"""
+
+from keras_ncsn.backend.compiling import compile_inference
+from keras_ncsn.backend.devices import (
+    distribute,
+    draw_for_batch,
+    num_shares,
+    on_this_process,
+    processes,
+)
+from keras_ncsn.backend.gradients import (
+    output_and_input_gradient,
+    value_and_gradients,
+)
+from keras_ncsn.backend.running import BACKEND, run_stateless
+from keras_ncsn.backend.updates import apply_gradients, keep_if, update_if
+
+__all__ = [
+    "BACKEND",
+    "apply_gradients",
+    "compile_inference",
+    "distribute",
+    "draw_for_batch",
+    "keep_if",
+    "num_shares",
+    "on_this_process",
+    "output_and_input_gradient",
+    "processes",
+    "run_stateless",
+    "update_if",
+    "value_and_gradients",
+]

@@ -1,0 +1,148 @@
+"""Gradients by weights, and by inputs."""
+
+from keras_ncsn.backend.devices import replica_context
+from keras_ncsn.backend.running import BACKEND, run_stateless
+
+if BACKEND == "tensorflow":
+    import tensorflow as tf
+elif BACKEND == "jax":
+    import jax
+else:
+    import torch
+
+
+def value_and_gradients(function, variables, state=()):
+    """Returns the value of `function` and its gradients.
+
+    Args:
+        function: Function without arguments that returns a scalar tensor.
+        variables: List of Keras variables to differentiate by.
+        state: List of other Keras variables, which `function` may read and
+            assign: seeds, moving averages.
+
+    Returns:
+        A scalar tensor and a list of tensors shaped like `variables`. Where
+        several devices share a batch, both are the means over them.
+
+    Example:
+
+    >>> import keras
+    >>> weight = keras.Variable(3.0)
+    >>> value, gradients = value_and_gradients(
+    ...     lambda: weight * weight, [weight]
+    ... )
+    >>> float(value), float(gradients[0])
+    (9.0, 6.0)
+    """
+    if BACKEND == "tensorflow":
+        context = replica_context()
+        with tf.GradientTape() as tape:
+            value = function()
+            if context is not None:
+                value = value / context.num_replicas_in_sync
+        watched = [variable.value for variable in variables]
+        gradients = tape.gradient(value, watched)
+        if context is not None:
+            value, gradients = _sum_over_replicas(context, value, gradients)
+        return value, gradients
+    if BACKEND == "jax":
+        return _value_and_gradients_jax(function, list(variables), list(state))
+    with torch.enable_grad():
+        value = function()
+        watched = [variable.value for variable in variables]
+        gradients = torch.autograd.grad(value, watched, allow_unused=True)
+    return value.detach(), list(gradients)
+
+
+def output_and_input_gradient(function, x, direction, variables=()):
+    """Returns `function(x)`, and the gradient of its part along `direction`.
+
+    The gradient is that of sum(direction * function(x)) by x: the product of
+    `direction` with the Jacobian. Both results can be differentiated by
+    `variables` in `value_and_gradients`, but not by x.
+
+    Args:
+        function: Function of one tensor that returns a tensor.
+        x: Float tensor.
+        direction: Tensor shaped like what `function` returns.
+        variables: Sequence of all Keras variables that `function` reads or
+            assigns.
+
+    Returns:
+        A tensor shaped like `direction` and one shaped like `x`.
+
+    Example:
+
+    >>> from keras import ops
+    >>> output, gradient = output_and_input_gradient(
+    ...     lambda x: x**3, ops.array([2.0]), ops.array([10.0])
+    ... )
+    >>> ops.convert_to_numpy(output).tolist()
+    [8.0]
+    >>> ops.convert_to_numpy(gradient).tolist()
+    [120.0]
+    """
+    if BACKEND == "tensorflow":
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = function(x)
+        return output, tape.gradient(output, x, output_gradients=direction)
+    if BACKEND == "jax":
+        return _input_gradient_jax(function, x, direction, list(variables))
+    return _input_gradient_torch(function, x, direction)
+
+
+def _sum_over_replicas(context, value, gradients):
+    present = [
+        tf.convert_to_tensor(gradient)
+        for gradient in gradients
+        if gradient is not None
+    ]
+    value, *sums = context.all_reduce("SUM", [value, *present])
+    sums = iter(sums)
+    return value, [
+        None if gradient is None else next(sums) for gradient in gradients
+    ]
+
+
+def _value_and_gradients_jax(function, variables, state):
+    def pure(values, state_values):
+        value, new = run_stateless(
+            function, variables + state, [*values, *state_values]
+        )
+        return value, new[len(variables) :]
+
+    differentiate = jax.value_and_grad(pure, has_aux=True)
+    (value, new_state), gradients = differentiate(
+        [variable.value for variable in variables],
+        [variable.value for variable in state],
+    )
+    for variable, new in zip(state, new_state, strict=True):
+        variable.assign(new)
+    return value, gradients
+
+
+def _input_gradient_jax(function, x, direction, variables):
+    values = [variable.value for variable in variables]
+
+    def pure(x):
+        # New seeds and averages must leave through the door: assigned in
+        # here, they would be tracers of this differentiation.
+        return run_stateless(lambda: function(x), variables, values)
+
+    output, pull_back, new_values = jax.vjp(pure, x, has_aux=True)
+    for variable, new in zip(variables, new_values, strict=True):
+        variable.assign(new)
+    return output, pull_back(direction)[0]
+
+
+def _input_gradient_torch(function, x, direction):
+    # Keras evaluates without gradients; this one is part of the loss.
+    differentiable = torch.is_grad_enabled()
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        output = function(x)
+        (gradient,) = torch.autograd.grad(
+            output, x, direction, create_graph=differentiable
+        )
+    return (output if differentiable else output.detach()), gradient

@@ -1,0 +1,35 @@
+"""The backend that Keras runs on, and functions without state for JAX."""
+
+import keras
+
+BACKEND = keras.backend.backend()
+
+if BACKEND not in {"tensorflow", "jax", "torch"}:
+    raise ValueError(
+        "keras-ncsn runs on the backends tensorflow, jax and torch. Received: "
+        f"KERAS_BACKEND={BACKEND}. Set the environment variable before Keras "
+        "is imported."
+    )
+
+
+def run_stateless(function, variables, values):
+    """Runs a stateful function as JAX wants it, state in and state out.
+
+    Args:
+        function: Function without arguments.
+        variables: List of Keras variables that it may read and assign.
+        values: List of tensors, the values the variables have.
+
+    Returns:
+        The result of `function` and the list of new values.
+    """
+    mapping = list(zip(variables, values, strict=True))
+    # Of activities; without a place to go they would be dropped.
+    with keras.StatelessScope(mapping, collect_losses=True) as scope:
+        result = function()
+    return result, [_current(scope, *pair) for pair in mapping]
+
+
+def _current(scope, variable, old):
+    new = scope.get_current_value(variable)
+    return old if new is None else new
