@@ -1,7 +1,8 @@
 """What happens beside training: checkpoints, presets, logs, pictures.
 
 All count steps, from `start`, the step at which this `fit` began; a run that
-was stopped goes on as if it never was.
+was stopped goes on as if it never was. Of several processes all count, and the
+main one writes.
 """
 
 import csv
@@ -16,6 +17,7 @@ import numpy as np
 from keras_ncsn import presets
 from keras_ncsn.files import open_whole
 from keras_ncsn.images import save_grid
+from keras_ncsn.parallel import is_main_process
 from keras_ncsn.training_state import load_state, save_state
 from keras_ncsn.validation import validation_losses, validation_sigmas
 
@@ -128,6 +130,8 @@ class Checkpoint(EverySteps):
             self.running_loss = None
 
     def on_train_begin(self, logs=None):
+        if not is_main_process():
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         presets.check_folder(self.folder / "last")
         # What a run that was killed could not finish or take away.
@@ -135,12 +139,14 @@ class Checkpoint(EverySteps):
             shutil.rmtree(left_over, ignore_errors=True)
 
     def on_step(self, step, logs):
+        self.saved = step
+        if not is_main_process():
+            return
         model = self.model
         metadata = self.metadata | {"steps": step}
         model.save_to_preset(self.folder / "last", metadata=metadata)
         # After the preset: a run killed between the two does the step again.
         save_state(model, self.folder / STATE_FILE, step)
-        self.saved = step
 
     def on_train_end(self, logs=None):
         if self.saved != self.step:
@@ -152,9 +158,9 @@ class TrainingLog(EverySteps):
 
     A row has the mean loss since the row before, and what the time and the
     learning rate were. Every `validate_every` steps, and at the last, it also
-    has the loss on
-    images held out, at fixed noise levels and for a fixed seed; where that is
-    the lowest so far, the model is saved as the preset `best`.
+    has the loss on images held out, at fixed noise levels and for a fixed
+    seed; where that is the lowest so far, the model is saved as the preset
+    `best`.
 
     Args:
         folder: Path of the run's folder.
@@ -196,9 +202,10 @@ class TrainingLog(EverySteps):
         self.on_row = on_row or (lambda row: None)
 
     def on_train_begin(self, logs=None):
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left_over in self.folder.glob(".best.*"):
-            shutil.rmtree(left_over, ignore_errors=True)
+        if is_main_process():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for left_over in self.folder.glob(".best.*"):
+                shutil.rmtree(left_over, ignore_errors=True)
         rows = read_log(self.folder / LOG_FILE)
         self.rows = [row for row in rows if int(row["step"]) <= self.start]
         losses = [row.get("validation_loss") for row in self.rows]
@@ -209,7 +216,8 @@ class TrainingLog(EverySteps):
         self.began = time.monotonic() - seconds
         self.row_began = time.monotonic(), self.start
         self.sigmas = validation_sigmas(self.model)
-        self._write_all()
+        if is_main_process():
+            self._write_all()
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
@@ -235,6 +243,8 @@ class TrainingLog(EverySteps):
             ),
         }
         model.reset_metrics()
+        if not is_main_process():
+            return
         if self.validate_every and (
             step % self.validate_every == 0 or self._is_last(step)
         ):
@@ -326,6 +336,8 @@ class SamplePictures(EverySteps):
         self.on_picture = on_picture or (lambda step, images: None)
 
     def on_step(self, step, logs):
+        if not is_main_process():
+            return
         images = self.model.generate(self.num_images, seed=0, verbose=0)
         self.folder.mkdir(parents=True, exist_ok=True)
         save_grid(images, self.folder / f"{step:07d}.png")

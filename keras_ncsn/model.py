@@ -11,6 +11,7 @@ from keras_ncsn import backend, presets, sampling, training
 from keras_ncsn.checks import (
     check_above_zero,
     check_choice,
+    check_count,
     check_momentum,
     check_schedule,
     check_value_range,
@@ -248,6 +249,9 @@ class NCSNModel(keras.Model):
             A Keras `History`. A loss that is no number stops training with a
             `FloatingPointError`; the weights are then those from before.
         """
+        if kwargs.get("steps_per_epoch") is not None:
+            # Of 0 Keras makes as many as the data has, which may be endless.
+            check_count(steps_per_epoch=kwargs["steps_per_epoch"])
         x = self._check_data(x, batch_size or 32)
         validation = kwargs.get("validation_data")
         if validation is not None:

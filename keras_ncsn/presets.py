@@ -9,6 +9,8 @@ import datetime
 import hashlib
 import importlib.metadata
 import json
+import math
+import os
 import pathlib
 import shutil
 import tempfile
@@ -152,7 +154,8 @@ def save(model, folder, metadata=None, card=None):
     try:
         # What a person added, a card among it, stays.
         if is_preset:
-            shutil.copytree(folder, temporary, dirs_exist_ok=True)
+            new = shutil.ignore_patterns(WEIGHTS_FILE)
+            shutil.copytree(folder, temporary, ignore=new, dirs_exist_ok=True)
         _write(model, temporary, metadata or {}, card)
         temporary.chmod(0o755)
         _replace(folder, temporary)
@@ -187,7 +190,7 @@ def _write(model, folder, metadata, card):
     # Weights load in any precision: who loads them chooses.
     config["config"]["network"]["config"].pop("dtype", None)
     weights = folder / WEIGHTS_FILE
-    model.save_weights(weights, overwrite=True)
+    _save_weights(model, weights)
     metadata = {
         "format_version": FORMAT_VERSION,
         "keras_version": keras.__version__,
@@ -200,6 +203,26 @@ def _write(model, folder, metadata, card):
     _write_json(folder / METADATA_FILE, metadata)
     if card is not None:
         (folder / CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _save_weights(model, path):
+    # HDF5 takes a full disk badly, up to a crash of the process: so fill what
+    # it will need before, with room for what it notes of each array.
+    needed = sum(4096 + 4 * math.prod(w.shape) for w in model.weights)
+    try:
+        with open(path, "wb") as file:
+            file.write(bytes(needed))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"A preset of {needed:,} bytes could not be written: "
+            f"{error.strerror}. Make room, or choose another disk",
+            str(path),
+        ) from None
+    path.unlink()
+    model.save_weights(path)
 
 
 def _replace(folder, temporary):

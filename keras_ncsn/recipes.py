@@ -141,7 +141,14 @@ TRAINING_NAMES = (
     "weight_decay",
     "clip_norm",
     "ema_momentum",
+)
+
+# What it takes where a person says so: else the preset's own.
+PRESET_NAMES = (
     "dtype",
+    "sigma_distribution",
+    "log_sigma_mean",
+    "log_sigma_std",
 )
 
 
@@ -190,6 +197,25 @@ def recipe_of_data(data):
     return _OF_DATA.get(str(data), "unet-cifar10")
 
 
+def make_schedule(recipe):
+    """Returns the noise schedule of a recipe.
+
+    Args:
+        recipe: Dictionary, such as those of `RECIPES`.
+
+    Returns:
+        A `NoiseSchedule`.
+
+    Example:
+
+    >>> make_schedule(RECIPES["ncsnv2-cifar10"]).num_levels
+    232
+    """
+    return NoiseSchedule.geometric(
+        recipe["sigma_max"], recipe["sigma_min"], recipe["num_levels"]
+    )
+
+
 def make_model(recipe, images, seed):
     """Returns the model of a recipe, which knows the images' spread.
 
@@ -208,13 +234,10 @@ def make_model(recipe, images, seed):
     >>> model.schedule.num_levels
     10
     """
-    schedule = NoiseSchedule.geometric(
-        recipe["sigma_max"], recipe["sigma_min"], recipe["num_levels"]
-    )
+    schedule = make_schedule(recipe)
     image_shape = images.shape[1:]
-    options = {}
+    mean, std = _mean_and_spread(images)
     if recipe["network"] == "unet":
-        mean, std = _mean_and_spread(images)
         network = UNet(
             image_shape,
             widths=[
@@ -229,7 +252,6 @@ def make_model(recipe, images, seed):
             data_std=std,
             dtype=recipe["dtype"],
         )
-        options = {"data_std": std}
     else:
         network = RefineNet(
             image_shape,
@@ -249,7 +271,7 @@ def make_model(recipe, images, seed):
         sampler=recipe["sampler"],
         sampler_settings=_sampler_settings(recipe),
         seed=seed,
-        **options,
+        **({"data_std": std} if recipe["weighting"] == "edm" else {}),
     )
 
 

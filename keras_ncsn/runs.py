@@ -1,11 +1,15 @@
 """A training run: a folder with a recipe, checkpoints, a log and pictures."""
 
+import contextlib
 import json
 import pathlib
+import zlib
 
+import filelock
 import keras
+import numpy as np
 
-from keras_ncsn import datasets, recipes
+from keras_ncsn import datasets, presets, recipes
 from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
 from keras_ncsn.checks import check_images
 from keras_ncsn.files import open_whole
@@ -14,6 +18,7 @@ from keras_ncsn.parallel import check_batch, is_main_process, process_share
 from keras_ncsn.tensorboard_log import TensorBoardLog
 
 RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
 NUM_VALIDATION_IMAGES = 256
 
 
@@ -40,8 +45,12 @@ def describe(data, recipe_name, settings=None, from_preset=None, seed=0):
     """
     settings = settings or {}
     recipe = recipes.find(recipe_name, settings)
-    if from_preset is not None:
-        odd = sorted(settings.keys() - set(recipes.TRAINING_NAMES))
+    if from_preset is None:
+        recipes.make_schedule(recipe)
+    else:
+        presets.find(from_preset)
+        names = recipes.TRAINING_NAMES + recipes.PRESET_NAMES
+        odd = sorted(settings.keys() - set(names))
         if odd:
             raise ValueError(
                 "What the model is comes from the preset. Received: "
@@ -49,8 +58,7 @@ def describe(data, recipe_name, settings=None, from_preset=None, seed=0):
                 "them out, or start from random weights."
             )
         recipe = {name: recipe[name] for name in recipes.TRAINING_NAMES}
-        # Whose layers are not ours fixes their precision.
-        recipe["dtype"] = settings.get("dtype")
+        recipe |= {name: settings.get(name) for name in recipes.PRESET_NAMES}
     run = {
         "data": str(data),
         "recipe_name": recipe_name,
@@ -86,8 +94,13 @@ def check(folder, run, resume=False):
             "which holds a run. Go on with it by --resume (`resume=True`), or "
             "choose another."
         )
-    before = json.loads(path.read_text())
-    odd = list(_differences(before, run))
+    before = _read(path)
+    # The same images may lie elsewhere now; `train` looks at themselves.
+    odd = [
+        difference
+        for difference in _differences(before, run)
+        if difference[0] not in {"data", "images"}
+    ]
     if odd:
         raise ValueError(
             "A run must go on as it began. Received: "
@@ -160,14 +173,17 @@ def train(
     if run["from_preset"] is None:
         model = recipes.make_model(recipe, images, seed)
     else:
+        overrides = {name: recipe[name] for name in recipes.PRESET_NAMES}
         model = NCSNModel.from_preset(
             run["from_preset"],
             seed=seed,
             ema_momentum=recipe["ema_momentum"] or None,
-            dtype=recipe["dtype"],
+            **{k: v for k, v in overrides.items() if v is not None},
         )
     check_images(images[:1], model.image_shape)
     check_batch(recipe["batch_size"])
+    run = run | {"images": _fingerprint(images)}
+    _check_same_images(folder, run)
     model.compile(recipes.make_optimizer(recipe))
     metadata = {
         "data": run["data"],
@@ -188,7 +204,12 @@ def train(
         validate_every=None if held_out is None else checkpoint_every,
         metadata=metadata,
     )
-    pictures = SamplePictures(folder / "samples", sample_every, start)
+    writers = [log]
+    if sample_every:
+        pictures = SamplePictures(folder / "samples", sample_every, start)
+        writers.append(pictures)
+    # The checkpoint is after the log, which starts its mean anew.
+    writers.append(checkpoint)
     batches = datasets.shuffled_batches(
         images,
         recipe["batch_size"],
@@ -198,30 +219,83 @@ def train(
         indices=indices,
     )
     # Nothing is written before all is known to fit.
-    if is_main_process():
-        if tensorboard:
-            events = TensorBoardLog(folder / "tensorboard")
-            log.on_row, pictures.on_picture = events.add_row, events.add_images
-        folder.mkdir(parents=True, exist_ok=True)
-        with open_whole(folder / RUN_FILE) as file:
-            file.write((json.dumps(run, indent=2) + "\n").encode())
-    # The checkpoint is after the log, which starts its mean anew.
-    writers = [log, *([pictures] if sample_every else []), checkpoint]
-    model.fit(
-        process_share(batches),
-        steps_per_epoch=recipe["steps"] - start,
-        callbacks=[
-            *(writers if is_main_process() else []),
-            *extra_callbacks,
-        ],
-        verbose=0,
-    )
+    with _locked(folder):
+        if is_main_process():
+            if tensorboard:
+                events = TensorBoardLog(folder / "tensorboard", start)
+                log.on_row = events.add_row
+                if sample_every:
+                    pictures.on_picture = events.add_images
+            with open_whole(folder / RUN_FILE) as file:
+                file.write((json.dumps(run, indent=2) + "\n").encode())
+        model.fit(
+            process_share(batches),
+            steps_per_epoch=recipe["steps"] - start,
+            callbacks=[*writers, *extra_callbacks],
+            verbose=0,
+        )
     return checkpoint.step
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    # The other processes of this run write nothing.
+    if not is_main_process():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(folder / LOCK_FILE, timeout=0):
+            yield
+    except filelock.Timeout:
+        raise ValueError(
+            "A run must be trained by one process at a time. Received: "
+            f"{folder}, which another process is training"
+        ) from None
+
+
+def _read(path):
+    try:
+        run = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"A run must have a readable {RUN_FILE}. Received: {path}, {error}"
+        ) from None
+    if not isinstance(run, dict):
+        raise ValueError(
+            f"A run must have a readable {RUN_FILE}. Received: {path}, which "
+            "holds something else"
+        )
+    return run
+
+
+def _fingerprint(images):
+    # Of some hundred images, spread evenly: they may be more than fit into
+    # memory.
+    sample = np.ascontiguousarray(images[:: max(1, len(images) // 500)])
+    return {
+        "shape": list(images.shape),
+        "dtype": str(images.dtype),
+        "crc32_of_some": zlib.crc32(sample),
+    }
+
+
+def _check_same_images(folder, run):
+    path = folder / RUN_FILE
+    # Runs of versions before this one did not say.
+    before = _read(path).get("images") if path.is_file() else None
+    if before not in (None, run["images"]):
+        raise ValueError(
+            "A run must go on with the images that it began with. Received: "
+            f"data={run['data']!r}, which is {run['images']}; {folder} began "
+            f"with {before}"
+        )
 
 
 def _holds_files(folder):
     # But what a run that was killed at its very beginning left.
-    return any(path.name != f".{RUN_FILE}.tmp" for path in folder.iterdir())
+    left_over = {f".{RUN_FILE}.tmp", LOCK_FILE}
+    return any(path.name not in left_over for path in folder.iterdir())
 
 
 def _num_validation(images):

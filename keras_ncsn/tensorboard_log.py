@@ -12,9 +12,12 @@ class TensorBoardLog:
     Args:
         folder: Path of the folder to write to, and to give to
             `tensorboard --logdir`.
+        start: Integer, the step that writing goes on from: TensorBoard no
+            longer shows what an earlier run wrote of later steps. Defaults to
+            `0`.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, start=0):
         try:
             # Here, because only who wants them has TensorBoard.
             from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -26,6 +29,13 @@ class TensorBoardLog:
             ) from None
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
         self._writer = event_file_writer.EventFileWriter(str(folder))
+        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        # Orphans begin with the first step after `start`.
+        self._writer.add_event(
+            event_pb2.Event(
+                wall_time=time.time(), step=start + 1, session_log=session
+            )
+        )
 
     def add_row(self, row):
         """Writes the numbers of a row of the log, each a curve of its own.

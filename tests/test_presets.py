@@ -56,6 +56,21 @@ def test_preset_holds_the_averaged_weights_and_the_settings(model, folder):
     assert (folder / "README.md").read_text() == "# A card\n"
 
 
+def test_a_full_disk_leaves_what_was_there(model, folder):
+    resource = pytest.importorskip("resource")
+    before = (folder / "model.weights.h5").read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # A file that may not grow any more fails as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1, hard))
+    try:
+        with pytest.raises(OSError, match="bytes could not be written: File"):
+            model.save_to_preset(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder / "model.weights.h5").read_bytes() == before
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
 def test_plain_keras_reads_a_preset(model, folder):
     config = json.loads((folder / "config.json").read_text())
     copy = keras.saving.deserialize_keras_object(config)

@@ -5,12 +5,14 @@ import json
 import os
 import signal
 
+import filelock
 import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import two_convolutions
 from PIL import Image
+from tensorboard.backend.event_processing import event_accumulator
 
 import keras_ncsn
 from keras_ncsn import cli, datasets, recipes, runs
@@ -19,6 +21,7 @@ from keras_ncsn.callbacks import Checkpoint, EverySteps, TrainingLog
 from keras_ncsn.cli import recipe_options
 from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
+from keras_ncsn.tensorboard_log import TensorBoardLog
 from keras_ncsn.validation import validation_losses, validation_sigmas
 
 TINY = [
@@ -81,8 +84,6 @@ def test_train_leaves_presets_a_log_and_pictures(train, tmp_path):
 
 
 def assert_tensorboard_shows(folder, rows):
-    from tensorboard.backend.event_processing import event_accumulator
-
     events = event_accumulator.EventAccumulator(str(folder))
     events.Reload()
     shown = [(event.step, event.value) for event in events.Scalars("loss")]
@@ -114,12 +115,15 @@ def test_training_goes_on_from_a_preset(tmp_path, pictures):
         *("train", pictures, tmp_path / "run"),
         *("--from-preset", tmp_path / "preset", "--learning-rate", 1e-9),
         *("--steps", 1, "--batch-size", 4, "--sample-every", 0),
+        *("--log-sigma-mean", 0.5),
     ]
     command = [str(argument) for argument in command]
     result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     after = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
     assert after.data_std == 0.3
+    assert after.log_sigma_mean == 0.5
+    assert after.sigma_distribution == before.sigma_distribution
     for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
         np.testing.assert_allclose(old, new, atol=1e-6)
 
@@ -158,17 +162,53 @@ def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
     assert "Step 4 is saved" in train("--resume")
 
 
+def test_resume_wants_the_images_it_began_with(train, pictures, tmp_path):
+    train()
+    save_images(np.zeros((1, 8, 8, 1)), pictures)
+    with pytest.raises(ValueError, match="images that it began with"):
+        train("--resume")
+
+
+def test_a_run_is_trained_by_one_process_at_a_time(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    with filelock.FileLock(tmp_path / "run" / ".lock"):
+        with pytest.raises(ValueError, match="another process is training"):
+            train()
+        assert not (tmp_path / "run" / "run.json").exists()
+    train()
+
+
+def test_tensorboard_forgets_what_is_done_again(tmp_path):
+    TensorBoardLog(tmp_path).add_row({"step": 2, "loss": 1.0})
+    log = TensorBoardLog(tmp_path)
+    for step in (2, 4, 6):
+        log.add_row({"step": step, "loss": float(step)})
+    TensorBoardLog(tmp_path, start=3).add_row({"step": 4, "loss": 9.0})
+    events = event_accumulator.EventAccumulator(str(tmp_path))
+    events.Reload()
+    shown = [(event.step, event.value) for event in events.Scalars("loss")]
+    assert shown == [(2, 2.0), (4, 9.0)]
+
+
+def test_a_run_file_that_is_damaged_is_named(tmp_path):
+    run = runs.describe("mnist", "unet-mnist")
+    for damaged in ("{", "[1]"):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(ValueError, match="readable run.json"):
+            runs.check(tmp_path, run, resume=True)
+
+
 def test_ctrl_c_is_the_program_s_again_after_the_first(make_model, images):
     before = signal.getsignal(signal.SIGINT)
     model = make_model()
     model.compile("sgd")
-    stop = StopOnSignal()
-    model.fit(
-        datasets.shuffled_batches(images, 4, seed=0),
-        steps_per_epoch=9,
-        callbacks=[Interrupt(signal.SIGINT), stop],
-        verbose=0,
-    )
+    with StopOnSignal() as stop:
+        model.fit(
+            datasets.shuffled_batches(images, 4, seed=0),
+            steps_per_epoch=9,
+            callbacks=[Interrupt(signal.SIGINT), stop],
+            verbose=0,
+        )
     assert stop.received == signal.SIGINT
     assert int(model.optimizer.iterations) == 3
     assert signal.getsignal(signal.SIGINT) == before
@@ -179,6 +219,8 @@ def test_a_run_goes_on_as_it_began(tmp_path):
     runs.check(tmp_path, run)
     (tmp_path / "run.json").write_text(json.dumps(run))
     runs.check(tmp_path, run, resume=True)
+    moved = runs.describe("elsewhere", "unet-mnist", {"steps": 10})
+    runs.check(tmp_path, moved, resume=True)
     with pytest.raises(ValueError, match="holds a run. Go on with it by --re"):
         runs.check(tmp_path, run)
     other = runs.describe("mnist", "unet-mnist", {"steps": 20}, seed=1)
@@ -198,6 +240,13 @@ def test_a_preset_says_what_the_model_is():
         runs.describe("mnist", "unet-mnist", {"width": 8}, "mnist")
     with pytest.raises(ValueError, match="dropout for ncsn-mnist"):
         runs.describe("mnist", "ncsn-mnist", {"dropout": 0.5})
+
+
+def test_what_cannot_be_is_refused_before_images_are_loaded():
+    with pytest.raises(ValueError, match="preset='no-such'"):
+        runs.describe("mnist", "unet-mnist", from_preset="no-such")
+    with pytest.raises(ValueError, match="sigma_min"):
+        runs.describe("mnist", "ncsn-mnist", {"sigma_max": 0.001})
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

@@ -298,6 +298,27 @@ def test_losses_of_the_network_count(images):
 
 
 @pytest.mark.parametrize(
+    "objective", ["denoising_score_matching", "sliced_score_matching"]
+)
+def test_losses_of_activities_count(images, objective):
+    def loss(penalty):
+        noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
+        x = keras.layers.Dense(
+            1, None, True, "zeros", "ones", activity_regularizer=penalty
+        )(noisy)
+        model = keras_ncsn.NCSNModel(
+            keras.Model([noisy, sigma], x), objective=objective, seed=0
+        )
+        model.compile(keras.optimizers.SGD(0.0))
+        history = model.fit(images, batch_size=16, verbose=0)
+        return history.history["loss"][0]
+
+    # Keras divides by the number of images.
+    difference = loss(keras.regularizers.L2(0.5)) - loss(None)
+    assert difference == pytest.approx(0.5 * images[0].size, rel=1e-3)
+
+
+@pytest.mark.parametrize(
     "compile_arguments",
     [
         {"run_eagerly": True},
@@ -393,6 +414,13 @@ def test_model_rejects_a_network_for_the_other_scale():
     network = keras_ncsn.networks.MLP(width=4)
     with pytest.raises(ValueError, match="agree.*network.variance_preserving"):
         keras_ncsn.NCSNModel(network, NoiseSchedule.linear_beta())
+
+
+def test_fit_rejects_no_steps(make_model, images):
+    model = make_model()
+    model.compile()
+    with pytest.raises(ValueError, match="steps_per_epoch=0"):
+        model.fit(images, steps_per_epoch=0)
 
 
 def test_compile_rejects_losses(make_model):

@@ -11,7 +11,8 @@ import keras
 class ProgressBar(keras.callbacks.Callback):
     """A bar with time left, loss and images per second.
 
-    Where standard error is no terminal, a line each minute instead.
+    Where standard error is no terminal, a line each minute instead. Used in a
+    `with` statement, which ends the line of the bar whatever happens.
 
     Args:
         recipe: Dictionary, see `recipes.RECIPES`.
@@ -23,6 +24,14 @@ class ProgressBar(keras.callbacks.Callback):
         self.batch_size = recipe["batch_size"]
         self.num_steps = recipe["steps"]
         self.num_images = num_images
+        self.bar = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar is not None:
+            self.bar.render_finish()
 
     def on_train_begin(self, logs=None):
         start = self.num_steps - self.params["steps"]
@@ -58,14 +67,12 @@ class ProgressBar(keras.callbacks.Callback):
             self.printed = now
             click.echo(text, err=True)
 
-    def on_train_end(self, logs=None):
-        self.bar.render_finish()
-
 
 class StopOnSignal(keras.callbacks.Callback):
     """Ends training after the step at hand on Ctrl-C or SIGTERM.
 
-    A second one ends the process as if this were not here.
+    Used in a `with` statement, within which the signals mean this. A second
+    one ends the process as if this were not here.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -74,18 +81,19 @@ class StopOnSignal(keras.callbacks.Callback):
         super().__init__()
         self.received = None
 
-    def on_train_begin(self, logs=None):
+    def __enter__(self):
         self.before = {
             number: signal.signal(number, self._receive)
             for number in self.SIGNALS
         }
+        return self
+
+    def __exit__(self, *exception):
+        self._restore()
 
     def on_train_batch_end(self, batch, logs=None):
         if self.received is not None:
             self.model.stop_training = True
-
-    def on_train_end(self, logs=None):
-        self._restore()
 
     def _receive(self, number, frame):
         self.received = signal.Signals(number)

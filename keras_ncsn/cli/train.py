@@ -123,14 +123,11 @@ def train(
     if data_parallel:
         parallel.data_parallel()
     images = runs.load_images(run, data_dir, skip_unreadable)
-    signals = StopOnSignal()
-    step = runs.train(
-        output,
-        run,
-        images,
-        extra_callbacks=[ProgressBar(run["recipe"], len(images)), signals],
-        **options,
-    )
+    bar = ProgressBar(run["recipe"], len(images))
+    with bar, StopOnSignal() as signals:
+        step = runs.train(
+            output, run, images, extra_callbacks=[bar, signals], **options
+        )
     if signals.received is not None:
         click.echo(
             f"{signals.received.name}: step {step} is saved in {output}. Go "
