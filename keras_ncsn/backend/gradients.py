@@ -128,7 +128,9 @@ def _input_gradient_jax(function, x, direction, variables):
     def pure(x):
         # New seeds and averages must leave through the door: assigned in
         # here, they would be tracers of this differentiation.
-        return run_stateless(lambda: function(x), variables, values)
+        return run_stateless(
+            lambda: function(x), variables, values, losses=False
+        )
 
     output, pull_back, new_values = jax.vjp(pure, x, has_aux=True)
     for variable, new in zip(variables, new_values, strict=True):

@@ -12,13 +12,15 @@ if BACKEND not in {"tensorflow", "jax", "torch"}:
     )
 
 
-def run_stateless(function, variables, values):
+def run_stateless(function, variables, values, losses=True):
     """Runs a stateful function as JAX wants it, state in and state out.
 
     Args:
         function: Function without arguments.
         variables: List of Keras variables that it may read and assign.
         values: List of tensors, the values the variables have.
+        losses: Boolean, whether layers may add losses, which are known until
+            `function` returns. Defaults to `True`.
 
     Returns:
         The result of `function` and the list of new values.
@@ -27,6 +29,12 @@ def run_stateless(function, variables, values):
     # Of activities; without a place to go they would be dropped.
     with keras.StatelessScope(mapping, collect_losses=True) as scope:
         result = function()
+    if scope.losses and not losses:
+        raise ValueError(
+            "Layers must not add losses in a call, such as those of "
+            "activities, to a network that sliced score matching trains on "
+            "JAX: they would be lost. Leave them out, or use another backend."
+        )
     return result, [_current(scope, *pair) for pair in mapping]
 
 
