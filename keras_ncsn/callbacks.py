@@ -14,7 +14,7 @@ import time
 import keras
 import numpy as np
 
-from keras_ncsn import presets
+from keras_ncsn import saving
 from keras_ncsn.files import open_whole
 from keras_ncsn.images import save_grid
 from keras_ncsn.parallel import is_main_process
@@ -133,7 +133,7 @@ class Checkpoint(EverySteps):
         if not is_main_process():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        presets.check_folder(self.folder / "last")
+        saving.check_folder(self.folder / "last")
         # What a run that was killed could not finish or take away.
         for left_over in self.folder.glob(".last.*"):
             shutil.rmtree(left_over, ignore_errors=True)

@@ -2,12 +2,22 @@
 
 import functools
 import math
+import pathlib
+import tempfile
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn import backend, presets, sampling, training
+from keras_ncsn import (
+    backend,
+    presets,
+    publishing,
+    sampling,
+    saving,
+    training,
+    trust,
+)
 from keras_ncsn.checks import (
     check_above_zero,
     check_choice,
@@ -567,19 +577,41 @@ class NCSNModel(keras.Model):
         }
 
     @classmethod
-    def from_preset(cls, preset, load_weights=True, **kwargs):
+    def from_preset(
+        cls,
+        preset,
+        load_weights=True,
+        revision=None,
+        token=None,
+        custom_objects=None,
+        **kwargs,
+    ):
         """Returns a model from a preset.
 
+        Nothing that a preset holds can run code: it may name classes of this
+        package and layers of Keras that only compute, and its weights are
+        checked against their SHA-256. From the Hub it is downloaded once; the
+        environment variables of `huggingface_hub` (`HF_TOKEN`, `HF_HOME`,
+        `HF_HUB_OFFLINE`, `HF_ENDPOINT`) mean what they do there.
+
         Args:
-            preset: String, a name of the zoo (see `NCSNModel.presets`) or a
-                folder that `save_to_preset` wrote.
+            preset: String, a name of the zoo (see `NCSNModel.presets`),
+                `"hf://owner/repo[/subfolder][@revision]"` on the Hugging Face
+                Hub, or a folder that `save_to_preset` wrote.
             load_weights: Boolean, `False` for random weights. Defaults to
                 `True`.
+            revision: String, a branch, tag or commit on the Hub. Defaults to
+                `None`, what `preset` says.
+            token: String, of the Hub. Defaults to `None`, `HF_TOKEN` or that
+                of `hf auth login`.
+            custom_objects: Dictionary from names to classes or functions of
+                yours that the network is made of. Defaults to `None`.
             **kwargs: Arguments of `NCSNModel` to override; and `dtype`, the
                 dtype policy of the network.
 
         Returns:
-            An `NCSNModel`.
+            An `NCSNModel`. A `ValueError` says what is wrong with a preset, an
+            `OSError` what was with the Hub; the cache is left as it was.
 
         Example:
 
@@ -587,8 +619,10 @@ class NCSNModel(keras.Model):
         >>> model.image_shape
         (28, 28, 1)
         """
-        folder = presets.find(preset)
-        config = dict(presets.read_config(folder)["config"])
+        folder = presets.find(preset, revision, token, load_weights)
+        config = presets.read_config(folder)
+        trust.check_config(config, custom_objects)
+        config = dict(config["config"])
         dtype = kwargs.pop("dtype", None)
         if dtype is not None:
             if not config["network"]["module"].startswith("keras_ncsn."):
@@ -599,7 +633,7 @@ class NCSNModel(keras.Model):
                     f"{config['network']['class_name']}"
                 )
             config["network"]["config"]["dtype"] = dtype
-        model = cls.from_config(config | kwargs)
+        model = cls.from_config(config | kwargs, custom_objects)
         if load_weights:
             # A preset holds one set of weights: no average beside it.
             bare = cls(model.network, model.schedule)
@@ -607,7 +641,14 @@ class NCSNModel(keras.Model):
             model.reset_ema()
         return model
 
-    def save_to_preset(self, folder, metadata=None, card=None):
+    def save_to_preset(
+        self,
+        folder,
+        metadata=None,
+        card=None,
+        weights_dtype="float32",
+        max_shard_size=saving.MAX_SHARD_SIZE,
+    ):
         """Writes the model as a preset, with its averaged weights if kept.
 
         Args:
@@ -617,12 +658,59 @@ class NCSNModel(keras.Model):
                 as how it was trained. Defaults to `None`.
             card: String, the text of the card, in Markdown. Defaults to
                 `None`.
+            weights_dtype: String, `"float32"`, `"float16"` or `"bfloat16"`,
+                how weights are stored; they load in any precision. Defaults
+                to `"float32"`.
+            max_shard_size: Float, gigabytes above which the weights go into
+                several files. Defaults to `5.0`.
         """
         config = self.get_config() | {"ema_momentum": None}
         with backend.on_this_process():
             bare = type(self).from_config(config)
             bare.network.set_weights(self.sampling_network.get_weights())
-            presets.save(bare, folder, metadata, card)
+            saving.save(
+                bare, folder, metadata, card, weights_dtype, max_shard_size
+            )
+
+    def push_to_hub(
+        self,
+        repo_id,
+        private=False,
+        revision=None,
+        create_pr=False,
+        token=None,
+        metadata=None,
+    ):
+        """Publishes the model on the Hugging Face Hub, in one commit.
+
+        With a model card and a picture of samples. A card that a person edited
+        on the Hub is kept.
+
+        Args:
+            repo_id: String, `"owner/repo"`; made if there is none.
+            private: Boolean, whether a new repository is private. Defaults to
+                `False`.
+            revision: String, the branch. Defaults to `None`, the main one.
+            create_pr: Boolean, whether to propose the commit rather than make
+                it. Defaults to `False`.
+            token: As in `from_preset`.
+            metadata: As in `save_to_preset`.
+
+        Returns:
+            String, the address of the commit or of the proposal.
+
+        Example:
+
+        ```python
+        model.push_to_hub("owner/repo", metadata={"license": "apache-2.0"})
+        keras_ncsn.NCSNModel.from_preset("hf://owner/repo")
+        ```
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "preset")
+            self.save_to_preset(path, metadata)
+            upload = publishing.prepare(path, self, repo_id, revision, token)
+            return publishing.push(upload, private, create_pr, token)
 
     def save(self, *args, **kwargs):
         # Keras makes a bare optimizer on the way, to see what it consists of.

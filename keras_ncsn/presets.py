@@ -1,29 +1,28 @@
 """Presets: a folder with a config, weights and what is known about them.
 
-config.json is the serialised model, model.weights.h5 its weights, both as
-Keras writes them; metadata.json has the checksum of the weights; README.md is
-the card.
+config.json is the serialised model, model.weights.h5 its weights (or
+model.weights.json an index of several such files), all as Keras writes them;
+metadata.json has the checksums; README.md is the card. Where such a folder
+comes from, and whether it is whole, is known here; `saving` writes them.
 """
 
-import datetime
 import hashlib
-import importlib.metadata
 import json
 import math
-import os
 import pathlib
-import shutil
-import tempfile
+import re
 import warnings
 
-import keras
+from keras_ncsn import hub, trust
 
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
 WEIGHTS_FILE = "model.weights.h5"
+INDEX_FILE = "model.weights.json"
 CARD_FILE = "README.md"
 FORMAT_VERSION = 1
 
+_WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
 # Beside the package in a checkout, inside it where a wheel is installed.
 _PACKAGE = pathlib.Path(__file__).resolve().parent
 ZOO_FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "presets")
@@ -47,25 +46,41 @@ def zoo():
     return {config.parent.name: config.parent for config in configs}
 
 
-def find(preset):
-    """Returns the folder of a preset.
+def find(preset, revision=None, token=None, load_weights=True):
+    """Returns the folder of a preset, from the Hub if need be.
 
     Args:
-        preset: A name of the zoo, or a path of a folder. A name of the zoo
-            wins.
+        preset: A name of the zoo, `"hf://owner/repo[/subfolder][@revision]"`,
+            or a path of a folder. A name of the zoo wins.
+        revision: String, a branch, tag or commit on the Hub. Defaults to
+            `None`: what `preset` says, else the main branch; for a name of
+            the zoo what comes with the package.
+        token: String, of the Hub. Defaults to `None`, that of the environment
+            or of `hf auth login`.
+        load_weights: Boolean, whether the weights are needed. Defaults to
+            `True`.
 
     Returns:
         A `pathlib.Path`.
     """
     known = zoo()
-    if str(preset) in known:
-        return known[str(preset)]
+    name = str(preset)
+    if name in known:
+        return _find_in_zoo(name, known[name], revision, token, load_weights)
+    if name.startswith(hub.PREFIX):
+        source = hub.parse(name, revision)
+        return _download(source, token, load_weights)
     folder = pathlib.Path(preset)
     if (folder / CONFIG_FILE).is_file():
+        if revision is not None:
+            raise ValueError(
+                "`revision` must be of a preset on the Hub. Received: "
+                f"revision={revision!r} for the folder {folder}"
+            )
         return folder
     raise ValueError(
-        "`preset` must be a name of the zoo, or a folder with a "
-        f"`{CONFIG_FILE}`. Received: preset={str(preset)!r}. Names: "
+        "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
+        f"with a `{CONFIG_FILE}`. Received: preset={name!r}. Names: "
         f"{', '.join(known)}."
     )
 
@@ -80,7 +95,7 @@ def read_config(folder):
         A dictionary, as `keras.saving.serialize_keras_object` writes it.
     """
     config = _read_json(pathlib.Path(folder) / CONFIG_FILE)
-    arguments = config.get("config") if isinstance(config, dict) else None
+    arguments = config.get("config")
     if not isinstance(arguments, dict) or "network" not in arguments:
         raise ValueError(
             "A preset must hold the config of an `NCSNModel`. Received: "
@@ -98,7 +113,36 @@ def read_metadata(folder):
     Returns:
         A dictionary.
     """
-    return _read_json(pathlib.Path(folder) / METADATA_FILE)
+    path = pathlib.Path(folder) / METADATA_FILE
+    metadata = _read_json(path)
+    version = metadata.get("format_version", 1)
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ValueError(
+            "A preset must be of a format that this version of keras-ncsn "
+            f"knows, at most {FORMAT_VERSION}. Received: format {version} in "
+            f"{path}. Upgrade: pip install --upgrade keras-ncsn"
+        )
+    return metadata
+
+
+def checksums(folder):
+    """Returns the SHA-256 of each file of weights, as the metadata state it.
+
+    Args:
+        folder: Path of the preset.
+
+    Returns:
+        A dictionary from names of files to strings.
+    """
+    stated = read_metadata(folder).get("sha256")
+    names = stated.keys() if isinstance(stated, dict) else ()
+    if not names or not all(_WEIGHTS_NAME.fullmatch(name) for name in names):
+        raise ValueError(
+            f"A preset must state the SHA-256 of its weights in "
+            f"`{METADATA_FILE}`, by names of weights such as {WEIGHTS_FILE}. "
+            f"Received: {stated!r} in {folder}"
+        )
+    return stated
 
 
 def load_weights(model, folder):
@@ -108,27 +152,20 @@ def load_weights(model, folder):
         model: A Keras model, built from the config of the preset.
         folder: Path of its folder.
     """
-    path = pathlib.Path(folder) / WEIGHTS_FILE
-    expected = read_metadata(folder).get("sha256")
-    if not path.is_file():
-        raise ValueError(
-            f"A preset must have its weights in `{WEIGHTS_FILE}`. Received: "
-            f"{folder}, which has none. Pass `load_weights=False` for random "
-            "weights."
-        )
-    received = _sha256(path)
-    if received != expected:
-        raise ValueError(
-            "The weights of a preset must have the SHA-256 that its "
-            f"`{METADATA_FILE}` states, else they are damaged or belong to "
-            f"another. Received: {received} in {path}, stated: {expected}. "
-            "Fetch or save the preset anew."
-        )
+    folder = pathlib.Path(folder)
+    stated = checksums(folder)
+    _check_whole(folder, stated)
+    for name in stated:
+        if name != INDEX_FILE:
+            trust.check_weights_file(folder / name, _size(model))
+    if INDEX_FILE in stated:
+        _check_index(folder, stated)
+    name = INDEX_FILE if INDEX_FILE in stated else WEIGHTS_FILE
     try:
         with warnings.catch_warnings():
             # Keras only warns of weights that it did not find.
             warnings.filterwarnings("error", category=UserWarning)
-            model.load_weights(path)
+            model.load_weights(folder / name)
     except (ValueError, KeyError, OSError, UserWarning) as error:
         raise ValueError(
             f"The weights of a preset must fit its `{CONFIG_FILE}`, and what "
@@ -136,127 +173,58 @@ def load_weights(model, folder):
         ) from None
 
 
-def save(model, folder, metadata=None, card=None):
-    """Writes a preset; a crash on the way leaves the old one or none.
+def read_card(preset):
+    """Returns the card of a preset.
 
     Args:
-        model: An `NCSNModel`.
-        folder: Path of the folder to make, or to replace if it is a preset.
-        metadata: Dictionary of more to be kept with it. Defaults to `None`.
-        card: String, the text of its card, in Markdown. Defaults to `None`.
-    """
-    folder = pathlib.Path(folder).absolute()
-    is_preset = check_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(
-        tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
-    )
-    try:
-        # What a person added, a card among it, stays.
-        if is_preset:
-            new = shutil.ignore_patterns(WEIGHTS_FILE)
-            shutil.copytree(folder, temporary, ignore=new, dirs_exist_ok=True)
-        _write(model, temporary, metadata or {}, card)
-        temporary.chmod(0o755)
-        _replace(folder, temporary)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def check_folder(folder):
-    """Raises a `ValueError` where no preset may be saved.
-
-    Args:
-        folder: Path.
+        preset: As in `find`.
 
     Returns:
-        Boolean, whether there is a preset to replace.
+        A string, Markdown.
     """
-    folder = pathlib.Path(folder)
-    if (folder / METADATA_FILE).is_file() and (folder / CONFIG_FILE).is_file():
-        return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    name = str(preset)
+    if name.startswith(hub.PREFIX) and name not in zoo():
+        path = hub.Download(hub.parse(name), CARD_FILE).get(CARD_FILE)
+    else:
+        path = find(preset, load_weights=False) / CARD_FILE
+    if not path.is_file():
         raise ValueError(
-            "A preset must be saved to a new or empty folder, or to one that "
-            f"holds a preset. Received: {folder}"
+            f"A preset must have a card, {CARD_FILE}, to be shown. Received: "
+            f"{preset}, which has none"
         )
-    return False
+    return path.read_text(encoding="utf-8")
 
 
-def _write(model, folder, metadata, card):
-    config = keras.saving.serialize_keras_object(model)
-    for run_time in ("compile_config", "build_config"):
-        config.pop(run_time, None)
-    # Weights load in any precision: who loads them chooses.
-    config["config"]["network"]["config"].pop("dtype", None)
-    weights = folder / WEIGHTS_FILE
-    _save_weights(model, weights)
-    metadata = {
-        "format_version": FORMAT_VERSION,
-        "keras_version": keras.__version__,
-        "keras_ncsn_version": importlib.metadata.version("keras-ncsn"),
-        "parameter_count": model.count_params(),
-        "date_saved": f"{datetime.datetime.now():%Y-%m-%d@%H:%M:%S}",
-        "sha256": _sha256(weights),
-    } | metadata
-    _write_json(folder / CONFIG_FILE, config)
-    _write_json(folder / METADATA_FILE, metadata)
-    if card is not None:
-        (folder / CARD_FILE).write_text(card, encoding="utf-8")
+def whereabouts(folder):
+    """Returns where the weights of a preset of the zoo are now.
+
+    Args:
+        folder: Path of its folder.
+
+    Returns:
+        `"bundled"`, `"cached"`, `"on the Hub"` or `"not published"`.
+    """
+    names = checksums(folder)
+    if all((folder / name).is_file() for name in names):
+        return "bundled"
+    metadata = read_metadata(folder)
+    repo_id = metadata.get("hub_repository")
+    if repo_id is None:
+        return "not published"
+    source = hub.Source(repo_id, "", metadata.get("hub_revision"))
+    cached = all(hub.is_cached(source, name) for name in names)
+    return "cached" if cached else "on the Hub"
 
 
-def _save_weights(model, path):
-    # HDF5 takes a full disk badly, up to a crash of the process: so fill what
-    # it will need before, with room for what it notes of each array.
-    needed = sum(4096 + 4 * math.prod(w.shape) for w in model.weights)
-    try:
-        with open(path, "wb") as file:
-            file.write(bytes(needed))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"A preset of {needed:,} bytes could not be written: "
-            f"{error.strerror}. Make room, or choose another disk",
-            str(path),
-        ) from None
-    path.unlink()
-    model.save_weights(path)
+def sha256(path):
+    """Returns the SHA-256 of a file.
 
+    Args:
+        path: Path.
 
-def _replace(folder, temporary):
-    if not folder.exists():
-        temporary.rename(folder)
-        return
-    # A folder cannot be renamed over another that is not empty: the old one
-    # steps aside, and back if the new one does not take its place.
-    aside = temporary.with_name(temporary.name + ".old")
-    folder.rename(aside)
-    try:
-        temporary.rename(folder)
-    except BaseException:
-        aside.rename(folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
-
-
-def _read_json(path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"A preset must have a readable `{path.name}`. Received: {path}, "
-            f"{error}"
-        ) from None
-
-
-def _write_json(path, content):
-    text = json.dumps(content, indent=2, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _sha256(path):
+    Returns:
+        A string of 64 hexadecimal digits.
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -272,3 +240,107 @@ def image_shape(folder):
     """
     network = read_config(folder)["config"]["network"]["config"]
     return tuple(network.get("image_shape", ()))
+
+
+def _find_in_zoo(name, folder, revision, token, load_weights):
+    if revision is None and (
+        not load_weights
+        or all((folder / x).is_file() for x in checksums(folder))
+    ):
+        return folder
+    metadata = read_metadata(folder)
+    repo_id = metadata.get("hub_repository")
+    if repo_id is None:
+        raise ValueError(
+            f"The weights of {name} are not published yet. Received: "
+            f"preset={name!r}. Pass `load_weights=False` for random weights."
+        )
+    wanted = revision or metadata.get("hub_revision")
+    found = _download(hub.Source(repo_id, "", wanted), token, load_weights)
+    if (
+        revision is None
+        and load_weights
+        and checksums(found) != checksums(folder)
+    ):
+        raise ValueError(
+            f"The weights of {name} on the Hub must be those that this version "
+            f"of keras-ncsn was made for. Received: {repo_id} at {wanted}, "
+            "with another SHA-256. Upgrade: pip install --upgrade keras-ncsn"
+        )
+    return found
+
+
+def _download(source, token, load_weights):
+    download = hub.Download(source, CONFIG_FILE, token)
+    folder = download.get(CONFIG_FILE).parent
+    download.get(METADATA_FILE)
+    try:
+        read_config(folder)
+        names = checksums(folder)
+    except ValueError:
+        # Perhaps what was sent was damaged: the next call asks again.
+        hub.forget(folder, (CONFIG_FILE, METADATA_FILE))
+        raise
+    if load_weights:
+        for name in names:
+            download.get(name)
+    return folder
+
+
+def _check_whole(folder, stated):
+    for name, expected in stated.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(
+                f"A preset must have its weights in `{name}`. Received: "
+                f"{folder}, which has none. Pass `load_weights=False` for "
+                "random weights."
+            )
+        received = sha256(path)
+        if received != expected:
+            hub.forget(folder, stated)
+            raise ValueError(
+                "The weights of a preset must have the SHA-256 that its "
+                f"`{METADATA_FILE}` states, else they are damaged or belong "
+                f"to another. Received: {received} in {path}, stated: "
+                f"{expected}. Fetch or save the preset anew."
+            )
+
+
+def _check_index(folder, stated):
+    index = _read_json(folder / INDEX_FILE)
+    places = index.get("weight_map")
+    if isinstance(places, dict):
+        names = {
+            name
+            for value in places.values()
+            for name in (value if isinstance(value, list) else [value])
+        }
+        if all(isinstance(name, str) for name in names) and names <= set(
+            stated
+        ):
+            return
+    raise ValueError(
+        f"`{INDEX_FILE}` must name files that `{METADATA_FILE}` states. "
+        f"Received: {folder}"
+    )
+
+
+def _size(model):
+    return sum(math.prod(variable.shape) for variable in model.variables)
+
+
+def _read_json(path):
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"A preset must have a readable `{path.name}`. Received: {path}, "
+            f"{error}"
+        ) from None
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"A preset must have a readable `{path.name}`. Received: {path}, "
+            "which holds something else"
+        )
+    return content

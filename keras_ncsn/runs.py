@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import shlex
 import zlib
 
 import filelock
@@ -68,6 +69,39 @@ def describe(data, recipe_name, settings=None, from_preset=None, seed=0):
     }
     # Tuples become lists, as they will when it is read back.
     return json.loads(json.dumps(run))
+
+
+def command(run):
+    """Returns the command that does a run, as its card gives it.
+
+    Args:
+        run: Dictionary, from `describe`.
+
+    Returns:
+        A string.
+
+    Example:
+
+    >>> command(describe("mnist", "unet-mnist", {"steps": 9}, seed=1))
+    'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
+    """
+    words = ["keras-ncsn", "train", run["data"], "OUTPUT"]
+    words += ["--recipe", run["recipe_name"]]
+    if run["from_preset"] is not None:
+        words += ["--from-preset", run["from_preset"]]
+    words += ["--seed", str(run["seed"])]
+    usual = json.loads(json.dumps(recipes.find(run["recipe_name"])))
+    for name, value in run["recipe"].items():
+        if value is None or value == usual[name]:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            words += [f"--{flag}", ",".join(map(str, value))]
+        else:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
 
 
 def check(folder, run, resume=False):
@@ -189,6 +223,7 @@ def train(
         "data": run["data"],
         "recipe": run["recipe_name"],
         "batch_size": recipe["batch_size"],
+        "command": command(run),
     }
     checkpoint = Checkpoint(folder, checkpoint_every, metadata)
     start = checkpoint.restore(model)

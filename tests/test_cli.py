@@ -1,3 +1,4 @@
+import json
 import pathlib
 import re
 
@@ -137,6 +138,15 @@ def test_suggest_schedule_takes_a_budget_and_a_sample(tmp_path):
 def test_presets_lists_the_zoo():
     assert "mnist" in run("presets")
     assert "28x28x1" in run("presets")
+    assert "bundled" in run("presets")
+    (row,) = [
+        row
+        for row in json.loads(run("presets", "--json"))
+        if row["name"] == "mnist"
+    ]
+    assert row["parameters"] == 1_669_665
+    assert row["license"] == "apache-2.0"
+    assert "Handwritten digits" in run("presets", "show", "mnist")
 
 
 def test_convert_makes_a_preset(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from contract import randomize
 
 import keras_ncsn
-from keras_ncsn import presets
+from keras_ncsn import presets, saving
 from keras_ncsn.noise import NoiseSchedule
 
 
@@ -128,7 +128,7 @@ def test_a_crash_leaves_the_old_preset(model, folder, monkeypatch, crash_in):
     def crash(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(presets, crash_in, crash)
+    monkeypatch.setattr(saving, crash_in, crash)
     randomize(model.ema_network, seed=3)
     with pytest.raises(OSError, match="no space left"):
         model.save_to_preset(folder)
@@ -137,6 +137,70 @@ def test_a_crash_leaves_the_old_preset(model, folder, monkeypatch, crash_in):
     with pytest.raises(OSError, match="no space left"):
         model.save_to_preset(folder.parent / "new")
     assert [path.name for path in folder.parent.iterdir()] == ["preset"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_weights_may_be_stored_in_16_bits(model, tmp_path, dtype, policy):
+    model.save_to_preset(tmp_path / "whole")
+    model.save_to_preset(tmp_path / "half", weights_dtype=dtype)
+    whole, half = (
+        (tmp_path / name / presets.WEIGHTS_FILE).read_bytes()
+        for name in ("whole", "half")
+    )
+    count = model.network.count_params()
+    assert len(whole) - len(half) == pytest.approx(2 * count, rel=0.3)
+    copy = keras_ncsn.NCSNModel.from_preset(tmp_path / "half", dtype=policy)
+    step = 2.0**-8 if dtype == "bfloat16" else 2.0**-11
+    for exact, rounded in zip(
+        averaged(model), copy.network.get_weights(), strict=True
+    ):
+        assert rounded.dtype == "float32"
+        np.testing.assert_allclose(rounded, exact, rtol=step, atol=1e-7)
+        if exact.size > 10:
+            assert not np.array_equal(rounded, exact)
+
+
+def test_large_weights_go_into_several_files(model, tmp_path):
+    folder = tmp_path / "preset"
+    model.save_to_preset(folder, max_shard_size=4e-6)
+    names = {path.name for path in folder.glob("*.weights.*")}
+    assert len(names) > 2
+    assert names == presets.checksums(folder).keys()
+    copy = keras_ncsn.NCSNModel.from_preset(folder)
+    assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
+    # Saved again in one, the others go.
+    model.save_to_preset(folder)
+    assert [path.name for path in folder.glob("*.weights.*")] == [
+        presets.WEIGHTS_FILE
+    ]
+    model.save_to_preset(folder, max_shard_size=4e-6)
+    index = json.loads((folder / presets.INDEX_FILE).read_text())
+    index["weight_map"]["/vars"] = "../../elsewhere.weights.h5"
+    (folder / presets.INDEX_FILE).write_text(json.dumps(index))
+    metadata = presets.read_metadata(folder)
+    digest = presets.sha256(folder / presets.INDEX_FILE)
+    metadata["sha256"][presets.INDEX_FILE] = digest
+    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="must name files that"):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
+def test_a_newer_format_says_what_to_upgrade(folder):
+    metadata = presets.read_metadata(folder)
+    metadata["format_version"] = 2
+    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="format 2.*pip install --upgrade"):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
+def test_presets_of_format_1_load():
+    """Kept as it was written when the format was new."""
+    folder = pathlib.Path(__file__).parent / "data" / "preset_format_1"
+    model = keras_ncsn.NCSNModel.from_preset(folder)
+    with np.load(folder / "score.npz") as stored:
+        score = model.score(stored["noisy"], stored["sigma"])
+        np.testing.assert_allclose(score, stored["score"], atol=1e-5)
 
 
 def test_saving_refuses_a_folder_that_is_no_preset(model, tmp_path):

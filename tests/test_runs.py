@@ -76,6 +76,8 @@ def test_train_leaves_presets_a_log_and_pictures(train, tmp_path):
     assert model.generate(1, seed=0, num_steps=2).shape == (1, 8, 8, 1)
     metadata = json.loads((run / "best" / "metadata.json").read_text())
     assert metadata["recipe"] == "unet-cifar10"
+    options = "--width 4 --width-multipliers 1 --num-blocks 1"
+    assert options in metadata["command"]
     rows = read_rows(run)
     assert [row["step"] for row in rows] == ["2", "4"]
     assert [row["images"] for row in rows] == ["8", "16"]

@@ -11,6 +11,7 @@ COMMANDS = (
     "train",
     "suggest-schedule",
     "presets",
+    "push",
     "convert",
 )
 

@@ -1,18 +1,70 @@
 """keras-ncsn presets: what there is to load."""
 
+import json
+
 import click
 
 
-@click.command()
-def presets():
-    """List the presets that come with the package."""
+@click.group(invoke_without_command=True)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def presets(context, as_json):
+    """List the presets of the zoo."""
+    if context.invoked_subcommand is not None:
+        return
+    rows = _rows()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    metrics = sorted({name for row in rows for name in row["metrics"]})
+    head = ["name", "image", "parameters", "data", "steps", "MB", "where"]
+    table = [head + metrics]
+    for row in rows:
+        table.append(
+            [
+                row["name"],
+                row["image"],
+                f"{row['parameters']:,}",
+                row["data"] or "",
+                "" if row["steps"] is None else f"{row['steps']:,}",
+                "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}",
+                row["where"],
+                *(f"{row['metrics'].get(name, '')}" for name in metrics),
+            ]
+        )
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = zip(line, widths, strict=True)
+        text = "  ".join(cell.ljust(width) for cell, width in cells)
+        click.echo(text.rstrip())
+
+
+@presets.command()
+@click.argument("name")
+def show(name):
+    """Print the card of a preset: a name, hf://owner/repo, or a folder."""
     from keras_ncsn import presets as zoo
 
-    click.echo(f"{'name':<16}{'image':<12}{'parameters':>12}  data")
+    click.echo(zoo.read_card(name))
+
+
+def _rows():
+    from keras_ncsn import presets as zoo
+
+    rows = []
     for name, folder in zoo.zoo().items():
         metadata = zoo.read_metadata(folder)
-        image = "x".join(str(side) for side in zoo.image_shape(folder))
-        click.echo(
-            f"{name:<16}{image:<12}{metadata['parameter_count']:>12,}  "
-            f"{metadata.get('data', '')}"
+        rows.append(
+            {
+                "name": name,
+                "image": "x".join(map(str, zoo.image_shape(folder))),
+                "parameters": metadata["parameter_count"],
+                "data": metadata.get("data"),
+                "steps": metadata.get("steps"),
+                "bytes": metadata.get("weights_bytes"),
+                "where": zoo.whereabouts(folder),
+                "license": metadata.get("license"),
+                "metrics": metadata.get("metrics", {}),
+            }
         )
+    return rows

@@ -1,0 +1,392 @@
+"""The Hugging Face Hub: presets come from there, and go there.
+
+`huggingface_hub` does the work, and is imported when it is needed. Around it:
+one sentence for each way it can fail, and an end to waiting for a server that
+says nothing.
+"""
+
+import pathlib
+import queue
+import re
+import threading
+import time
+import warnings
+from typing import NamedTuple
+
+from keras_ncsn import hub_errors
+from keras_ncsn.hub_errors import translated, translating
+
+PREFIX = "hf://"
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
+_HOW = "hf://owner/repo, hf://owner/repo/subfolder or hf://owner/repo@revision"
+
+
+class Source(NamedTuple):
+    """A place on the Hub.
+
+    Attributes:
+        repo_id: String, `"owner/repo"`.
+        subfolder: String, with `/` between folders, or empty.
+        revision: String, a branch, tag or commit, or `None` for the main
+            branch.
+    """
+
+    repo_id: str
+    subfolder: str
+    revision: str | None
+
+    def __str__(self):
+        place = "/".join(part for part in self[:2] if part)
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{PREFIX}{place}{revision}"
+
+
+def parse(address, revision=None):
+    """Returns the place that an address names.
+
+    Args:
+        address: String, `"hf://owner/repo[/subfolder][@revision]"`.
+        revision: String, in place of the address's. Defaults to `None`.
+
+    Returns:
+        A `Source`.
+
+    Example:
+
+    >>> parse("hf://keras-ncsn/zoo/mnist@v1")
+    Source(repo_id='keras-ncsn/zoo', subfolder='mnist', revision='v1')
+    """
+    place, _, said = address.removeprefix(PREFIX).partition("@")
+    owner, *rest = place.split("/")
+    check_repo_id("/".join([owner, *rest[:1]]))
+    if revision and said and revision != said:
+        raise ValueError(
+            "`revision` must not contradict the address. Received: "
+            f"revision={revision!r} and {address!r}"
+        )
+    revision = revision or said or None
+    if any(not _is_safe(part) for part in rest[1:]):
+        raise ValueError(
+            f"An address must be {_HOW}, and stay within the repository. "
+            f"Received: {address!r}"
+        )
+    _check_revision(revision)
+    return Source(f"{owner}/{rest[0]}", "/".join(rest[1:]), revision)
+
+
+def check_repo_id(repo_id):
+    """Raises a `ValueError` unless a string names a repository.
+
+    Args:
+        repo_id: String, to be `"owner/repo"`.
+    """
+    parts = str(repo_id).split("/")
+    if len(parts) != 2 or not all(_is_safe(part) for part in parts):
+        raise ValueError(
+            "A repository must be named owner/repo, in letters, digits, '.', "
+            f"'_' and '-'. Received: {repo_id!r}"
+        )
+
+
+class Download:
+    """Files of one commit of a repository, through the Hub's cache.
+
+    What is cached is used where the Hub cannot be asked, with a warning but
+    for `HF_HUB_OFFLINE`.
+
+    Args:
+        source: A `Source`.
+        filename: String, a file that must be there.
+        token: String or `None`, as of `huggingface_hub`.
+    """
+
+    def __init__(self, source, filename, token=None):
+        self.source = source
+        self.token = token
+        self.commit = self._find_commit(filename)
+
+    def get(self, filename):
+        """Returns the path of a file in the cache.
+
+        Args:
+            filename: String, its name in the subfolder of the source.
+
+        Returns:
+            A `pathlib.Path`.
+        """
+        with translating(self.source, filename):
+            return self._fetch(filename, self.commit)
+
+    def _find_commit(self, filename):
+        from huggingface_hub import errors
+
+        with translating(self.source, filename):
+            try:
+                # The client would hide why it cannot reach the Hub.
+                self._ask(filename)
+            except (
+                errors.RevisionNotFoundError,
+                errors.RemoteEntryNotFoundError,
+            ):
+                raise
+            except Exception as error:
+                if is_cached(self.source, filename):
+                    self._warn(error, filename)
+                    return _commit(_cached(self.source, filename))
+                if not _may_pass(error):
+                    raise
+                try:
+                    self._ask(filename, retry_on_errors=True)
+                except TimeoutError:
+                    raise error from None
+            # By the name of the branch, which the cache then knows too.
+            return _commit(self._fetch(filename, self.source.revision))
+
+    def _ask(self, filename, **kwargs):
+        import huggingface_hub
+
+        source = self.source
+        url = huggingface_hub.hf_hub_url(
+            source.repo_id,
+            filename,
+            subfolder=source.subfolder or None,
+            revision=source.revision,
+        )
+        _patiently(
+            _Clock(),
+            lambda: huggingface_hub.get_hf_file_metadata(
+                url, token=self.token, **kwargs
+            ),
+        )
+
+    def _fetch(self, filename, revision):
+        import huggingface_hub
+
+        source, clock = self.source, _Clock()
+        path = _patiently(
+            clock,
+            lambda: huggingface_hub.hf_hub_download(
+                source.repo_id,
+                filename,
+                subfolder=source.subfolder or None,
+                revision=revision,
+                token=self.token,
+                library_name="keras-ncsn",
+                tqdm_class=clock.make_bar(),
+            ),
+        )
+        return pathlib.Path(path)
+
+    def _warn(self, error, filename):
+        from huggingface_hub import errors
+
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            return
+        warnings.warn(
+            f"Using the copy of {self.source} in the cache, because the Hub "
+            f"could not be asked: {translated(error, self.source, filename)}",
+            stacklevel=2,
+        )
+
+
+def forget(folder, names):
+    """Removes files from the Hub's cache, so that they are fetched anew.
+
+    Args:
+        folder: Path of a folder; files that are not in the cache stay.
+        names: Iterable of names of files.
+    """
+    from huggingface_hub import constants
+
+    cache = pathlib.Path(constants.HF_HUB_CACHE).resolve()
+    folder = pathlib.Path(folder).absolute()
+    if not folder.resolve().is_relative_to(cache):
+        return
+    for name in names:
+        path = folder / name
+        blob = path.resolve()
+        if blob.is_relative_to(cache):
+            path.unlink(missing_ok=True)
+            blob.unlink(missing_ok=True)
+
+
+def is_cached(source, filename):
+    """Returns whether a file is in the Hub's cache.
+
+    Args:
+        source: A `Source`.
+        filename: String.
+
+    Returns:
+        Boolean.
+    """
+    return isinstance(_cached(source, filename), str)
+
+
+def _cached(source, filename):
+    import huggingface_hub
+
+    return huggingface_hub.try_to_load_from_cache(
+        source.repo_id,
+        "/".join(part for part in (source.subfolder, filename) if part),
+        revision=source.revision,
+    )
+
+
+def _commit(path):
+    # Of hub/models--owner--repo/snapshots/<commit>/...
+    parts = pathlib.Path(path).parts
+    return parts[len(parts) - parts[::-1].index("snapshots")]
+
+
+def push(
+    files,
+    repo_id,
+    message,
+    private=False,
+    revision=None,
+    create_pr=False,
+    token=None,
+):
+    """Uploads files in one commit; the repository is made if there is none.
+
+    Args:
+        files: Dictionary from names in the repository to paths.
+        repo_id: String, `"owner/repo"`.
+        message: String, the summary of the commit.
+        private: Boolean, whether a new repository is private. Defaults to
+            `False`.
+        revision: String, the branch, which is made if there is none. Defaults
+            to `None`, the main branch.
+        create_pr: Boolean, whether to propose the commit rather than make it.
+            Defaults to `False`.
+        token: String. Defaults to `None`, that of the environment or of
+            `hf auth login`.
+
+    Returns:
+        String, the address of the commit or of the proposal.
+    """
+    import huggingface_hub
+
+    check_repo_id(repo_id)
+    _check_revision(revision)
+    source = Source(repo_id, "", revision)
+    api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
+    with translating(source, "the files"):
+        api.create_repo(repo_id, private=private, exist_ok=True)
+        if revision is not None and not create_pr:
+            api.create_branch(repo_id, branch=revision, exist_ok=True)
+        commit = api.create_commit(
+            repo_id,
+            [
+                huggingface_hub.CommitOperationAdd(name, str(path))
+                for name, path in files.items()
+            ],
+            commit_message=message,
+            revision=revision,
+            create_pr=create_pr,
+        )
+    return commit.pr_url or commit.commit_url
+
+
+def read_text(repo_id, filename, revision=None, token=None):
+    """Returns the text of a file on the Hub as it is now, `None` without one.
+
+    Args:
+        repo_id: String, `"owner/repo"`.
+        filename: String.
+        revision: As in `push`.
+        token: As in `push`.
+
+    Returns:
+        A string or `None`.
+    """
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    source = Source(repo_id, "", revision)
+    with translating(source, filename):
+        try:
+            path = _patiently(
+                _Clock(),
+                lambda: huggingface_hub.hf_hub_download(
+                    repo_id, filename, revision=revision, token=token
+                ),
+            )
+        except (
+            errors.EntryNotFoundError,
+            errors.RepositoryNotFoundError,
+            errors.RevisionNotFoundError,
+        ) as error:
+            if isinstance(error, errors.LocalEntryNotFoundError):
+                raise
+            return None
+    return pathlib.Path(path).read_text(encoding="utf-8")
+
+
+class _Clock:
+    """When the last byte came."""
+
+    def __init__(self):
+        self.last = time.monotonic()
+
+    def make_bar(self):
+        from huggingface_hub.utils import tqdm
+
+        clock = self
+
+        class Bar(tqdm):
+            def update(self, n=1):
+                clock.last = time.monotonic()
+                return super().update(n)
+
+        return Bar
+
+
+def _patiently(clock, function):
+    # The client has no limit for some of its calls, and multiplies those it
+    # has by retries. A thread that is given up goes on until it fails, and
+    # ends with the process.
+    results = queue.SimpleQueue()
+
+    def run():
+        try:
+            results.put((function(), None))
+        except BaseException as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    while True:
+        left = clock.last + hub_errors.PATIENCE - time.monotonic()
+        try:
+            result, error = results.get(timeout=max(left, 0.01))
+        except queue.Empty:
+            if time.monotonic() - clock.last >= hub_errors.PATIENCE:
+                raise TimeoutError from None
+            continue
+        if error is not None:
+            raise error
+        return result
+
+
+def _may_pass(error):
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return status in (408, 429) or status >= 500
+    return not isinstance(error, (OSError, ValueError, TimeoutError))
+
+
+def _is_safe(part):
+    return bool(_PART.fullmatch(part)) and ".." not in part
+
+
+def _check_revision(revision):
+    if revision is None:
+        return
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        raise ValueError(
+            "A revision must be a branch, a tag or a commit. Received: "
+            f"revision={revision!r}"
+        )

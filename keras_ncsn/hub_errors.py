@@ -1,0 +1,132 @@
+"""One sentence for each way that talking to the Hub can fail."""
+
+import contextlib
+
+# Seconds without a byte after which a server is given up.
+PATIENCE = 30.0
+
+_SENTENCES = {
+    "offline": (
+        FileNotFoundError,
+        "{source} is not in the cache, and the Hub may not be asked while "
+        "HF_HUB_OFFLINE is set. Unset it once to fetch the preset.",
+    ),
+    "revision": (
+        ValueError,
+        "The repository must have the revision. Received: {source}, which has "
+        "no such branch, tag or commit",
+    ),
+    "entry": (
+        ValueError,
+        "The repository must hold a preset. Received: {source}, which has no "
+        "{filename}",
+    ),
+    "gated": (
+        PermissionError,
+        "{source} is for people who accepted its terms. Accept them on its "
+        "page on the Hub, and pass `token` or set HF_TOKEN.",
+    ),
+    "repository": (
+        ValueError,
+        "The repository must exist and be yours to use. Received: {source}. "
+        "Check the name; if it is private, pass `token` or set HF_TOKEN.",
+    ),
+    "forbidden": (
+        PermissionError,
+        "The Hub refuses access to {source} (403). Pass a `token` that may do "
+        "this, or set HF_TOKEN.",
+    ),
+    "requests": (
+        OSError,
+        "The Hub has had too many requests from here (429), the last for "
+        "{source}. Wait some minutes and try again.",
+    ),
+    "status": (
+        OSError,
+        "The Hub answered {status} for {filename} of {source}. Try again "
+        "later.",
+    ),
+    "silence": (
+        TimeoutError,
+        "The Hub said nothing for {patience:g} seconds when asked for "
+        "{filename} of {source}. Check the connection, or try again later.",
+    ),
+    "connection": (
+        ConnectionError,
+        "{filename} of {source} could not be exchanged with the Hub ({kind}). "
+        "Check the connection and try again.",
+    ),
+}
+
+
+@contextlib.contextmanager
+def translating(source, filename):
+    """A context whose exceptions become those of this package.
+
+    Args:
+        source: A `hub.Source`.
+        filename: String, what is asked for.
+    """
+    try:
+        yield
+    except Exception as error:
+        # Without a cause: requests hold tokens.
+        raise translated(error, source, filename) from None
+
+
+def translated(error, source, filename):
+    """Returns an exception that says what went wrong and what to do.
+
+    Args:
+        error: An exception of `huggingface_hub`, or of what it uses.
+        source: A `hub.Source`.
+        filename: String, what was asked for.
+
+    Returns:
+        A `ValueError` or an `OSError`.
+    """
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        # It stands for what kept the client from asking.
+        error = error.__cause__ or error
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    name = _of_class(error) or _of_status(status)
+    if name is None and isinstance(error, OSError):
+        # Of this machine: a full disk, a cache that cannot be written.
+        return error
+    kind, sentence = _SENTENCES[name or "connection"]
+    return kind(
+        sentence.format(
+            source=source,
+            filename=filename,
+            status=status,
+            patience=PATIENCE,
+            kind=type(error).__name__,
+        )
+    )
+
+
+def _of_class(error):
+    from huggingface_hub import errors
+
+    classes = {
+        errors.OfflineModeIsEnabled: "offline",
+        errors.LocalEntryNotFoundError: "offline",
+        errors.RevisionNotFoundError: "revision",
+        errors.EntryNotFoundError: "entry",
+        errors.GatedRepoError: "gated",
+        errors.RepositoryNotFoundError: "repository",
+        TimeoutError: "silence",
+    }
+    for kind, name in classes.items():
+        if isinstance(error, kind):
+            return name
+    # Of the HTTP client, whose name changes between versions.
+    return "silence" if "Timeout" in type(error).__name__ else None
+
+
+def _of_status(status):
+    known = {401: "repository", 403: "forbidden", 429: "requests"}
+    return None if status is None else known.get(status, "status")

@@ -1,0 +1,185 @@
+"""Writing presets: whole or not at all."""
+
+import datetime
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import shutil
+import tempfile
+
+import h5py
+import keras
+import ml_dtypes
+import numpy as np
+
+from keras_ncsn import presets
+from keras_ncsn.checks import check_choice
+
+# In gigabytes, as Keras counts: a larger preset goes into several files.
+MAX_SHARD_SIZE = 5.0
+WEIGHTS_DTYPES = {
+    "float32": np.float32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+}
+
+
+def save(
+    model,
+    folder,
+    metadata=None,
+    card=None,
+    weights_dtype="float32",
+    max_shard_size=MAX_SHARD_SIZE,
+):
+    """Writes a preset; a crash on the way leaves the old one or none.
+
+    Args:
+        model: An `NCSNModel`.
+        folder: Path of the folder to make, or to replace if it is a preset.
+        metadata: Dictionary of more to be kept with it. Defaults to `None`.
+        card: String, the text of its card, in Markdown. Defaults to `None`.
+        weights_dtype: String, `"float32"`, `"float16"` or `"bfloat16"`, how
+            weights are stored. Defaults to `"float32"`.
+        max_shard_size: Float, gigabytes above which weights go into several
+            files. Defaults to `5.0`.
+    """
+    check_choice("weights_dtype", weights_dtype, WEIGHTS_DTYPES)
+    folder = pathlib.Path(folder).absolute()
+    is_preset = check_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(
+        tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
+    )
+    try:
+        # What a person added, a card among it, stays.
+        if is_preset:
+            shutil.copytree(
+                folder,
+                temporary,
+                ignore=shutil.ignore_patterns("*.weights.*"),
+                dirs_exist_ok=True,
+            )
+        _write_weights(model, temporary, weights_dtype, max_shard_size)
+        _write_rest(model, temporary, metadata or {}, card)
+        temporary.chmod(0o755)
+        _replace(folder, temporary)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(folder):
+    """Raises a `ValueError` where no preset may be saved.
+
+    Args:
+        folder: Path.
+
+    Returns:
+        Boolean, whether there is a preset to replace.
+    """
+    folder = pathlib.Path(folder)
+    files = presets.METADATA_FILE, presets.CONFIG_FILE
+    if all((folder / name).is_file() for name in files):
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            "A preset must be saved to a new or empty folder, or to one that "
+            f"holds a preset. Received: {folder}"
+        )
+    return False
+
+
+def _write_rest(model, folder, metadata, card):
+    config = keras.saving.serialize_keras_object(model)
+    for run_time in ("compile_config", "build_config"):
+        config.pop(run_time, None)
+    # Weights load in any precision: who loads them chooses.
+    config["config"]["network"]["config"].pop("dtype", None)
+    weights = sorted(folder.glob("*.weights.*"))
+    metadata = {
+        "format_version": presets.FORMAT_VERSION,
+        "keras_version": keras.__version__,
+        "keras_ncsn_version": importlib.metadata.version("keras-ncsn"),
+        "parameter_count": model.count_params(),
+        "date_saved": f"{datetime.datetime.now():%Y-%m-%d@%H:%M:%S}",
+        "weights_bytes": sum(path.stat().st_size for path in weights),
+        "sha256": {path.name: presets.sha256(path) for path in weights},
+    } | metadata
+    _write_json(folder / presets.CONFIG_FILE, config)
+    _write_json(folder / presets.METADATA_FILE, metadata)
+    if card is not None:
+        (folder / presets.CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _write_weights(model, folder, weights_dtype, max_shard_size):
+    # HDF5 takes a full disk badly, up to a crash of the process: so fill what
+    # it will need before, with room for what it notes of each array.
+    needed = sum(4096 + 4 * math.prod(w.shape) for w in model.weights)
+    path = folder / presets.WEIGHTS_FILE
+    try:
+        with open(path, "wb") as file:
+            file.write(bytes(needed))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"A preset of {needed:,} bytes could not be written: "
+            f"{error.strerror}. Make room, or choose another disk",
+            str(path),
+        ) from None
+    path.unlink()
+    if needed > max_shard_size * 2**30:
+        index = folder / presets.INDEX_FILE
+        model.save_weights(index, max_shard_size=max_shard_size)
+    else:
+        model.save_weights(path)
+    if weights_dtype != "float32":
+        for path in folder.glob("*.weights.h5"):
+            _convert(path, weights_dtype)
+
+
+def _convert(path, weights_dtype):
+    # A file of its own: HDF5 gives no room back that was used once.
+    converted = path.with_name("converted.h5")
+    with h5py.File(path, "r") as old, h5py.File(converted, "w") as new:
+        new.attrs.update(old.attrs)
+
+        def copy(name, item):
+            if isinstance(item, h5py.Group):
+                new.require_group(name).attrs.update(item.attrs)
+                return
+            array = item[()]
+            if array.dtype != np.float32:
+                new[name] = array
+                return
+            new[name] = array.astype(WEIGHTS_DTYPES[weights_dtype])
+            # How Keras marks what HDF5 does not know.
+            if weights_dtype == "bfloat16":
+                new[name].attrs["dtype"] = "bfloat16"
+
+        old.visititems(copy)
+    os.replace(converted, path)
+
+
+def _replace(folder, temporary):
+    if not folder.exists():
+        temporary.rename(folder)
+        return
+    # A folder cannot be renamed over another that is not empty: the old one
+    # steps aside, and back if the new one does not take its place.
+    aside = temporary.with_name(temporary.name + ".old")
+    folder.rename(aside)
+    try:
+        temporary.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _write_json(path, content):
+    text = json.dumps(content, indent=2, sort_keys=True)
+    path.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,262 @@
+"""A Hub on loopback, as much of it as the client asks for, and its faults.
+
+Written from what `huggingface_hub` sends; nothing is kept on the disk.
+"""
+
+import base64
+import contextlib
+import hashlib
+import http.server
+import json
+import re
+import threading
+import urllib.parse
+
+RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+API = re.compile(r"/api/models/([^/]+/[^/]+)/(preupload|commit|branch)/(.+)")
+
+
+class Repository:
+    """Commits of files by name; branches and tags are names of commits."""
+
+    def __init__(self, private=False):
+        self.private = private
+        self.commits = {}
+        self.branches = {}
+        self.proposals = 0
+        self.commit({".gitattributes": b""}, "main")
+
+    def commit(self, files, branch):
+        before = self.commits.get(self.branches.get(branch), {})
+        files = before | files
+        text = repr((sorted(files), len(self.commits)))
+        oid = hashlib.sha1(text.encode()).hexdigest()
+        self.commits[oid] = files
+        self.branches[branch] = oid
+        return oid
+
+    def find(self, revision):
+        oid = self.branches.get(revision, revision)
+        return oid if oid in self.commits else None
+
+
+class Hub(http.server.ThreadingHTTPServer):
+    """The server; `faults` maps (method, end of the path) to a fault.
+
+    A fault is a status, a pair of a status and an error code, or one of
+    `"close"`, `"cut"`, `"flip"`, `"hang"`.
+    """
+
+    daemon_threads = True
+    token = "hf_secret_of_the_tests"
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories = {}
+        self.faults = {}
+        self.requests = []
+        self.released = threading.Event()
+
+    @property
+    def endpoint(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def fault(self, method, path):
+        for (wanted, end), fault in self.faults.items():
+            if wanted == method and path.endswith(end):
+                return fault
+        return None
+
+
+@contextlib.contextmanager
+def serve():
+    """Yields a running `Hub`."""
+    with Hub() as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        try:
+            yield hub
+        finally:
+            hub.released.set()
+            hub.shutdown()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def do_HEAD(self):
+        self.handle_file()
+
+    def do_GET(self):
+        self.handle_file()
+
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length", 0))
+        self.body = self.rfile.read(length)
+        path = self.begin()
+        if path is None:
+            return
+        if path == "/api/repos/create":
+            self.create()
+            return
+        if path == "/api/validate-yaml":
+            self.send_json({"errors": [], "warnings": []})
+            return
+        match = API.fullmatch(path)
+        if match is None:
+            self.refuse(404)
+            return
+        repository = self.find(match[1])
+        if repository is not None:
+            getattr(self, match[2])(repository, match[1], match[3])
+
+    def begin(self):
+        """Returns the path, or plays the fault that is set for it."""
+        self.query = urllib.parse.urlsplit(self.path).query
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        self.server.requests.append((self.command, path))
+        self.played = self.server.fault(self.command, path)
+        if self.played == "hang":
+            self.server.released.wait(60)
+            self.close_connection = True
+            return None
+        if self.played == "close":
+            self.close_connection = True
+            return None
+        if isinstance(self.played, (int, tuple)):
+            self.refuse(
+                *(
+                    [self.played]
+                    if isinstance(self.played, int)
+                    else self.played
+                )
+            )
+            return None
+        return path
+
+    def refuse(self, status, code=None):
+        self.send_response(status)
+        if code is not None:
+            self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def find(self, repo_id):
+        repository = self.server.repositories.get(repo_id)
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if repository is None or (
+            (repository.private or self.command == "POST")
+            and token != self.server.token
+        ):
+            self.refuse(401, "RepoNotFound")
+            return None
+        return repository
+
+    def handle_file(self):
+        path = self.begin()
+        if path is None:
+            return
+        match = RESOLVE.fullmatch(path)
+        repository = self.find(match[1]) if match else self.refuse(404)
+        if repository is None:
+            return
+        oid = repository.find(match[2])
+        if oid is None:
+            self.refuse(404, "RevisionNotFound")
+        elif match[3] not in repository.commits[oid]:
+            self.refuse(404, "EntryNotFound")
+        else:
+            self.send_file(oid, repository.commits[oid][match[3]])
+
+    def send_file(self, oid, content):
+        header = b"blob %d\0" % len(content)
+        etag = hashlib.sha1(header + content).hexdigest()
+        first = 0
+        ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        if ranged:
+            first = int(ranged[1])
+        self.send_response(206 if ranged else 200)
+        self.send_header("X-Repo-Commit", oid)
+        self.send_header("ETag", f'"{etag}"')
+        self.send_header("Content-Length", str(len(content) - first))
+        if ranged:
+            last = f"{len(content) - 1}/{len(content)}"
+            self.send_header("Content-Range", f"bytes {first}-{last}")
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if self.played == "cut":
+            self.close_connection = True
+            content = content[: len(content) // 2]
+        if self.played == "flip":
+            middle = len(content) // 2
+            changed = bytes([content[middle] ^ 1])
+            content = content[:middle] + changed + content[middle + 1 :]
+        self.wfile.write(content[first:])
+
+    def send_json(self, content, status=200):
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def create(self):
+        wanted = json.loads(self.body)
+        owner = wanted.get("organization") or "owner"
+        repo_id = f"{owner}/{wanted['name']}"
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token != self.server.token:
+            self.refuse(401)
+            return
+        new = repo_id not in self.server.repositories
+        if new:
+            private = wanted.get("visibility") == "private"
+            private = private or bool(wanted.get("private"))
+            self.server.repositories[repo_id] = Repository(private)
+        answer = {"url": f"{self.server.endpoint}/{repo_id}"}
+        self.send_json(answer, 200 if new else 409)
+
+    def branch(self, repository, repo_id, name):
+        if name in repository.branches:
+            self.refuse(409)
+            return
+        repository.branches[name] = repository.branches["main"]
+        self.send_json({})
+
+    def preupload(self, repository, repo_id, revision):
+        files = json.loads(self.body)["files"]
+        self.send_json(
+            {
+                "files": [
+                    {
+                        "path": file["path"],
+                        "uploadMode": "regular",
+                        "shouldIgnore": False,
+                    }
+                    for file in files
+                ]
+            }
+        )
+
+    def commit(self, repository, repo_id, revision):
+        lines = [json.loads(line) for line in self.body.splitlines()]
+        files = {
+            line["value"]["path"]: base64.b64decode(line["value"]["content"])
+            for line in lines
+            if line["key"] == "file"
+        }
+        answer = {}
+        if "create_pr=1" in self.query:
+            repository.proposals += 1
+            number = repository.proposals
+            page = f"{self.server.endpoint}/{repo_id}/discussions/{number}"
+            answer["pullRequestUrl"] = page
+            revision = f"refs/pr/{number}"
+        oid = repository.commit(files, revision)
+        answer["commitOid"] = oid
+        answer["commitUrl"] = f"{self.server.endpoint}/{repo_id}/commit/{oid}"
+        self.send_json(answer)

@@ -1,0 +1,409 @@
+"""Presets on a Hub: a real client, and a server on loopback that misbehaves."""
+
+import json
+import multiprocessing
+import os
+import pathlib
+import re
+import time
+import traceback
+import warnings
+
+import hub_server
+import numpy as np
+import pytest
+
+import keras_ncsn
+from keras_ncsn import hub, presets
+from keras_ncsn.images import save_grid
+
+WEIGHTS = presets.WEIGHTS_FILE
+HERE = "hf://owner/preset"
+
+
+@pytest.fixture(scope="module")
+def context():
+    """Processes that have the package, and not yet the client."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras_ncsn", "test_hub"])
+    return context
+
+
+def answer(pipe, environment, patience, function, args):
+    # The client reads the environment when it is imported.
+    os.environ.update(environment)
+    from keras_ncsn import hub_errors
+
+    hub_errors.PATIENCE = patience
+    started = time.monotonic()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            result, error = function(*args), None
+        except Exception as exception:
+            text = "".join(traceback.format_exception(exception))
+            result, error = None, (type(exception).__name__, str(exception))
+            assert hub_server.Hub.token not in text
+    pipe.send(
+        {
+            "result": result,
+            "error": error,
+            "warnings": [
+                str(warning.message)
+                for warning in warned
+                if warning.category is UserWarning
+            ],
+            "seconds": time.monotonic() - started,
+        }
+    )
+
+
+@pytest.fixture
+def server():
+    with hub_server.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def run(context, server, tmp_path):
+    """Runs a function in a process of its own, with a cache of the test."""
+
+    def start(function, *args, patience=5.0, **environment):
+        receiver, sender = context.Pipe(duplex=False)
+        environment = {
+            "HF_ENDPOINT": server.endpoint,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        } | environment
+        process = context.Process(
+            target=answer, args=(sender, environment, patience, function, args)
+        )
+        process.start()
+        return lambda: (receiver.recv(), process.join())[0]
+
+    def report(*args, **kwargs):
+        return start(*args, **kwargs)()
+
+    def run(*args, **kwargs):
+        finished = report(*args, **kwargs)
+        assert finished["error"] is None
+        return finished["result"]
+
+    run.start, run.report = start, report
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small preset."""
+    network = keras_ncsn.networks.UNet((4, 4, 1), widths=(4,), num_blocks=1)
+    settings = {"annealed_langevin": {"steps_per_level": 1}}
+    model = keras_ncsn.NCSNModel(network, sampler_settings=settings, seed=0)
+    model.save_to_preset(tmp_path / "preset", {"data": "nothing", "steps": 3})
+    save_grid(np.zeros((4, 4, 4, 1)), tmp_path / "preset" / "samples.png")
+    return tmp_path / "preset"
+
+
+@pytest.fixture
+def published(server, folder):
+    """The preset, in a repository."""
+    repository = server.repositories["owner/preset"] = hub_server.Repository()
+    repository.commit(read_files(folder), "main")
+    return repository
+
+
+def read_files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def load(preset=HERE, **kwargs):
+    model = keras_ncsn.NCSNModel.from_preset(preset, **kwargs)
+    return [weight.tobytes() for weight in model.network.get_weights()]
+
+
+def weights(folder):
+    return load(folder)
+
+
+def command(*arguments):
+    from click.testing import CliRunner
+
+    from keras_ncsn import cli
+
+    arguments = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def push(*arguments):
+    return command("push", *arguments)
+
+
+def cached_files(tmp_path):
+    cache = tmp_path / "home" / "hub"
+    return sorted(
+        path.relative_to(cache)
+        for kind in ("blobs", "snapshots")
+        for path in cache.glob(f"*/{kind}/**/*")
+        if path.is_file()
+    )
+
+
+def test_what_is_pushed_is_pulled_elsewhere_and_offline(
+    run, server, folder, tmp_path
+):
+    pushed = run(push, folder, "owner/preset", HF_TOKEN=server.token)
+    assert f"{server.endpoint}/owner/preset/commit/" in pushed
+    files = server.repositories["owner/preset"].commits.values()
+    assert set(list(files)[-1]) == {
+        *(".gitattributes", "README.md", "config.json", "metadata.json"),
+        *(WEIGHTS, "samples.png"),
+    }
+    assert len(server.repositories["owner/preset"].commits) == 2
+    empty = str(tmp_path / "elsewhere")
+    offline = {"HF_HOME": empty, "HF_HUB_OFFLINE": "1"}
+    nothing = run.report(load, **offline)
+    assert nothing["error"][0] == "FileNotFoundError"
+    assert "HF_HUB_OFFLINE is set" in nothing["error"][1]
+    assert run(load, HF_HOME=empty) == weights(folder)
+    filled = run.report(load, **offline)
+    assert filled["result"] == weights(folder)
+    assert filled["warnings"] == []
+
+
+CODES = {
+    (500,): ("OSError", "answered 500"),
+    (401, "RepoNotFound"): ("ValueError", "exist and be yours"),
+    (403,): ("PermissionError", r"refuses access.*\(403\)"),
+    (403, "GatedRepo"): ("PermissionError", "accepted its terms"),
+    (404, "RepoNotFound"): ("ValueError", "exist and be yours"),
+    (404, "RevisionNotFound"): ("ValueError", "has no such branch"),
+    (404, "EntryNotFound"): ("ValueError", "must hold a preset"),
+    (429,): ("OSError", r"too many requests.*\(429\)"),
+    "close": ("ConnectionError", "Check the connection"),
+    "hang": ("TimeoutError", "said nothing for 2 seconds"),
+}
+BODIES = {
+    (500,): ("OSError", f"answered 500 for {WEIGHTS}"),
+    (403,): ("PermissionError", r"refuses access.*\(403\)"),
+    "cut": ("ConnectionError", f"{WEIGHTS} of .*Check the connection"),
+    "flip": ("ValueError", "SHA-256.*stated"),
+    "hang": ("TimeoutError", f"said nothing for 2 seconds.*{WEIGHTS}"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "end", "fault", "expected"),
+    [
+        *(("HEAD", "config.json", *pair) for pair in CODES.items()),
+        *(("GET", WEIGHTS, *pair) for pair in BODIES.items()),
+    ],
+)
+def test_each_fault_is_a_sentence_and_passes(
+    run, server, published, folder, tmp_path, method, end, fault, expected
+):
+    server.faults[method, end] = fault
+    # Six tries, a second between them.
+    patience = 9.0 if fault == "cut" else 2.0
+    failed = run.report(load, patience=patience)
+    kind, message = failed["error"]
+    assert kind == expected[0]
+    assert re.search(expected[1], message)
+    assert message.count("\n") == 0
+    assert failed["seconds"] < 20
+    before = [path for path in cached_files(tmp_path) if WEIGHTS in str(path)]
+    assert before == []
+    server.faults.clear()
+    if method == "GET" or fault == (500,):
+        assert run(load) == weights(folder)
+
+
+@pytest.mark.parametrize("fault", [(500,), (401, "RepoNotFound"), "close"])
+def test_the_cache_serves_while_the_hub_does_not(
+    run, server, published, folder, tmp_path, fault
+):
+    run(load)
+    server.faults["HEAD", "config.json"] = fault
+    served = run.report(load, patience=2.0)
+    assert served["result"] == weights(folder)
+    assert "in the cache, because the Hub could not" in served["warnings"][0]
+    (blob,) = {
+        path.resolve()
+        for path in (tmp_path / "home" / "hub").glob(f"*/snapshots/*/{WEIGHTS}")
+    }
+    damaged = bytearray(blob.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    blob.write_bytes(damaged)
+    assert "SHA-256" in run.report(load, patience=2.0)["error"][1]
+    server.faults.clear()
+    assert run(load) == weights(folder)
+
+
+def test_damaged_text_is_fetched_anew(run, server, published, folder):
+    commit = published.branches["main"]
+    whole = published.commits[commit]["metadata.json"]
+    published.commits[commit]["metadata.json"] = whole[:-3]
+    assert "readable `metadata.json`" in run.report(load)["error"][1]
+    published.commits[commit]["metadata.json"] = whole
+    assert run(load) == weights(folder)
+
+
+def test_two_processes_fetch_at_the_same_time(run, published, folder):
+    finish = [run.start(load), run.start(load)]
+    results = [wait() for wait in finish]
+    assert [result["error"] for result in results] == [None, None]
+    assert results[0]["result"] == results[1]["result"] == weights(folder)
+
+
+def test_revisions_and_subfolders(run, server, published, folder):
+    inner = {f"zoo/{name}": data for name, data in read_files(folder).items()}
+    oid = published.commit(inner, "second")
+    for preset, revision in [
+        ("hf://owner/preset/zoo@second", None),
+        ("hf://owner/preset/zoo", "second"),
+        (f"hf://owner/preset/zoo@{oid}", None),
+    ]:
+        assert run(load_at, preset, revision) == weights(folder)
+    missing = run.report(load_at, "hf://owner/preset/zoo")
+    assert "no config.json" in missing["error"][1]
+    address = "hf://owner/preset/zoo@second"
+    assert run(load_at, address, HF_HUB_OFFLINE="1") == weights(folder)
+
+
+def load_at(preset, revision=None):
+    return load(preset, revision=revision)
+
+
+def test_private_repositories_want_a_token(run, server, folder):
+    secret = {"HF_TOKEN": server.token}
+    run(push, folder, "owner/preset", "--private", **secret)
+    assert server.repositories["owner/preset"].private
+    assert "pass `token` or set HF_TOKEN" in run.report(load)["error"][1]
+    assert run(load_with_token) == weights(folder)
+    refused = run.report(push, folder, "owner/other")
+    assert "pass `token` or set HF_TOKEN" in refused["error"][1]
+    for files in server.repositories["owner/preset"].commits.values():
+        for content in files.values():
+            assert server.token.encode() not in content
+
+
+def load_with_token():
+    return load(token=hub_server.Hub.token)
+
+
+def test_a_card_that_a_person_edited_stays(run, server, folder):
+    secret = {"HF_TOKEN": server.token}
+    run(push, folder, "owner/preset", **secret)
+    repository = server.repositories["owner/preset"]
+    card = newest(repository)["README.md"].decode()
+    for line in ("library_name: keras", "from_preset", "samples.png"):
+        assert line in card
+    # Made by the package, it is made anew.
+    assert "edited" not in run(push, folder, "owner/preset", **secret)
+    edited = card.replace("# preset", "# My preset").encode()
+    repository.commit({"README.md": edited}, "main")
+    pushed = run(push, folder, "owner/preset", **secret)
+    assert "was edited and stays" in pushed
+    assert newest(repository)["README.md"] == edited
+    shown = run(command, "presets", "show", HERE)
+    assert shown.startswith("---")
+    assert "My preset" in shown
+
+
+def newest(repository):
+    return repository.commits[repository.branches["main"]]
+
+
+def test_branches_proposals_and_a_rehearsal(run, server, folder):
+    secret = {"HF_TOKEN": server.token}
+    rehearsed = run(push, folder, "owner/preset", "--dry-run", **secret)
+    assert f"{WEIGHTS}\n" in rehearsed
+    assert not [1 for method, _ in server.requests if method == "POST"]
+    run(push, folder, "owner/preset", "--revision", "trial", **secret)
+    repository = server.repositories["owner/preset"]
+    assert set(newest(repository)) == {".gitattributes"}
+    assert WEIGHTS in repository.commits[repository.branches["trial"]]
+    proposed = run(push, folder, "owner/preset", "--create-pr", **secret)
+    assert proposed.endswith("/owner/preset/discussions/1\n")
+    assert set(newest(repository)) == {".gitattributes"}
+
+
+def push_from_python():
+    model = keras_ncsn.NCSNModel.from_preset(HERE)
+    return model.push_to_hub(
+        "owner/copy",
+        token=hub_server.Hub.token,
+        metadata={"license": "apache-2.0"},
+    )
+
+
+def test_a_model_is_pushed_from_python(run, server, published, folder):
+    run(push_from_python)
+    files = newest(server.repositories["owner/copy"])
+    assert b"license: apache-2.0" in files["README.md"]
+    assert files["samples.png"].startswith(b"\x89PNG")
+    assert run(load, "hf://owner/copy") == weights(folder)
+
+
+def zoo_without_weights(folder, name):
+    presets.ZOO_FOLDERS = (pathlib.Path(folder),)
+    where = command("presets")
+    loaded = load(name)
+    return where, loaded, command("presets")
+
+
+def test_names_of_the_zoo_come_from_the_hub(
+    run, server, published, folder, tmp_path
+):
+    zoo = tmp_path / "zoo" / "small"
+    zoo.mkdir(parents=True)
+    published.branches["v1"] = published.branches["main"]
+    for name in ("config.json", "metadata.json"):
+        (zoo / name).write_bytes((folder / name).read_bytes())
+    missing = run.report(zoo_without_weights, zoo.parent, "small")
+    assert "not published yet" in missing["error"][1]
+    metadata = json.loads((zoo / "metadata.json").read_text())
+    metadata |= {"hub_repository": "owner/preset", "hub_revision": "v1"}
+    (zoo / "metadata.json").write_text(json.dumps(metadata))
+    before, loaded, after = run(zoo_without_weights, zoo.parent, "small")
+    assert loaded == weights(folder)
+    assert "on the Hub" in before
+    assert "cached" in after
+    (digest,) = metadata["sha256"].values()
+    metadata["sha256"] = {WEIGHTS: digest[::-1]}
+    (zoo / "metadata.json").write_text(json.dumps(metadata))
+    other = run.report(zoo_without_weights, zoo.parent, "small")
+    assert "must be those that this version" in other["error"][1]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "hf://owner",
+        "hf://owner/",
+        "hf:///repo",
+        "hf://../repo",
+        "hf://owner/..",
+        "hf://owner/repo/../other",
+        "hf://owner/repo//etc",
+        "hf://owner/repo/.hidden",
+        "hf://owner/repo@../main",
+        "hf://owner/repo@",
+        "hf://owner/repo\n",
+    ],
+)
+def test_addresses_that_leave_the_repository_are_refused(address):
+    if address.endswith("@"):
+        assert hub.parse(address).revision is None
+        return
+    with pytest.raises(ValueError, match="Received"):
+        keras_ncsn.NCSNModel.from_preset(address)
+
+
+def test_a_revision_said_twice_must_be_one():
+    with pytest.raises(ValueError, match="must not contradict"):
+        hub.parse("hf://owner/repo@a", revision="b")
+    with pytest.raises(ValueError, match="preset on the Hub"):
+        presets.find(presets.zoo()["mnist"], revision="a")

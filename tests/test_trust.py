@@ -1,0 +1,197 @@
+"""Hostile presets, one of each kind."""
+
+import json
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_ncsn
+from keras_ncsn import presets, trust
+
+
+def functional():
+    noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
+    x = keras.layers.Reshape((1, 1, 1))(ops.log(sigma)) + noisy
+    x = keras.layers.Dense(1, "silu", kernel_regularizer="l2")(x)
+    x = keras.layers.Dropout(0.1, seed=1)(x)[:, ::1]
+    x = keras.Sequential([keras.layers.Dense(1, ops.tanh)])(x)
+    return keras.Model([noisy, sigma], ops.cast(x, "float32"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    model = keras_ncsn.NCSNModel(functional(), seed=0)
+    model.save_to_preset(tmp_path / "preset")
+    return tmp_path / "preset"
+
+
+def edit_config(folder, edit):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    edit(config["config"]["network"]["config"]["layers"])
+    path.write_text(json.dumps(config))
+
+
+def entry(module, name, config=None, **more):
+    return {"module": module, "class_name": name, "config": config or {}} | more
+
+
+def test_a_network_of_plain_layers_is_trusted(folder):
+    model = keras_ncsn.NCSNModel.from_preset(folder)
+    assert model.score(np.zeros((1, 8, 8, 1)), 0.5).shape == (1, 8, 8, 1)
+
+
+def test_presets_of_the_zoo_are_trusted():
+    for preset in presets.zoo().values():
+        trust.check_config(presets.read_config(preset))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        entry("builtins", "__lambda__", {"value": ["", None, None]}),
+        entry("keras.layers", "Lambda", {"function": "print"}),
+        entry("keras.layers", "TFSMLayer", {"filepath": "/etc"}),
+        entry("keras.layers", "TorchModuleWrapper", {"module": "x"}),
+        entry("keras.layers", "JaxLayer", {}),
+        entry("keras.layers", "FlaxLayer", {}),
+        entry("keras.layers", "StringLookup", {"vocabulary": "/etc/passwd"}),
+        entry("keras.layers", "TextVectorization", {"vocabulary": "/etc"}),
+        entry("keras.src.layers.core.lambda_layer", "Lambda", {}),
+        entry("os", "system", {"command": "true"}),
+        entry("subprocess", "Popen", {"args": "true"}),
+        entry("keras.saving", "load_model", {"filepath": "model.keras"}),
+        entry("keras.utils", "get_file", {"origin": "file:///etc/passwd"}),
+        entry("keras.src.ops.core", "Map", {}),
+        entry("builtins", "function", "eval"),
+        entry("os", "function", "system"),
+        entry("keras_ncsn.cli", "main", {}, registered_name="keras_ncsn>main"),
+        entry("keras.layers", "Dense", {}, registered_name="other>Dense"),
+        entry("builtins", "__typespec__", {}, spec_name="TensorSpec"),
+        {"class_name": "Dense", "config": {}},
+        {"class_name": ["Dense"], "config": {}},
+    ],
+    ids=lambda hostile: f"{hostile.get('module')}.{hostile['class_name']}",
+)
+def test_other_classes_are_refused_before_anything_is_made(
+    folder, monkeypatch, hostile
+):
+    edit_config(folder, lambda layers: layers.append(hostile))
+    monkeypatch.setattr(
+        keras_ncsn.NCSNModel, "from_config", lambda *args: pytest.fail("made")
+    )
+    with pytest.raises(ValueError, match="could run code. Received: "):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
+@keras.saving.register_keras_serializable(package="mine")
+class Doubled(keras.layers.Layer):
+    def call(self, x):
+        return 2.0 * x
+
+
+def test_classes_of_the_user_come_in_by_custom_objects(tmp_path):
+    noisy, sigma = keras.Input((4, 4, 1)), keras.Input(())
+    network = keras.Model([noisy, sigma], Doubled()(noisy))
+    keras_ncsn.NCSNModel(network).save_to_preset(tmp_path / "preset")
+    with pytest.raises(ValueError, match=r"Doubled.*custom_objects"):
+        keras_ncsn.NCSNModel.from_preset(tmp_path / "preset")
+    model = keras_ncsn.NCSNModel.from_preset(
+        tmp_path / "preset", custom_objects={"Doubled": Doubled}
+    )
+    score = model.score(np.ones((1, 4, 4, 1)), 0.5)
+    np.testing.assert_allclose(score, 2.0)
+
+
+def first_array(file):
+    names = []
+    file.visititems(
+        lambda name, item: (
+            names.append(name) if isinstance(item, h5py.Dataset) else None
+        )
+    )
+    return names[0]
+
+
+def external_link(file, name):
+    del file[name]
+    file[name] = h5py.ExternalLink("other.h5", "/data")
+
+
+def soft_link(file, name):
+    del file[name]
+    file[name] = h5py.SoftLink("/elsewhere")
+
+
+def external_storage(file, name):
+    shape = file[name].shape
+    del file[name]
+    file.create_dataset(
+        name, shape, "f4", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)]
+    )
+
+
+def virtual(file, name):
+    layout = h5py.VirtualLayout(file[name].shape, "f4")
+    del file[name]
+    file.create_virtual_dataset(name, layout)
+
+
+def objects(file, name):
+    del file[name]
+    file.create_dataset(name, (3,), dtype=h5py.string_dtype())
+
+
+def bomb(file, name):
+    del file[name]
+    file.create_dataset(name, (2**40,), "f4", chunks=(2**10,))
+
+
+def wrong_shape(file, name):
+    shape = file[name].shape
+    del file[name]
+    file[name] = np.zeros((*shape[:-1], 1, shape[-1]), "float32")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (external_link, "link to elsewhere"),
+        (soft_link, "link to elsewhere"),
+        (external_storage, "kept in another file"),
+        (virtual, "kept in another file"),
+        (objects, "holds no numbers"),
+        (bomb, "more numbers than the model has"),
+        (wrong_shape, "must fit its `config.json`"),
+    ],
+)
+def test_weights_that_are_more_than_numbers_are_refused(folder, spoil, message):
+    path = folder / presets.WEIGHTS_FILE
+    with h5py.File(path, "r+") as file:
+        spoil(file, first_array(file))
+    state_checksum(folder)
+    with pytest.raises(ValueError, match=message):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
+def state_checksum(folder):
+    """The author of a hostile preset writes the checksum too."""
+    metadata = presets.read_metadata(folder)
+    name = presets.WEIGHTS_FILE
+    metadata["sha256"] = {name: presets.sha256(folder / name)}
+    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+
+
+def test_names_of_files_cannot_leave_the_folder(folder, tmp_path):
+    shutil.copy(folder / presets.WEIGHTS_FILE, tmp_path / presets.WEIGHTS_FILE)
+    metadata = presets.read_metadata(folder)
+    (digest,) = metadata["sha256"].values()
+    for name in ("../model.weights.h5", "/etc/passwd", "a/model.weights.h5"):
+        metadata["sha256"] = {name: digest}
+        (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+        with pytest.raises(ValueError, match="names of weights"):
+            keras_ncsn.NCSNModel.from_preset(folder)
