@@ -9,7 +9,6 @@ import pathlib
 import queue
 import re
 import threading
-import time
 import warnings
 from typing import NamedTuple
 
@@ -134,7 +133,8 @@ class Download:
             except Exception as error:
                 if is_cached(self.source, filename):
                     self._warn(error, filename)
-                    return _commit(_cached(self.source, filename))
+                    path = cached_path(self.source, filename)
+                    return _commit(self.source, path)
                 if not _may_pass(error):
                     raise
                 try:
@@ -142,7 +142,8 @@ class Download:
                 except TimeoutError:
                     raise error from None
             # By the name of the branch, which the cache then knows too.
-            return _commit(self._fetch(filename, self.source.revision))
+            path = self._fetch(filename, self.source.revision)
+            return _commit(self.source, path)
 
     def _ask(self, filename, **kwargs):
         import huggingface_hub
@@ -155,27 +156,24 @@ class Download:
             revision=source.revision,
         )
         _patiently(
-            _Clock(),
             lambda: huggingface_hub.get_hf_file_metadata(
                 url, token=self.token, **kwargs
-            ),
+            )
         )
 
     def _fetch(self, filename, revision):
         import huggingface_hub
 
-        source, clock = self.source, _Clock()
-        path = _patiently(
-            clock,
-            lambda: huggingface_hub.hf_hub_download(
-                source.repo_id,
-                filename,
-                subfolder=source.subfolder or None,
-                revision=revision,
-                token=self.token,
-                library_name="keras-ncsn",
-                tqdm_class=clock.make_bar(),
-            ),
+        # Within a file the client itself gives up, after six tries of
+        # HF_HUB_DOWNLOAD_TIMEOUT, 10 seconds; a slow line is not silence, and
+        # nor is waiting for another process that fetches the same.
+        path = huggingface_hub.hf_hub_download(
+            self.source.repo_id,
+            filename,
+            subfolder=self.source.subfolder or None,
+            revision=revision,
+            token=self.token,
+            library_name="keras-ncsn",
         )
         return pathlib.Path(path)
 
@@ -222,23 +220,33 @@ def is_cached(source, filename):
     Returns:
         Boolean.
     """
-    return isinstance(_cached(source, filename), str)
+    return cached_path(source, filename) is not None
 
 
-def _cached(source, filename):
+def cached_path(source, filename):
+    """Returns where a file is in the Hub's cache.
+
+    Args:
+        source: A `Source`.
+        filename: String.
+
+    Returns:
+        A `pathlib.Path`, `None` if it is not there.
+    """
     import huggingface_hub
 
-    return huggingface_hub.try_to_load_from_cache(
+    path = huggingface_hub.try_to_load_from_cache(
         source.repo_id,
         "/".join(part for part in (source.subfolder, filename) if part),
         revision=source.revision,
     )
+    return pathlib.Path(path) if isinstance(path, str) else None
 
 
-def _commit(path):
-    # Of hub/models--owner--repo/snapshots/<commit>/...
-    parts = pathlib.Path(path).parts
-    return parts[len(parts) - parts[::-1].index("snapshots")]
+def _commit(source, path):
+    # Of models--owner--repo/snapshots/<commit>/<subfolder>/<file>.
+    depth = len(source.subfolder.split("/")) if source.subfolder else 0
+    return pathlib.Path(path).parents[depth].name
 
 
 def push(
@@ -275,9 +283,15 @@ def push(
     source = Source(repo_id, "", revision)
     api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
     with translating(source, "the files"):
-        api.create_repo(repo_id, private=private, exist_ok=True)
+        _patiently(
+            lambda: api.create_repo(repo_id, private=private, exist_ok=True)
+        )
         if revision is not None and not create_pr:
-            api.create_branch(repo_id, branch=revision, exist_ok=True)
+            _patiently(
+                lambda: api.create_branch(
+                    repo_id, branch=revision, exist_ok=True
+                )
+            )
         commit = api.create_commit(
             repo_id,
             [
@@ -308,44 +322,29 @@ def read_text(repo_id, filename, revision=None, token=None):
 
     source = Source(repo_id, "", revision)
     with translating(source, filename):
+        url = huggingface_hub.hf_hub_url(repo_id, filename, revision=revision)
         try:
-            path = _patiently(
-                _Clock(),
-                lambda: huggingface_hub.hf_hub_download(
-                    repo_id, filename, revision=revision, token=token
-                ),
+            # Asked first: the client would show what is cached if it cannot.
+            _patiently(
+                lambda: huggingface_hub.get_hf_file_metadata(url, token=token)
             )
+        except errors.RevisionNotFoundError:
+            if revision is None:
+                return None
+            # A new branch begins as the main one.
+            return read_text(repo_id, filename, None, token)
         except (
-            errors.EntryNotFoundError,
+            errors.RemoteEntryNotFoundError,
             errors.RepositoryNotFoundError,
-            errors.RevisionNotFoundError,
-        ) as error:
-            if isinstance(error, errors.LocalEntryNotFoundError):
-                raise
+        ):
             return None
+        path = huggingface_hub.hf_hub_download(
+            repo_id, filename, revision=revision, token=token
+        )
     return pathlib.Path(path).read_text(encoding="utf-8")
 
 
-class _Clock:
-    """When the last byte came."""
-
-    def __init__(self):
-        self.last = time.monotonic()
-
-    def make_bar(self):
-        from huggingface_hub.utils import tqdm
-
-        clock = self
-
-        class Bar(tqdm):
-            def update(self, n=1):
-                clock.last = time.monotonic()
-                return super().update(n)
-
-        return Bar
-
-
-def _patiently(clock, function):
+def _patiently(function):
     # The client has no limit for some of its calls, and multiplies those it
     # has by retries. A thread that is given up goes on until it fails, and
     # ends with the process.
@@ -358,17 +357,13 @@ def _patiently(clock, function):
             results.put((None, error))
 
     threading.Thread(target=run, daemon=True).start()
-    while True:
-        left = clock.last + hub_errors.PATIENCE - time.monotonic()
-        try:
-            result, error = results.get(timeout=max(left, 0.01))
-        except queue.Empty:
-            if time.monotonic() - clock.last >= hub_errors.PATIENCE:
-                raise TimeoutError from None
-            continue
-        if error is not None:
-            raise error
-        return result
+    try:
+        result, error = results.get(timeout=hub_errors.PATIENCE)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return result
 
 
 def _may_pass(error):

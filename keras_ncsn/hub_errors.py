@@ -2,7 +2,7 @@
 
 import contextlib
 
-# Seconds without a byte after which a server is given up.
+# Seconds after which a server that does not answer is given up.
 PATIENCE = 30.0
 
 _SENTENCES = {
@@ -48,8 +48,9 @@ _SENTENCES = {
     ),
     "silence": (
         TimeoutError,
-        "The Hub said nothing for {patience:g} seconds when asked for "
-        "{filename} of {source}. Check the connection, or try again later.",
+        "The Hub did not answer in time (of {patience:g} seconds, or the "
+        "client's own) when asked for {filename} of {source}. Check the "
+        "connection, or try again later.",
     ),
     "connection": (
         ConnectionError,

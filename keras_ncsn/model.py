@@ -611,7 +611,8 @@ class NCSNModel(keras.Model):
 
         Returns:
             An `NCSNModel`. A `ValueError` says what is wrong with a preset, an
-            `OSError` what was with the Hub; the cache is left as it was.
+            `OSError` what was with the Hub; files that are not whole do not
+            stay in the cache.
 
         Example:
 

@@ -136,7 +136,11 @@ def checksums(folder):
     """
     stated = read_metadata(folder).get("sha256")
     names = stated.keys() if isinstance(stated, dict) else ()
-    if not names or not all(_WEIGHTS_NAME.fullmatch(name) for name in names):
+    if (
+        not {WEIGHTS_FILE, INDEX_FILE} & set(names)
+        or not all(_WEIGHTS_NAME.fullmatch(name) for name in names)
+        or not all(isinstance(digest, str) for digest in stated.values())
+    ):
         raise ValueError(
             f"A preset must state the SHA-256 of its weights in "
             f"`{METADATA_FILE}`, by names of weights such as {WEIGHTS_FILE}. "
@@ -212,8 +216,7 @@ def whereabouts(folder):
     if repo_id is None:
         return "not published"
     source = hub.Source(repo_id, "", metadata.get("hub_revision"))
-    cached = all(hub.is_cached(source, name) for name in names)
-    return "cached" if cached else "on the Hub"
+    return "on the Hub" if _cached(source, folder) is None else "cached"
 
 
 def sha256(path):
@@ -256,18 +259,31 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
             f"preset={name!r}. Pass `load_weights=False` for random weights."
         )
     wanted = revision or metadata.get("hub_revision")
-    found = _download(hub.Source(repo_id, "", wanted), token, load_weights)
+    source = hub.Source(repo_id, "", wanted)
+    # A tag stays what it is: what is cached need not be asked for.
+    found = None if revision else _cached(source, folder)
+    if found is None:
+        found = _download(source, token, load_weights)
     if (
         revision is None
         and load_weights
         and checksums(found) != checksums(folder)
     ):
+        hub.forget(found, (METADATA_FILE, CONFIG_FILE))
         raise ValueError(
             f"The weights of {name} on the Hub must be those that this version "
             f"of keras-ncsn was made for. Received: {repo_id} at {wanted}, "
             "with another SHA-256. Upgrade: pip install --upgrade keras-ncsn"
         )
     return found
+
+
+def _cached(source, folder):
+    # The folder in the cache, if it has all that the zoo's metadata name.
+    names = CONFIG_FILE, METADATA_FILE, *checksums(folder)
+    if all(hub.is_cached(source, name) for name in names):
+        return hub.cached_path(source, CONFIG_FILE).parent
+    return None
 
 
 def _download(source, token, load_weights):
@@ -298,7 +314,7 @@ def _check_whole(folder, stated):
             )
         received = sha256(path)
         if received != expected:
-            hub.forget(folder, stated)
+            hub.forget(folder, (*stated, METADATA_FILE, CONFIG_FILE))
             raise ValueError(
                 "The weights of a preset must have the SHA-256 that its "
                 f"`{METADATA_FILE}` states, else they are damaged or belong "

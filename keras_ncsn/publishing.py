@@ -112,10 +112,13 @@ def make_card(folder, repo_id):
         "pipeline_tag": "unconditional-image-generation",
         "tags": "[keras-ncsn, score-based, diffusion]",
     }
-    if data is not None and re.fullmatch(r"[\w.-]+", data):
+    if isinstance(data, str) and re.fullmatch(r"[\w.-]+", data):
         front["datasets"] = f"[{data}]"
+    metrics = dict(metadata.get("metrics", {}))
     if "validation_loss" in metadata:
-        front["metrics"] = "[score-matching-loss]"
+        metrics["score-matching-loss"] = metadata["validation_loss"]
+    if metrics:
+        front["metrics"] = f"[{', '.join(metrics)}]"
     lines = [
         "---",
         *(f"{name}: {value}" for name, value in front.items()),
@@ -150,8 +153,7 @@ def make_card(folder, repo_id):
         "",
         "It knows nothing but images like those it was trained on, "
         f"{'of ' + shape + ' pixels, ' if shape else ''}and may repeat their "
-        "biases. Its quality was not measured by keras-ncsn: look at the "
-        "samples.",
+        "biases. Look at the samples before you rely on it.",
         "",
     ]
     text = "\n".join(lines)
@@ -167,6 +169,7 @@ def _training(metadata):
         "steps": metadata.get("steps"),
         "batch size": metadata.get("batch_size"),
         "loss on images held out": metadata.get("validation_loss"),
+        **metadata.get("metrics", {}),
         "keras-ncsn": metadata.get("keras_ncsn_version"),
         "Keras": metadata.get("keras_version"),
     }

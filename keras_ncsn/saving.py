@@ -98,7 +98,8 @@ def _write_rest(model, folder, metadata, card):
     # Weights load in any precision: who loads them chooses.
     config["config"]["network"]["config"].pop("dtype", None)
     weights = sorted(folder.glob("*.weights.*"))
-    metadata = {
+    # What is measured here wins over what the caller says.
+    metadata = metadata | {
         "format_version": presets.FORMAT_VERSION,
         "keras_version": keras.__version__,
         "keras_ncsn_version": importlib.metadata.version("keras-ncsn"),
@@ -106,7 +107,7 @@ def _write_rest(model, folder, metadata, card):
         "date_saved": f"{datetime.datetime.now():%Y-%m-%d@%H:%M:%S}",
         "weights_bytes": sum(path.stat().st_size for path in weights),
         "sha256": {path.name: presets.sha256(path) for path in weights},
-    } | metadata
+    }
     _write_json(folder / presets.CONFIG_FILE, config)
     _write_json(folder / presets.METADATA_FILE, metadata)
     if card is not None:

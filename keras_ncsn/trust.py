@@ -7,6 +7,7 @@ made. Weights may point to other files, or claim to be larger than they are.
 """
 
 import re
+import sys
 
 import h5py
 import keras
@@ -17,6 +18,8 @@ _LAYERS = re.compile(
     r"normalization|pooling|regularization|reshaping|rnn)\."
 )
 _CODE = {"Lambda"}
+# Of those for preprocessing, where others read vocabularies from files.
+_IMAGE_LAYERS = {"Rescaling", "Resizing", "CenterCrop", "Normalization"}
 _OPERATIONS = {"keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.math"}
 _CORE_OPERATIONS = {"Cast", "StopGradient"}
 _MODELS = {
@@ -40,6 +43,12 @@ _VALUES = {
     "__slice__",
     "__ellipsis__",
 }
+_ACTIVATIONS = {
+    name
+    for name in vars(keras.activations)
+    if not name.startswith("_")
+    and name not in ("get", "serialize", "deserialize")
+}
 _OURS = "keras_ncsn>"
 
 
@@ -61,19 +70,13 @@ def check_config(config, custom_objects=None):
     ...
     ValueError: A preset must be of classes of keras-ncsn and of layers of ...
     """
-    if isinstance(config, (list, tuple)):
-        for part in config:
-            check_config(part, custom_objects)
-    if not isinstance(config, dict):
-        return
-    if "class_name" in config and not _is_trusted(config, custom_objects or {}):
+    try:
+        _check(config, custom_objects or {})
+    except RecursionError:
         raise ValueError(
-            "A preset must be of classes of keras-ncsn and of layers of Keras "
-            "that only compute, because others could run code. Received: "
-            f"{_name(config)}. If it is yours, pass it in `custom_objects`."
-        )
-    for part in config.values():
-        check_config(part, custom_objects)
+            "A config must not be nested that deeply. Received: more levels "
+            "than Python can follow"
+        ) from None
 
 
 def check_weights_file(path, num_weights):
@@ -85,11 +88,32 @@ def check_weights_file(path, num_weights):
     """
     try:
         with h5py.File(path, "r") as file:
-            _check_group(file, path, num_weights)
-    except OSError as error:
+            _check_group(file, path, num_weights, set())
+    except (OSError, RecursionError) as error:
         raise ValueError(
             f"Weights must be a readable HDF5 file. Received: {path}, {error}"
         ) from None
+
+
+def _check(config, custom_objects):
+    if isinstance(config, (list, tuple)):
+        for part in config:
+            _check(part, custom_objects)
+    elif isinstance(config, dict):
+        if "class_name" in config and not _is_trusted(config, custom_objects):
+            _refuse_class(_name(config))
+        for part in config.values():
+            _check(part, custom_objects)
+    elif isinstance(config, str) and not _is_harmless(config, custom_objects):
+        _refuse_class(config)
+
+
+def _refuse_class(name):
+    raise ValueError(
+        "A preset must be of classes of keras-ncsn and of layers of Keras that "
+        f"only compute, because others could run code. Received: {name}. If it "
+        "is yours, pass it in `custom_objects`."
+    )
 
 
 def _name(config):
@@ -99,30 +123,59 @@ def _name(config):
     return ".".join(str(name) for name in names if name is not None)
 
 
+def _is_harmless(text, custom_objects):
+    # Keras takes an initializer, say, by the name it was registered under.
+    known = keras.saving.get_registered_object(text, custom_objects)
+    return known is None or _is_given(known, custom_objects) or _is_ours(text)
+
+
 def _is_trusted(config, custom_objects):
     module, name = config.get("module"), config["class_name"]
     registered = config.get("registered_name")
-    if not isinstance(name, str) or isinstance(module, (dict, list)):
+    strings = (module, name, registered)
+    if not all(isinstance(x, (str, type(None))) for x in strings) or not name:
         return False
     if name in _VALUES:
         return True
     if name == "function":
-        return config.get("config") in custom_objects or hasattr(
-            keras.activations, str(config.get("config"))
+        return _is_trusted_function(
+            config.get("config"), module, custom_objects
         )
-    if name in custom_objects or registered in custom_objects:
-        return True
-    if str(registered).startswith(_OURS):
-        return registered == _OURS + name and _is_ours(registered)
+    # What Keras will look for first, wherever else the config points.
+    known = keras.saving.get_registered_object(
+        registered or name, custom_objects
+    )
+    if known is not None:
+        return _is_given(known, custom_objects) or (
+            registered == _OURS + name and _is_ours(registered)
+        )
     if registered not in (None, name):
-        # Keras would look for a class that was registered under that name.
         return False
     return _is_of_keras(module, name)
 
 
+def _is_trusted_function(name, module, custom_objects):
+    if not isinstance(name, str):
+        return False
+    known = keras.saving.get_registered_object(name, custom_objects)
+    if known is not None:
+        return _is_given(known, custom_objects)
+    if module not in (None, "builtins", "keras.activations"):
+        return False
+    return name in _ACTIVATIONS
+
+
+def _is_given(known, custom_objects):
+    return any(known is given for given in custom_objects.values())
+
+
 def _is_ours(registered):
     known = keras.saving.get_registered_object(registered)
-    return known is not None and known.__module__.startswith("keras_ncsn.")
+    return (
+        registered.startswith(_OURS)
+        and known is not None
+        and known.__module__.startswith("keras_ncsn.")
+    )
 
 
 def _is_of_keras(module, name):
@@ -131,23 +184,38 @@ def _is_of_keras(module, name):
     if module == "keras.layers":
         layer = getattr(keras.layers, name, None)
         source = getattr(layer, "__module__", "")
-        return bool(_LAYERS.match(source)) and name not in _CODE
+        known = bool(_LAYERS.match(source)) and name not in _CODE
+        return known or name in _IMAGE_LAYERS
     if module in _OBJECTS:
-        return hasattr(getattr(keras, module.removeprefix("keras.")), name)
+        found = getattr(getattr(keras, module.removeprefix("keras.")), name, 0)
+        return isinstance(found, type)
     if module == "keras.src.ops.core":
         return name in _CORE_OPERATIONS
-    return module in _OPERATIONS
+    return module in _OPERATIONS and _is_operation(module, name)
 
 
-def _check_group(group, path, num_weights):
+def _is_operation(module, name):
+    found = getattr(sys.modules.get(module), name, None)
+    return (
+        isinstance(found, type)
+        and issubclass(found, keras.Operation)
+        and found.__module__ == module
+    )
+
+
+def _check_group(group, path, num_weights, seen):
     """Returns how many of `num_weights` are left after the group's."""
     for name in group:
         place = f"{group.name.rstrip('/')}/{name}"
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             _refuse(path, f"{place} is a link to elsewhere")
         item = group[name]
+        address = h5py.h5o.get_info(item.id).addr
+        if address in seen:
+            _refuse(path, f"{place} is there under another name too")
+        seen.add(address)
         if isinstance(item, h5py.Group):
-            num_weights = _check_group(item, path, num_weights)
+            num_weights = _check_group(item, path, num_weights, seen)
             continue
         _check_dataset(item, path, place)
         num_weights -= item.size
@@ -157,10 +225,11 @@ def _check_group(group, path, num_weights):
 
 
 def _check_dataset(item, path, place):
-    if not isinstance(item, h5py.Dataset):
+    if not isinstance(item, h5py.Dataset) or item.size is None:
         _refuse(path, f"{place} is no array")
     # A bfloat16 array is one of two bytes each.
-    if item.dtype.kind not in "fiubV" or item.dtype.hasobject:
+    kind, size = item.dtype.kind, item.dtype.itemsize
+    if not (kind in "fiub" and size <= 8 or (kind == "V" and size == 2)):
         _refuse(path, f"{place} holds no numbers, but {item.dtype}")
     if item.external or item.is_virtual:
         _refuse(path, f"{place} is kept in another file")

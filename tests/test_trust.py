@@ -16,6 +16,7 @@ from keras_ncsn import presets, trust
 def functional():
     noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
     x = keras.layers.Reshape((1, 1, 1))(ops.log(sigma)) + noisy
+    x = keras.layers.Rescaling(0.5)(x)
     x = keras.layers.Dense(1, "silu", kernel_regularizer="l2")(x)
     x = keras.layers.Dropout(0.1, seed=1)(x)[:, ::1]
     x = keras.Sequential([keras.layers.Dense(1, ops.tanh)])(x)
@@ -72,6 +73,12 @@ def test_presets_of_the_zoo_are_trusted():
         entry("keras_ncsn.cli", "main", {}, registered_name="keras_ncsn>main"),
         entry("keras.layers", "Dense", {}, registered_name="other>Dense"),
         entry("builtins", "__typespec__", {}, spec_name="TensorSpec"),
+        entry("keras_hub.x", "function", "relu"),
+        entry("builtins", "function", "deserialize"),
+        entry("builtins", "function", {}),
+        entry("keras.layers", "Dense", {}, registered_name=[]),
+        entry("keras.src.ops.numpy", "mine>Doubled", {}),
+        entry("keras.layers", "Dense", {"kernel_initializer": "mine>Doubled"}),
         {"class_name": "Dense", "config": {}},
         {"class_name": ["Dense"], "config": {}},
     ],
@@ -151,6 +158,25 @@ def bomb(file, name):
     file.create_dataset(name, (2**40,), "f4", chunks=(2**10,))
 
 
+def twice(file, name):
+    file["again"] = file[name]
+
+
+def circle(file, name):
+    file["circle"] = file["/"]
+
+
+def nothing(file, name):
+    del file[name]
+    file[name] = h5py.Empty("f4")
+
+
+def opaque(file, name):
+    shape = file[name].shape
+    del file[name]
+    file.create_dataset(name, shape, "V1000000", chunks=shape)
+
+
 def wrong_shape(file, name):
     shape = file[name].shape
     del file[name]
@@ -165,6 +191,10 @@ def wrong_shape(file, name):
         (external_storage, "kept in another file"),
         (virtual, "kept in another file"),
         (objects, "holds no numbers"),
+        (twice, "under another name too"),
+        (circle, "under another name too|more levels"),
+        (nothing, "is no array"),
+        (opaque, "holds no numbers"),
         (bomb, "more numbers than the model has"),
         (wrong_shape, "must fit its `config.json`"),
     ],
@@ -184,6 +214,32 @@ def state_checksum(folder):
     name = presets.WEIGHTS_FILE
     metadata["sha256"] = {name: presets.sha256(folder / name)}
     (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+
+
+def test_weights_must_be_those_that_are_checked(folder):
+    metadata = presets.read_metadata(folder)
+    (digest,) = metadata["sha256"].values()
+    shutil.copy(
+        folder / presets.WEIGHTS_FILE, folder / "model_00000.weights.h5"
+    )
+    metadata["sha256"] = {"model_00000.weights.h5": digest}
+    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="names of weights"):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
+def test_a_trusted_name_does_not_cover_another():
+    config = entry("mine", "Mine", {}, registered_name="mine>Doubled")
+    with pytest.raises(ValueError, match="could run code"):
+        trust.check_config(config, {"Mine": keras.layers.Dense})
+
+
+def test_deep_configs_are_refused():
+    config = []
+    for _ in range(100_000):
+        config = [config]
+    with pytest.raises(ValueError, match="nested that deeply"):
+        trust.check_config(config)
 
 
 def test_names_of_files_cannot_leave_the_folder(folder, tmp_path):

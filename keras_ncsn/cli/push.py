@@ -36,7 +36,13 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     model = NCSNModel.from_preset(folder)
     with tempfile.TemporaryDirectory() as copy:
         path = pathlib.Path(copy, "preset")
-        shutil.copytree(folder, path)
+        path.mkdir()
+        own = {presets.CONFIG_FILE, presets.METADATA_FILE}
+        own |= presets.checksums(folder).keys()
+        for file in folder.iterdir():
+            # The Hub's cache is of links; others may lead anywhere.
+            if file.is_file() and (file.name in own or not file.is_symlink()):
+                shutil.copy(file, path)
         upload = publishing.prepare(path, model, repo_id, revision)
         for name, file in upload.files.items():
             click.echo(f"{file.stat().st_size:>12,}  {name}")
