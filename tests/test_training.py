@@ -90,12 +90,10 @@ def test_a_network_of_someone_else_trains(images, prediction):
 
 
 def test_unet_trains(images):
-    network = keras_ncsn.networks.UNet((8, 8, 1), widths=(8,), num_blocks=1)
+    network = keras_ncsn.networks.UNet((8, 8, 1), widths=(4,), num_blocks=1)
     model = keras_ncsn.NCSNModel(network, ema_momentum=0.9, seed=0)
-    # Compiling takes a minute; that compiled steps do the same is tested
-    # with a network of two convolutions.
-    model.compile(run_eagerly=True)
-    assert steps_lower_the_loss(model, images, num_steps=2)
+    model.compile()
+    assert steps_lower_the_loss(model, images, num_steps=20)
 
 
 def test_points_train_like_images():
