@@ -15,6 +15,7 @@ _UNET = {
     "image_size": None,
     "width": 128,
     "width_multipliers": (1, 2, 2),
+    "patch_size": 1,
     "num_blocks": 2,
     "attention_stages": (1,),
     "num_heads": 1,
@@ -88,17 +89,16 @@ _NCSNV2 = _NCSN | {
 RECIPES = {
     "unet-mnist": _UNET
     | {
-        "width": 32,
-        "attention_stages": (2,),
+        "width": 44,
+        "width_multipliers": (1, 2),
+        "patch_size": 2,
         "sigma_max": 20.0,
-        "log_sigma_mean": -1.0,
-        "log_sigma_std": 1.3,
+        "log_sigma_mean": -0.7,
         "random_flip": False,
-        "batch_size": 64,
-        "steps": 15_000,
+        "steps": 18_000,
         "learning_rate": 2e-3,
         "warmup_steps": 500,
-        "ema_momentum": 0.998,
+        "ema_momentum": 0.999,
     },
     "unet-cifar10": _UNET | {"num_blocks": 3, "dropout": 0.1},
     "unet-celeba": _UNET | {"image_size": 32},
@@ -244,6 +244,7 @@ def make_model(recipe, images, seed):
                 recipe["width"] * factor
                 for factor in recipe["width_multipliers"]
             ],
+            patch_size=recipe["patch_size"],
             num_blocks=recipe["num_blocks"],
             attention_stages=recipe["attention_stages"],
             num_heads=recipe["num_heads"],

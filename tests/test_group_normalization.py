@@ -1,6 +1,8 @@
+import ml_dtypes
 import numpy as np
 import pytest
 from contract import assert_equal, check_layer, random_images, randomize
+from keras import ops
 
 from keras_ncsn.layers.attention import PixelAttention
 from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
@@ -34,6 +36,18 @@ def test_group_normalization_equals_numpy():
     assert_equal(layer(x), normalize(x, 4, gamma, beta), rtol=1e-5)
     expected = normalize(x, 4, gamma, beta, modulation)
     assert_equal(layer(x, modulation), expected, rtol=1e-5)
+
+
+def test_activation_comes_after_and_is_rounded_once():
+    layer = ModulatedGroupNormalization(2, "silu", dtype="mixed_bfloat16")
+    x = random_images(2, 4, 4, 4).astype(ml_dtypes.bfloat16)
+    normalized = normalize(x.astype("float64"), 2, gamma=1.0, beta=0.0)
+    exact = normalized / (1.0 + np.exp(-normalized))
+    rounded = exact.astype(ml_dtypes.bfloat16).astype("float64")
+    output = ops.convert_to_numpy(ops.cast(layer(ops.array(x)), "float32"))
+    # Half a unit in the last place, but where float32 was on a tie.
+    assert np.mean(output == rounded) > 0.95
+    assert_equal(output, exact, rtol=2**-8)
 
 
 def test_group_normalization_rejects_groups_that_do_not_divide():

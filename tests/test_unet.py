@@ -111,6 +111,31 @@ def test_variance_preserving_is_the_same_score_scaled(make):
     assert_equal(score * scale, exploding([noisy, sigma]), rtol=1e-4)
 
 
+def test_patches_are_pixels_of_the_convolutions():
+    """What a patch of 2 by 2 sees and changes, and at what size."""
+    network = small_unet(patch_size=2)
+    randomize(network)
+    first, last = map(
+        network.get_layer, ("first_convolution", "last_convolution")
+    )
+    assert tuple(first.output.shape) == (None, 4, 4, 8)
+    assert tuple(last.output.shape) == (None, 8, 8, 1)
+    rng = np.random.default_rng(0)
+    # By hand: patch (y, x) sees pixels 2y - 2 to 2y + 3, and likewise across.
+    x = rng.standard_normal((1, 8, 8, 1), "float32")
+    kernel, bias = map(ops.convert_to_numpy, first.get_weights())
+    padded = np.pad(x[0], ((2, 2), (2, 2), (0, 0)))
+    seen = np.einsum("yxc,yxcf->f", padded[2:8, 4:10], kernel) + bias
+    assert_equal(first(x)[0, 1, 2], seen, rtol=1e-5)
+    # And changes the same ones.
+    features = np.zeros((1, 4, 4, 8), "float32")
+    features[0, 1, 2] = rng.standard_normal(8)
+    kernel, bias = map(ops.convert_to_numpy, last.get_weights())
+    changed = np.zeros((12, 12, 1), "float32")
+    changed[2:8, 4:10] = np.einsum("f,yxcf->yxc", features[0, 1, 2], kernel)
+    assert_equal(last(features)[0], changed[2:10, 2:10] + bias, rtol=1e-5)
+
+
 def test_attention_and_dropout_are_where_they_were_asked_for():
     network = small_unet(attention_stages=(0,), num_heads=2, dropout=0.5)
     names = [layer.name for layer in network.layers]
@@ -127,6 +152,8 @@ def test_attention_and_dropout_are_where_they_were_asked_for():
     [
         ({"image_shape": (28, 28)}, r"\(height, width, channels\).*Received"),
         ({"image_shape": (30, 30, 1)}, r"divisible by 4.*\(30, 30, 1\)"),
+        ({"patch_size": 3}, r"divisible by 12.*\(28, 28, 1\)"),
+        ({"patch_size": 0}, "patch_size=0"),
         ({"widths": ()}, r"at least one positive.*widths=\(\)"),
         ({"widths": (8, 0)}, r"widths=\(8, 0\)"),
         ({"num_blocks": 0}, "num_blocks=0"),

@@ -41,6 +41,10 @@ OPTIONS = {
         None,
         "Channels of each stage of a U-Net, as multiples of the width: 1,2,2.",
     ),
+    "patch_size": (
+        click.IntRange(min=1),
+        "Side of the squares of pixels that a U-Net takes for one.",
+    ),
     "num_blocks": (click.IntRange(min=1), "Residual blocks of a stage."),
     "attention_stages": (
         None,
