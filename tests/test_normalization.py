@@ -64,6 +64,19 @@ def test_conditional_formula_on_and_between_levels():
     assert_equal(outputs, reference(x, *rows(layer, LEVELS)), rtol=1e-5)
 
 
+def test_activation_comes_last():
+    x = random_images(2, 5, 6, 4)
+    layer = built(InstanceNormalizationPlus(activation="elu"), x)
+    weights = (layer.gamma, layer.alpha, layer.beta)
+    weights = [ops.convert_to_numpy(weight) for weight in weights]
+    normalized = reference(x, *weights)
+    expected = np.where(normalized > 0, normalized, np.expm1(normalized))
+    assert_equal(layer(ops.convert_to_tensor(x)), expected, rtol=1e-5)
+    assert type(layer).from_config(layer.get_config()).activation is (
+        keras.activations.elu
+    )
+
+
 @pytest.mark.parametrize("level", [0, 1, 2])
 def test_a_level_of_the_ladder_uses_its_row_and_no_other(level):
     x = ops.convert_to_tensor(random_images(1, 4, 4, 2))

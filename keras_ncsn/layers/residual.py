@@ -81,9 +81,9 @@ class ResidualBlock(LevelLayer):
             "dilation_rate": self.dilation_rate,
             "dtype": self.dtype_policy,
         }
-        self.norm1 = self._new_norm("norm1")
+        self.norm1 = self._new_norm("norm1", "elu")
         self.conv1 = convolution(channels, 3, name="conv1", **arguments)
-        self.norm2 = self._new_norm("norm2")
+        self.norm2 = self._new_norm("norm2", "elu")
         self.conv2 = convolution(self.filters, 3, name="conv2", **arguments)
         self.shortcut = None
         if self.downsample:
@@ -101,10 +101,8 @@ class ResidualBlock(LevelLayer):
 
     def call(self, inputs, levels=None):
         inputs = ops.cast(inputs, self.compute_dtype)
-        x = ops.elu(self.norm1(inputs, levels=levels))
-        x = self.conv1(x)
-        x = ops.elu(self.norm2(x, levels=levels))
-        x = self.conv2(x)
+        x = self.conv1(self.norm1(inputs, levels=levels))
+        x = self.conv2(self.norm2(x, levels=levels))
         if self.downsample:
             x = _mean_pool(x)
             # The mean commutes with a convolution that sees one pixel, and

@@ -19,10 +19,10 @@ class RefinementLayer(LevelLayer):
         **kwargs: Base layer arguments, such as `name` and `dtype`.
     """
 
-    def _build_norm(self, name, input_shape):
+    def _build_norm(self, name, input_shape, activation=None):
         if self.num_levels is None:
             return None
-        norm = self._new_norm(name)
+        norm = self._new_norm(name, activation)
         norm.build(input_shape)
         return norm
 
@@ -83,7 +83,8 @@ class ResidualConvUnit(RefinementLayer):
     def build(self, input_shape):
         indices = range(self.num_blocks * self.num_stages)
         self.norms = [
-            self._build_norm(f"norm{index}", input_shape) for index in indices
+            self._build_norm(f"norm{index}", input_shape, "elu")
+            for index in indices
         ]
         self.convs = [
             self._build_convolution(
@@ -99,7 +100,8 @@ class ResidualConvUnit(RefinementLayer):
         ):
             if index % self.num_stages == 0:
                 residual = x
-            x = conv(ops.elu(self._normalize(norm, x, levels)))
+            x = ops.elu(x) if norm is None else norm(x, levels=levels)
+            x = conv(x)
             if (index + 1) % self.num_stages == 0:
                 x = x + residual
         return x

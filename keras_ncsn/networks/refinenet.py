@@ -117,9 +117,11 @@ class RefineNet(ScoreNetwork):
             )([stage] if x is None else [stage, x], **conditions)
 
         x = layers.InstanceNormalizationPlus(
-            num_levels=num_levels, dtype="float32", name="normalizer"
+            num_levels=num_levels,
+            activation="elu",
+            dtype="float32",
+            name="normalizer",
         )(x, **conditions)
-        x = keras.layers.Activation("elu", dtype="float32", name="elu")(x)
         score = convolution(
             image_shape[-1], 3, width, dtype="float32", name="end_conv"
         )(x)
