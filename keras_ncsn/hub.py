@@ -6,14 +6,13 @@ says nothing.
 """
 
 import pathlib
-import queue
 import re
-import threading
 import warnings
 from typing import NamedTuple
 
-from keras_ncsn import hub_errors
+from keras_ncsn import hub_cache
 from keras_ncsn.hub_errors import translated, translating
+from keras_ncsn.hub_patience import ending_silence, patiently
 
 PREFIX = "hf://"
 
@@ -131,9 +130,9 @@ class Download:
             ):
                 raise
             except Exception as error:
-                if is_cached(self.source, filename):
+                if hub_cache.is_cached(self.source, filename):
                     self._warn(error, filename)
-                    path = cached_path(self.source, filename)
+                    path = hub_cache.cached_path(self.source, filename)
                     return _commit(self.source, path)
                 if not _may_pass(error):
                     raise
@@ -155,7 +154,7 @@ class Download:
             subfolder=source.subfolder or None,
             revision=source.revision,
         )
-        _patiently(
+        patiently(
             lambda: huggingface_hub.get_hf_file_metadata(
                 url, token=self.token, **kwargs
             )
@@ -187,60 +186,6 @@ class Download:
             f"could not be asked: {translated(error, self.source, filename)}",
             stacklevel=2,
         )
-
-
-def forget(folder, names):
-    """Removes files from the Hub's cache, so that they are fetched anew.
-
-    Args:
-        folder: Path of a folder; files that are not in the cache stay.
-        names: Iterable of names of files.
-    """
-    from huggingface_hub import constants
-
-    cache = pathlib.Path(constants.HF_HUB_CACHE).resolve()
-    folder = pathlib.Path(folder).absolute()
-    if not folder.resolve().is_relative_to(cache):
-        return
-    for name in names:
-        path = folder / name
-        blob = path.resolve()
-        if blob.is_relative_to(cache):
-            path.unlink(missing_ok=True)
-            blob.unlink(missing_ok=True)
-
-
-def is_cached(source, filename):
-    """Returns whether a file is in the Hub's cache.
-
-    Args:
-        source: A `Source`.
-        filename: String.
-
-    Returns:
-        Boolean.
-    """
-    return cached_path(source, filename) is not None
-
-
-def cached_path(source, filename):
-    """Returns where a file is in the Hub's cache.
-
-    Args:
-        source: A `Source`.
-        filename: String.
-
-    Returns:
-        A `pathlib.Path`, `None` if it is not there.
-    """
-    import huggingface_hub
-
-    path = huggingface_hub.try_to_load_from_cache(
-        source.repo_id,
-        "/".join(part for part in (source.subfolder, filename) if part),
-        revision=source.revision,
-    )
-    return pathlib.Path(path) if isinstance(path, str) else None
 
 
 def _commit(source, path):
@@ -282,12 +227,12 @@ def push(
     _check_revision(revision)
     source = Source(repo_id, "", revision)
     api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
-    with translating(source, "the files"):
-        _patiently(
+    with translating(source, "the files", sending=True), ending_silence():
+        patiently(
             lambda: api.create_repo(repo_id, private=private, exist_ok=True)
         )
         if revision is not None and not create_pr:
-            _patiently(
+            patiently(
                 lambda: api.create_branch(
                     repo_id, branch=revision, exist_ok=True
                 )
@@ -325,7 +270,7 @@ def read_text(repo_id, filename, revision=None, token=None):
         url = huggingface_hub.hf_hub_url(repo_id, filename, revision=revision)
         try:
             # Asked first: the client would show what is cached if it cannot.
-            _patiently(
+            patiently(
                 lambda: huggingface_hub.get_hf_file_metadata(url, token=token)
             )
         except errors.RevisionNotFoundError:
@@ -342,28 +287,6 @@ def read_text(repo_id, filename, revision=None, token=None):
             repo_id, filename, revision=revision, token=token
         )
     return pathlib.Path(path).read_text(encoding="utf-8")
-
-
-def _patiently(function):
-    # The client has no limit for some of its calls, and multiplies those it
-    # has by retries. A thread that is given up goes on until it fails, and
-    # ends with the process.
-    results = queue.SimpleQueue()
-
-    def run():
-        try:
-            results.put((function(), None))
-        except BaseException as error:
-            results.put((None, error))
-
-    threading.Thread(target=run, daemon=True).start()
-    try:
-        result, error = results.get(timeout=hub_errors.PATIENCE)
-    except queue.Empty:
-        raise TimeoutError from None
-    if error is not None:
-        raise error
-    return result
 
 
 def _may_pass(error):

@@ -43,14 +43,20 @@ _SENTENCES = {
     ),
     "status": (
         OSError,
-        "The Hub answered {status} for {filename} of {source}. Try again "
-        "later.",
+        "The Hub answered {status}{reason} for {filename} of {source}. Try "
+        "again later.",
+    ),
+    "answer": (
+        OSError,
+        "The Hub must answer what the client understands. Received for "
+        "{filename} of {source}:{reason}. Try again later, or upgrade: pip "
+        "install --upgrade huggingface-hub",
     ),
     "silence": (
         TimeoutError,
         "The Hub did not answer in time (of {patience:g} seconds, or the "
-        "client's own) when asked for {filename} of {source}. Check the "
-        "connection, or try again later.",
+        "client's own) about {filename} of {source}. Check the connection, or "
+        "try again later.",
     ),
     "connection": (
         ConnectionError,
@@ -58,38 +64,64 @@ _SENTENCES = {
         "Check the connection and try again.",
     ),
 }
+# Where files go up, and the repository need not be there before.
+_SENDING = {
+    "repository": (
+        PermissionError,
+        "The Hub must know who sends files to {source}, and that they may. "
+        "Received: a token that it does not know, or none (401). Check the "
+        "name, and pass `token` or set HF_TOKEN to one that may write there.",
+    ),
+    "forbidden": (
+        PermissionError,
+        "The Hub does not let this token write to {source} (403){reason}. "
+        "Pass a `token` that may, or set HF_TOKEN.",
+    ),
+    "conflict": (
+        OSError,
+        "{source} must not change while files go up. The Hub answered "
+        "{status}, because someone else did so. Try again.",
+    ),
+    "card": (
+        ValueError,
+        "The card README.md must have front matter that the Hub takes. "
+        "Received:{reason}. Correct the card, and try again.",
+    ),
+}
 
 
 @contextlib.contextmanager
-def translating(source, filename):
+def translating(source, filename, sending=False):
     """A context whose exceptions become those of this package.
 
     Args:
         source: A `hub.Source`.
-        filename: String, what is asked for.
+        filename: String, what is asked for, or sent.
+        sending: Boolean, whether it is sent. Defaults to `False`.
     """
     try:
         yield
     except Exception as error:
         # Without a cause: requests hold tokens.
-        raise translated(error, source, filename) from None
+        raise translated(error, source, filename, sending) from None
 
 
-def translated(error, source, filename):
+def translated(error, source, filename, sending=False):
     """Returns an exception that says what went wrong and what to do.
 
     Args:
         error: An exception of `huggingface_hub`, or of what it uses.
         source: A `hub.Source`.
-        filename: String, what was asked for.
+        filename: String, what was asked for, or sent.
+        sending: Boolean, whether it was sent. Defaults to `False`.
 
     Returns:
         A `ValueError` or an `OSError`.
     """
     from huggingface_hub import errors
 
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        # It stands for what kept the client from asking.
+    if isinstance(error, (errors.LocalEntryNotFoundError, RuntimeError)):
+        # It stands for what kept the client from asking, or from sending.
         error = error.__cause__ or error
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
@@ -97,16 +129,31 @@ def translated(error, source, filename):
     if name is None and isinstance(error, OSError):
         # Of this machine: a full disk, a cache that cannot be written.
         return error
-    kind, sentence = _SENTENCES[name or "connection"]
+    if name is None and isinstance(error, ValueError):
+        is_card = isinstance(error.__cause__, errors.BadRequestError)
+        name = "card" if is_card else "answer"
+    sentences = _SENTENCES | _SENDING if sending else _SENTENCES
+    if name not in sentences:
+        name = "connection" if name is None else "status"
+    kind, sentence = sentences[name]
     return kind(
         sentence.format(
             source=source,
             filename=filename,
             status=status,
+            reason=_reason(error, name),
             patience=PATIENCE,
             kind=type(error).__name__,
         )
     )
+
+
+def _reason(error, name):
+    # What the server says, in one line; most say nothing.
+    if name in ("answer", "card"):
+        return " " + " ".join(str(error).split())
+    text = getattr(error, "server_message", None)
+    return f" ({' '.join(text.split())})" if text else ""
 
 
 def _of_class(error):
@@ -129,5 +176,11 @@ def _of_class(error):
 
 
 def _of_status(status):
-    known = {401: "repository", 403: "forbidden", 429: "requests"}
+    known = {
+        401: "repository",
+        403: "forbidden",
+        409: "conflict",
+        412: "conflict",
+        429: "requests",
+    }
     return None if status is None else known.get(status, "status")

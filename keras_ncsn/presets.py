@@ -13,7 +13,7 @@ import pathlib
 import re
 import warnings
 
-from keras_ncsn import hub, trust
+from keras_ncsn import hub, hub_cache, trust
 
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
@@ -269,7 +269,7 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
         and load_weights
         and checksums(found) != checksums(folder)
     ):
-        hub.forget(found, (METADATA_FILE, CONFIG_FILE))
+        hub_cache.forget(found, (METADATA_FILE, CONFIG_FILE))
         raise ValueError(
             f"The weights of {name} on the Hub must be those that this version "
             f"of keras-ncsn was made for. Received: {repo_id} at {wanted}, "
@@ -281,8 +281,8 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
 def _cached(source, folder):
     # The folder in the cache, if it has all that the zoo's metadata name.
     names = CONFIG_FILE, METADATA_FILE, *checksums(folder)
-    if all(hub.is_cached(source, name) for name in names):
-        return hub.cached_path(source, CONFIG_FILE).parent
+    if all(hub_cache.is_cached(source, name) for name in names):
+        return hub_cache.cached_path(source, CONFIG_FILE).parent
     return None
 
 
@@ -295,7 +295,7 @@ def _download(source, token, load_weights):
         names = checksums(folder)
     except ValueError:
         # Perhaps what was sent was damaged: the next call asks again.
-        hub.forget(folder, (CONFIG_FILE, METADATA_FILE))
+        hub_cache.forget(folder, (CONFIG_FILE, METADATA_FILE))
         raise
     if load_weights:
         for name in names:
@@ -314,7 +314,7 @@ def _check_whole(folder, stated):
             )
         received = sha256(path)
         if received != expected:
-            hub.forget(folder, (*stated, METADATA_FILE, CONFIG_FILE))
+            hub_cache.forget(folder, (*stated, METADATA_FILE, CONFIG_FILE))
             raise ValueError(
                 "The weights of a preset must have the SHA-256 that its "
                 f"`{METADATA_FILE}` states, else they are damaged or belong "

@@ -3,6 +3,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
+from hub_runs import folder, processes, published, run, server  # noqa: F401
 from keras import ops
 
 import keras_ncsn

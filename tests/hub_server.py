@@ -13,7 +13,12 @@ import threading
 import urllib.parse
 
 RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-API = re.compile(r"/api/models/([^/]+/[^/]+)/(preupload|commit|branch)/(.+)")
+API = re.compile(
+    r"/api/models/([^/]+/[^/]+)/(preupload|commit|branch|revision)/(.+)"
+)
+BATCH = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
+OBJECT = re.compile(r"/lfs/([0-9a-f]{64})")
+PIECE = 1 << 18
 
 
 class Repository:
@@ -43,8 +48,11 @@ class Repository:
 class Hub(http.server.ThreadingHTTPServer):
     """The server; `faults` maps (method, end of the path) to a fault.
 
-    A fault is a status, a pair of a status and an error code, or one of
-    `"close"`, `"cut"`, `"flip"`, `"hang"`.
+    A fault is a tuple of a status, an error code and a `Retry-After`, of which
+    the last may be missing, or one of `"close"`, `"cut"`, `"flip"`, `"hang"`;
+    a list of faults is played once. Files whose names end in one of `large`
+    are stored apart, by their SHA-256. `pause` are the seconds for which the
+    server rests before each piece of what is sent to it.
     """
 
     daemon_threads = True
@@ -54,6 +62,9 @@ class Hub(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories = {}
         self.faults = {}
+        self.large = ()
+        self.objects = {}
+        self.pause = 0.0
         self.requests = []
         self.released = threading.Event()
 
@@ -64,6 +75,8 @@ class Hub(http.server.ThreadingHTTPServer):
     def fault(self, method, path):
         for (wanted, end), fault in self.faults.items():
             if wanted == method and path.endswith(end):
+                if isinstance(fault, list):
+                    return fault.pop(0) if fault else None
                 return fault
         return None
 
@@ -92,9 +105,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.handle_file()
 
-    def do_POST(self):
+    def read_body(self):
         length = int(self.headers.get("Content-Length", 0))
-        self.body = self.rfile.read(length)
+        pieces = []
+        for first in range(0, length, PIECE):
+            self.server.released.wait(self.server.pause)
+            pieces.append(self.rfile.read(min(PIECE, length - first)))
+        self.body = b"".join(pieces)
+
+    def do_PUT(self):
+        self.read_body()
+        path = self.begin()
+        if path is None:
+            return
+        oid = OBJECT.fullmatch(path)[1]
+        if hashlib.sha256(self.body).hexdigest() != oid:
+            self.refuse(400)
+            return
+        self.server.objects[oid] = self.body
+        self.send_json({})
+
+    def do_POST(self):
+        self.read_body()
         path = self.begin()
         if path is None:
             return
@@ -102,7 +134,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.create()
             return
         if path == "/api/validate-yaml":
-            self.send_json({"errors": [], "warnings": []})
+            self.validate()
+            return
+        if path == "/lfs/verify":
+            known = json.loads(self.body)["oid"] in self.server.objects
+            self.send_json({}, 200 if known else 404)
+            return
+        match = BATCH.fullmatch(path)
+        if match is not None:
+            self.batch()
             return
         match = API.fullmatch(path)
         if match is None:
@@ -125,21 +165,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.played == "close":
             self.close_connection = True
             return None
-        if isinstance(self.played, (int, tuple)):
-            self.refuse(
-                *(
-                    [self.played]
-                    if isinstance(self.played, int)
-                    else self.played
-                )
-            )
+        if isinstance(self.played, tuple):
+            self.refuse(*self.played)
             return None
         return path
 
-    def refuse(self, status, code=None):
+    def refuse(self, status, code=None, seconds=None):
         self.send_response(status)
         if code is not None:
             self.send_header("X-Error-Code", code)
+        if seconds is not None:
+            self.send_header("Retry-After", str(seconds))
         self.send_header("Content-Length", "0")
         self.end_headers()
 
@@ -158,6 +194,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = self.begin()
         if path is None:
             return
+        match = API.fullmatch(path)
+        if match is not None:
+            repository = self.find(match[1])
+            if repository is not None:
+                oid = repository.find(match[3])
+                self.send_json({"id": match[1], "sha": oid})
+            return
         match = RESOLVE.fullmatch(path)
         repository = self.find(match[1]) if match else self.refuse(404)
         if repository is None:
@@ -171,8 +214,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_file(oid, repository.commits[oid][match[3]])
 
     def send_file(self, oid, content):
-        header = b"blob %d\0" % len(content)
-        etag = hashlib.sha1(header + content).hexdigest()
+        etag = git_hash(content)
         first = 0
         ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if ranged:
@@ -228,19 +270,54 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_json({})
 
     def preupload(self, repository, repo_id, revision):
-        files = json.loads(self.body)["files"]
+        before = repository.commits.get(repository.find(revision), {})
         self.send_json(
             {
                 "files": [
-                    {
-                        "path": file["path"],
-                        "uploadMode": "regular",
-                        "shouldIgnore": False,
-                    }
-                    for file in files
+                    self.upload_mode(file["path"], before)
+                    for file in json.loads(self.body)["files"]
                 ]
             }
         )
+
+    def upload_mode(self, name, before):
+        large = name.endswith(self.server.large)
+        answer = {
+            "path": name,
+            "uploadMode": "lfs" if large else "regular",
+            "shouldIgnore": False,
+        }
+        if name in before:
+            digest = hashlib.sha256(before[name]).hexdigest()
+            answer["oid"] = digest if large else git_hash(before[name])
+        return answer
+
+    def batch(self):
+        self.send_json(
+            {
+                "transfer": "basic",
+                "objects": [
+                    self.actions(file)
+                    for file in json.loads(self.body)["objects"]
+                ],
+            }
+        )
+
+    def actions(self, file):
+        if file["oid"] in self.server.objects:
+            return file
+        place = f"{self.server.endpoint}/lfs"
+        upload = {"href": f"{place}/{file['oid']}", "header": {}}
+        verify = {"href": f"{place}/verify", "header": {}}
+        return file | {"actions": {"upload": upload, "verify": verify}}
+
+    def validate(self):
+        card = json.loads(self.body)["content"]
+        if "\nlicense: \n" in card:
+            wrong = [{"message": '"license" must be a string'}]
+            self.send_json({"errors": wrong, "warnings": []}, 400)
+        else:
+            self.send_json({"errors": [], "warnings": []})
 
     def commit(self, repository, repo_id, revision):
         lines = [json.loads(line) for line in self.body.splitlines()]
@@ -248,6 +325,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             line["value"]["path"]: base64.b64decode(line["value"]["content"])
             for line in lines
             if line["key"] == "file"
+        }
+        files |= {
+            line["value"]["path"]: self.server.objects[line["value"]["oid"]]
+            for line in lines
+            if line["key"] == "lfsFile"
         }
         answer = {}
         if "create_pr=1" in self.query:
@@ -260,3 +342,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         answer["commitOid"] = oid
         answer["commitUrl"] = f"{self.server.endpoint}/{repo_id}/commit/{oid}"
         self.send_json(answer)
+
+
+def git_hash(content):
+    """The name that git gives to a file."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

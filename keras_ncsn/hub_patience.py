@@ -1,0 +1,81 @@
+"""An end to waiting for a Hub that says nothing.
+
+The client has no limit for some of its calls, and multiplies those it has by
+retries.
+"""
+
+import contextlib
+import queue
+import threading
+import time
+
+from keras_ncsn import hub_errors
+
+
+def patiently(function):
+    """Returns what a function does, if it does within `PATIENCE`.
+
+    For short questions. A thread that is given up goes on until it fails, and
+    ends with the process.
+
+    Args:
+        function: A function without arguments.
+
+    Returns:
+        What it returned; what it raises is raised, or a `TimeoutError`.
+    """
+    results = queue.SimpleQueue()
+
+    def run():
+        try:
+            results.put((function(), None))
+        except BaseException as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        result, error = results.get(timeout=hub_errors.PATIENCE)
+    except queue.Empty:
+        raise TimeoutError from None
+    if error is not None:
+        raise error
+    return result
+
+
+@contextlib.contextmanager
+def ending_silence():
+    """A context in which each request of the client must make headway.
+
+    A request that sends nothing and hears nothing for `PATIENCE` is given up
+    and not tried again; one that is slow may take as long as it needs. What
+    Xet sends, the store of large files, has limits of its own.
+    """
+    import huggingface_hub
+
+    # Files are sent by threads, one request of each at a time.
+    unanswered = threading.local()
+
+    def ask(request):
+        since = getattr(unanswered, "since", None)
+        if since is not None and _seconds_since(since) >= hub_errors.PATIENCE:
+            raise TimeoutError
+        unanswered.since = time.monotonic()
+        request.extensions["timeout"] = dict.fromkeys(
+            ("connect", "read", "write", "pool"), hub_errors.PATIENCE
+        )
+
+    def hear(response):
+        unanswered.since = None
+
+    hooks = huggingface_hub.get_session().event_hooks
+    hooks["request"].append(ask)
+    hooks["response"].append(hear)
+    try:
+        yield
+    finally:
+        hooks["request"].remove(ask)
+        hooks["response"].remove(hear)
+
+
+def _seconds_since(moment):
+    return time.monotonic() - moment

@@ -1,0 +1,136 @@
+"""Presets on the Hub of the tests, each use in a process of its own."""
+
+import multiprocessing
+import os
+import time
+import traceback
+import warnings
+
+import hub_server
+import numpy as np
+import pytest
+
+import keras_ncsn
+from keras_ncsn.images import save_grid
+
+HERE = "hf://owner/preset"
+
+
+@pytest.fixture(scope="session")
+def processes():
+    """Processes that have the package, and not yet the client."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["keras_ncsn", "hub_runs"])
+    return context
+
+
+def answer(pipe, environment, patience, function, args):
+    # The client reads the environment when it is imported.
+    os.environ.update(environment)
+    from keras_ncsn import hub_errors
+
+    hub_errors.PATIENCE = patience
+    started = time.monotonic()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            result, error = function(*args), None
+        except Exception as exception:
+            text = "".join(traceback.format_exception(exception))
+            result, error = None, (type(exception).__name__, str(exception))
+            assert hub_server.Hub.token not in text
+    pipe.send(
+        {
+            "result": result,
+            "error": error,
+            "warnings": [
+                str(warning.message)
+                for warning in warned
+                if warning.category is UserWarning
+            ],
+            "seconds": time.monotonic() - started,
+        }
+    )
+
+
+@pytest.fixture
+def server():
+    with hub_server.serve() as server:
+        yield server
+
+
+@pytest.fixture
+def run(processes, server, tmp_path):
+    """Runs a function in a process of its own, with a cache of the test."""
+
+    def start(function, *args, patience=5.0, **environment):
+        receiver, sender = processes.Pipe(duplex=False)
+        environment = {
+            "HF_ENDPOINT": server.endpoint,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        } | environment
+        process = processes.Process(
+            target=answer, args=(sender, environment, patience, function, args)
+        )
+        process.start()
+        return lambda: (receiver.recv(), process.join())[0]
+
+    def report(*args, **kwargs):
+        return start(*args, **kwargs)()
+
+    def run(*args, **kwargs):
+        finished = report(*args, **kwargs)
+        assert finished["error"] is None
+        return finished["result"]
+
+    run.start, run.report = start, report
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small preset."""
+    network = keras_ncsn.networks.UNet((4, 4, 1), widths=(4,), num_blocks=1)
+    settings = {"annealed_langevin": {"steps_per_level": 1}}
+    model = keras_ncsn.NCSNModel(network, sampler_settings=settings, seed=0)
+    model.save_to_preset(tmp_path / "preset", {"data": "nothing", "steps": 3})
+    save_grid(np.zeros((4, 4, 4, 1)), tmp_path / "preset" / "samples.png")
+    return tmp_path / "preset"
+
+
+@pytest.fixture
+def published(server, folder):
+    """The preset, in a repository."""
+    repository = server.repositories["owner/preset"] = hub_server.Repository()
+    repository.commit(read_files(folder), "main")
+    return repository
+
+
+def read_files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def load(preset=HERE, **kwargs):
+    model = keras_ncsn.NCSNModel.from_preset(preset, **kwargs)
+    return [weight.tobytes() for weight in model.network.get_weights()]
+
+
+def weights(folder):
+    return load(folder)
+
+
+def command(*arguments):
+    from click.testing import CliRunner
+
+    from keras_ncsn import cli
+
+    arguments = [str(argument) for argument in arguments]
+    result = CliRunner().invoke(cli.cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def push(*arguments):
+    return command("push", *arguments)

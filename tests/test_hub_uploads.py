@@ -1,0 +1,143 @@
+"""Faults while presets go up: a sentence each, and no harm."""
+
+import re
+import socket
+import time
+import traceback
+
+import hub_server
+import numpy as np
+import pytest
+from hub_runs import push, read_files
+
+from keras_ncsn import hub
+
+
+def push_repeatedly(folder, times):
+    """Returns the error of each time, and what the last one returned."""
+    # Between its tries the client waits for up to eight seconds.
+    sleep = time.sleep
+    time.sleep = lambda seconds: sleep(min(seconds, 0.01))
+    files = {path.name: path for path in folder.iterdir()}
+    errors, address = [], None
+    for _ in range(times):
+        started = time.monotonic()
+        try:
+            address = hub.push(files, "owner/preset", "A preset")
+        except (ValueError, OSError) as error:
+            text = "".join(traceback.format_exception(error))
+            assert hub_server.Hub.token not in text
+            kind = type(error).__name__
+            seconds = time.monotonic() - started
+            errors.append((kind, str(error), seconds))
+    return errors, address
+
+
+# So that what goes up does not all fit into what waits on the way.
+SMALL_SENDER = socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16
+SMALL_RECEIVER = socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16
+
+
+def push_slowly(folder):
+    connect = socket.create_connection
+
+    def create_connection(*args, **kwargs):
+        connection = connect(*args, **kwargs)
+        connection.setsockopt(*SMALL_SENDER)
+        return connection
+
+    socket.create_connection = create_connection
+    return push_repeatedly(folder, 1)
+
+
+SENTENCES = {
+    (401,): ("PermissionError", r"a token that it does not know.*\(401\)"),
+    (403,): ("PermissionError", r"does not let this token write.*\(403\)"),
+    (409,): ("OSError", "answered 409, because someone else.*Try again"),
+    (412,): ("OSError", "answered 412, because someone else.*Try again"),
+    (429,): ("OSError", r"too many requests.*\(429\)"),
+    (500,): ("OSError", "answered 500 for the files"),
+    "close": ("ConnectionError", "the files of .*Check the connection"),
+    "hang": ("TimeoutError", "did not answer in time.*about the files"),
+}
+CREATE = "/api/repos/create"
+PREUPLOAD = "/api/models/owner/preset/preupload/main"
+COMMIT = "/api/models/owner/preset/commit/main"
+
+
+@pytest.mark.parametrize(
+    ("end", "faults"),
+    [
+        (COMMIT, SENTENCES),
+        (CREATE, [(401,), (403,), (500,), "close", "hang"]),
+        (PREUPLOAD, [(401,), (403,), "hang"]),
+    ],
+)
+def test_uploads_that_fail_are_a_sentence_each_and_can_be_repeated(
+    run, server, folder, end, faults
+):
+    before = read_files(folder)
+    server.faults["POST", end] = list(faults)
+    errors, address = run(
+        push_repeatedly,
+        folder,
+        len(faults) + 1,
+        patience=1.0,
+        HF_TOKEN=server.token,
+    )
+    assert len(errors) == len(faults)
+    for fault, (kind, message, seconds) in zip(faults, errors, strict=True):
+        assert (fault, kind) == (fault, SENTENCES[fault][0])
+        assert re.search(SENTENCES[fault][1], message)
+        assert message.count("\n") == 0
+        assert seconds < 3
+    assert address.startswith(f"{server.endpoint}/owner/preset/commit/")
+    assert read_files(folder) == before
+    repository = server.repositories["owner/preset"]
+    assert len(repository.commits) == 2
+    stored = repository.commits[repository.branches["main"]]
+    assert stored == before | {".gitattributes": b""}
+
+
+def test_tries_of_the_client_that_fail_end_as_its_calls_do(run, server, folder):
+    tries = 6
+    server.faults["POST", PREUPLOAD] = tries * [(500,)] + tries * ["close"]
+    errors, address = run(
+        push_repeatedly, folder, 3, patience=1.0, HF_TOKEN=server.token
+    )
+    assert [kind for kind, *_ in errors] == ["OSError", "ConnectionError"]
+    assert address
+    assert server.faults["POST", PREUPLOAD] == []
+
+
+def test_a_slow_upload_is_no_silence(run, server, folder):
+    noise = np.random.default_rng(0).bytes(3 << 19)
+    (folder / "film.gif").write_bytes(noise)
+    server.socket.setsockopt(*SMALL_RECEIVER)
+    server.pause = 0.3
+    started = time.monotonic()
+    errors, address = run(
+        push_slowly, folder, patience=1.5, HF_TOKEN=server.token
+    )
+    assert errors == []
+    assert address
+    assert time.monotonic() - started > 8 * server.pause
+
+
+def test_a_card_that_the_hub_refuses_is_named(run, server, folder):
+    (folder / "README.md").write_text("---\nlicense: \n---\n")
+    failed = run.report(push, folder, "owner/preset", HF_TOKEN=server.token)
+    assert failed["error"][0] == "ValueError"
+    assert re.search(
+        'front matter.*Received:.*"license" must be a string.*Correct the card',
+        failed["error"][1],
+    )
+    assert "\n" not in failed["error"][1]
+
+
+def test_what_did_not_change_is_not_sent_again(run, server, folder):
+    secret = {"HF_TOKEN": server.token}
+    first = run(push, folder, "owner/preset", **secret)
+    again = run(push, folder, "owner/preset", **secret)
+    assert again.splitlines()[-1] == first.splitlines()[-1]
+    assert len(server.repositories["owner/preset"].commits) == 2
