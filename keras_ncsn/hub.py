@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from keras_ncsn import hub_cache
 from keras_ncsn.hub_errors import translated, translating
-from keras_ncsn.hub_patience import ending_silence, patiently
+from keras_ncsn.hub_patience import ending_silence, obligingly, patiently
 
 PREFIX = "hf://"
 
@@ -166,13 +166,15 @@ class Download:
         # Within a file the client itself gives up, after six tries of
         # HF_HUB_DOWNLOAD_TIMEOUT, 10 seconds; a slow line is not silence, and
         # nor is waiting for another process that fetches the same.
-        path = huggingface_hub.hf_hub_download(
-            self.source.repo_id,
-            filename,
-            subfolder=self.source.subfolder or None,
-            revision=revision,
-            token=self.token,
-            library_name="keras-ncsn",
+        path = obligingly(
+            lambda: huggingface_hub.hf_hub_download(
+                self.source.repo_id,
+                filename,
+                subfolder=self.source.subfolder or None,
+                revision=revision,
+                token=self.token,
+                library_name="keras-ncsn",
+            )
         )
         return pathlib.Path(path)
 

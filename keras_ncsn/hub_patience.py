@@ -11,6 +11,9 @@ import time
 
 from keras_ncsn import hub_errors
 
+# As often as the client tries again.
+NUM_WAITS = 5
+
 
 def patiently(function):
     """Returns what a function does, if it does within `PATIENCE`.
@@ -40,6 +43,35 @@ def patiently(function):
     if error is not None:
         raise error
     return result
+
+
+def obligingly(function):
+    """Returns what a function does, after the waits that the Hub asks for.
+
+    The client itself waits where it asks for metadata, and where it fetches
+    a file only for 429.
+
+    Args:
+        function: A function without arguments.
+
+    Returns:
+        What it returned.
+    """
+    from huggingface_hub import errors
+
+    for _ in range(NUM_WAITS):
+        try:
+            return function()
+        except errors.HfHubHTTPError as error:
+            seconds = error.response.headers.get("Retry-After", "")
+            if (
+                error.response.status_code != 503
+                or not seconds.isdecimal()
+                or int(seconds) > hub_errors.PATIENCE
+            ):
+                raise
+            time.sleep(int(seconds))
+    return function()
 
 
 @contextlib.contextmanager

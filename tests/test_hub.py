@@ -113,6 +113,20 @@ def test_the_cache_serves_while_the_hub_does_not(
     assert run(load) == weights(folder)
 
 
+def test_a_download_waits_as_long_as_the_hub_says(
+    run, server, published, folder
+):
+    later = [(429, None, 0), (503, None, 1)]
+    server.faults["HEAD", "config.json"] = later[::-1]
+    server.faults["GET", WEIGHTS] = later
+    loaded = run.report(load)
+    assert loaded["error"] is None
+    assert loaded["result"] == weights(folder)
+    assert loaded["seconds"] > 3.0
+    faults = [fault for fault in server.faults.values() if fault]
+    assert faults == []
+
+
 def test_damaged_text_is_fetched_anew(run, server, published, folder):
     commit = published.branches["main"]
     whole = published.commits[commit]["metadata.json"]

@@ -8,9 +8,9 @@ import traceback
 import hub_server
 import numpy as np
 import pytest
-from hub_runs import push, read_files
+from hub_runs import load, push, read_files, weights
 
-from keras_ncsn import hub
+from keras_ncsn import hub, presets
 
 
 def push_repeatedly(folder, times):
@@ -141,3 +141,34 @@ def test_what_did_not_change_is_not_sent_again(run, server, folder):
     again = run(push, folder, "owner/preset", **secret)
     assert again.splitlines()[-1] == first.splitlines()[-1]
     assert len(server.repositories["owner/preset"].commits) == 2
+
+
+def test_large_files_go_up_apart(run, server, folder):
+    server.large = (".h5",)
+    (digest,) = presets.checksums(folder).values()
+    verify = "/lfs/verify"
+    server.faults["PUT", digest] = [(403,), "hang"]
+    server.faults["POST", verify] = [(404,)]
+    server.faults["POST", "/objects/batch"] = [(429, None, 0)]
+    errors, address = run(
+        push_repeatedly,
+        folder,
+        4,
+        patience=1.0,
+        HF_TOKEN=server.token,
+        HF_HUB_DISABLE_XET="1",
+    )
+    kinds = ["PermissionError", "TimeoutError", "OSError"]
+    assert [kind for kind, *_ in errors] == kinds
+    for (_, message, seconds), said in zip(
+        errors,
+        ("write to .*403", "did not answer", "answered 404"),
+        strict=True,
+    ):
+        assert re.search(said, message)
+        assert message.count("\n") == 0
+        assert seconds < 3
+    assert address
+    assert list(server.objects) == [digest]
+    assert ("POST", verify) in server.requests
+    assert run(load) == weights(folder)
