@@ -5,6 +5,7 @@ import pathlib
 import re
 
 import hub_server
+import numpy as np
 import pytest
 from hub_runs import HERE, command, load, push, read_files, weights
 
@@ -293,3 +294,25 @@ def test_a_revision_said_twice_must_be_one():
         hub.parse("hf://owner/repo@a", revision="b")
     with pytest.raises(ValueError, match="preset on the Hub"):
         presets.find(presets.zoo()["mnist"], revision="a")
+
+
+def generate(folder, preset):
+    path = pathlib.Path(folder, "digits.npy")
+    options = "--num-images", "2", "--num-steps", "3", "--seed", "0"
+    command("generate", preset, *options, "--output", path)
+    return np.load(path)
+
+
+def test_the_mnist_preset_goes_there_and_comes_back(run, server, tmp_path):
+    run(push, "mnist", "owner/digits", HF_TOKEN=server.token)
+    sent = newest(server.repositories["owner/digits"])
+    for name, content in read_files(presets.zoo()["mnist"]).items():
+        assert sent[name] == content
+    empty = str(tmp_path / "elsewhere")
+    address = "hf://owner/digits"
+    pulled = run(generate, tmp_path, address, HF_HOME=empty)
+    assert pulled.shape == (2, 28, 28, 1)
+    offline = {"HF_HOME": empty, "HF_HUB_OFFLINE": "1"}
+    before = len(server.requests)
+    assert np.array_equal(run(generate, tmp_path, address, **offline), pulled)
+    assert len(server.requests) == before
