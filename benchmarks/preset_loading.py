@@ -50,7 +50,7 @@ def load(pipe, folder, width, way):
 
 
 @click.command()
-@click.option("--width", default=112, show_default=True)
+@click.option("--width", default=120, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 def main(width, rounds):
     """Prints seconds and memory of both ways, and their ratios."""
