@@ -174,3 +174,8 @@ def test_unet_rejects(kwargs, message):
 def test_mlp_rejects(kwargs, message):
     with pytest.raises(ValueError, match=message):
         MLP(**kwargs)
+
+
+def test_arguments_that_no_network_knows_are_not_dropped():
+    with pytest.raises(TypeError, match="unexpected.*'num_bricks'"):
+        MLP(width=4, num_bricks=2)

@@ -12,11 +12,23 @@ class ScoreNetwork(keras.Model):
         arguments: Dictionary of the subclass' own constructor arguments, its
             config.
         dtype: Dtype policy of the layers, or `None` for the global one.
-        **kwargs: Base model arguments, such as `name`.
+        name: String, or `None` for one of Keras' choice.
+        trainable: Boolean. Defaults to `True`.
     """
 
-    def __init__(self, inputs, score, arguments, dtype=None, **kwargs):
-        super().__init__(inputs=inputs, outputs=score, **kwargs)
+    def __init__(
+        self,
+        inputs,
+        score,
+        arguments,
+        dtype=None,
+        name=None,
+        trainable=True,
+    ):
+        # By name, as Keras drops arguments that it does not know.
+        super().__init__(
+            inputs=inputs, outputs=score, name=name, trainable=trainable
+        )
         # Noisy images stay float32 at the border; each layer casts its own.
         self.autocast = False
         self.dtype_policy = keras.dtype_policies.get(dtype)
