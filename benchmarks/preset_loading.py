@@ -2,7 +2,7 @@
 
 Saves a U-Net of some thirty million parameters as a preset, and loads its
 weights in processes of their own: by `model.load_weights` of Keras, and by
-`presets.load_weights`, which checks them against their SHA-256 and looks for
+`loading.load_weights`, which checks them against their SHA-256 and looks for
 what is no number first.
 
     KERAS_BACKEND=torch python benchmarks/preset_loading.py
@@ -34,7 +34,7 @@ def save(folder, width):
 
 
 def load(pipe, folder, width, way):
-    from keras_ncsn import presets
+    from keras_ncsn import loading, presets
 
     model = make_model(width)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -42,7 +42,7 @@ def load(pipe, folder, width, way):
     if way == "Keras":
         model.load_weights(pathlib.Path(folder, presets.WEIGHTS_FILE))
     else:
-        presets.load_weights(model, folder)
+        loading.load_weights(model, folder)
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     parameters = model.network.count_params()

@@ -117,13 +117,26 @@ class Download:
         with translating(self.source, filename):
             return self._fetch(filename, self.commit)
 
+    def remember(self, filename):
+        """Lets the cache take this commit for that of the revision.
+
+        For when all that is needed of it is there: until then the cache has
+        the commit before, which offline mode uses.
+
+        Args:
+            filename: String, a file that `get` returned.
+        """
+        if hub_cache.cached_path(self.source, filename) != self.get(filename):
+            with translating(self.source, filename):
+                self._fetch(filename, self.source.revision)
+
     def _find_commit(self, filename):
         from huggingface_hub import errors
 
         with translating(self.source, filename):
             try:
                 # The client would hide why it cannot reach the Hub.
-                self._ask(filename)
+                return self._ask(filename)
             except (
                 errors.RevisionNotFoundError,
                 errors.RemoteEntryNotFoundError,
@@ -137,14 +150,12 @@ class Download:
                 if not _may_pass(error):
                     raise
                 try:
-                    self._ask(filename, retry_on_errors=True)
+                    return self._ask(filename, retry_on_errors=True)
                 except TimeoutError:
                     raise error from None
-            # By the name of the branch, which the cache then knows too.
-            path = self._fetch(filename, self.source.revision)
-            return _commit(self.source, path)
 
     def _ask(self, filename, **kwargs):
+        """Returns the commit that a file is of now."""
         import huggingface_hub
 
         source = self.source
@@ -154,11 +165,12 @@ class Download:
             subfolder=source.subfolder or None,
             revision=source.revision,
         )
-        patiently(
+        metadata = patiently(
             lambda: huggingface_hub.get_hf_file_metadata(
                 url, token=self.token, **kwargs
             )
         )
+        return metadata.commit_hash
 
     def _fetch(self, filename, revision):
         import huggingface_hub

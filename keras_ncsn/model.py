@@ -11,12 +11,12 @@ from keras import ops
 
 from keras_ncsn import (
     backend,
+    loading,
     presets,
     publishing,
     sampling,
     saving,
     training,
-    trust,
 )
 from keras_ncsn.checks import (
     check_above_zero,
@@ -621,24 +621,20 @@ class NCSNModel(keras.Model):
         (28, 28, 1)
         """
         folder = presets.find(preset, revision, token, load_weights)
-        config = presets.read_config(folder)
-        trust.check_config(config, custom_objects)
-        config = dict(config["config"])
+        config = loading.read_config(folder, custom_objects)
         dtype = kwargs.pop("dtype", None)
         if dtype is not None:
-            if not config["network"]["module"].startswith("keras_ncsn."):
-                raise ValueError(
-                    "`dtype` can be chosen for the networks of this package, "
-                    "because those of others fix it in each layer. Received: "
-                    f"dtype={dtype!r} for a "
-                    f"{config['network']['class_name']}"
-                )
-            config["network"]["config"]["dtype"] = dtype
-        model = cls.from_config(config | kwargs, custom_objects)
+            kwargs = {"network": _with_dtype(config["network"], dtype)} | kwargs
+        model = loading.build(
+            lambda config: cls.from_config(config, custom_objects),
+            folder,
+            config,
+            kwargs,
+        )
         if load_weights:
             # A preset holds one set of weights: no average beside it.
             bare = cls(model.network, model.schedule)
-            presets.load_weights(bare, folder)
+            loading.load_weights(bare, folder)
             model.reset_ema()
         return model
 
@@ -731,6 +727,16 @@ class NCSNModel(keras.Model):
             return scale * self([scale * x, sigma], training=False)
 
         return ScoreFunction(function, self.sampling_network.variables)
+
+
+def _with_dtype(network, dtype):
+    if not str(network.get("module")).startswith("keras_ncsn."):
+        raise ValueError(
+            "`dtype` can be chosen for the networks of this package, because "
+            "those of others fix it in each layer. Received: "
+            f"dtype={dtype!r} for a {network['class_name']}"
+        )
+    return network | {"config": network["config"] | {"dtype": dtype}}
 
 
 def _copy_network(network):

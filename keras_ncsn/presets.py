@@ -3,17 +3,16 @@
 config.json is the serialised model, model.weights.h5 its weights (or
 model.weights.json an index of several such files), all as Keras writes them;
 metadata.json has the checksums; README.md is the card. Where such a folder
-comes from, and whether it is whole, is known here; `saving` writes them.
+comes from, and what its texts say, is known here; `loading` makes a model of
+it, and `saving` writes them.
 """
 
 import hashlib
 import json
-import math
 import pathlib
 import re
-import warnings
 
-from keras_ncsn import hub, hub_cache, trust
+from keras_ncsn import hub, hub_cache
 
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
@@ -94,9 +93,11 @@ def read_config(folder):
     Returns:
         A dictionary, as `keras.saving.serialize_keras_object` writes it.
     """
-    config = _read_json(pathlib.Path(folder) / CONFIG_FILE)
+    config = read_json(pathlib.Path(folder) / CONFIG_FILE)
     arguments = config.get("config")
-    if not isinstance(arguments, dict) or "network" not in arguments:
+    if not isinstance(arguments, dict) or not isinstance(
+        arguments.get("network"), dict
+    ):
         raise ValueError(
             "A preset must hold the config of an `NCSNModel`. Received: "
             f"{folder}, whose `{CONFIG_FILE}` is of something else"
@@ -114,7 +115,7 @@ def read_metadata(folder):
         A dictionary.
     """
     path = pathlib.Path(folder) / METADATA_FILE
-    metadata = _read_json(path)
+    metadata = read_json(path)
     version = metadata.get("format_version", 1)
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(
@@ -149,34 +150,6 @@ def checksums(folder):
     return stated
 
 
-def load_weights(model, folder):
-    """Loads the weights of a preset, after checking them.
-
-    Args:
-        model: A Keras model, built from the config of the preset.
-        folder: Path of its folder.
-    """
-    folder = pathlib.Path(folder)
-    stated = checksums(folder)
-    _check_whole(folder, stated)
-    for name in stated:
-        if name != INDEX_FILE:
-            trust.check_weights_file(folder / name, _size(model))
-    if INDEX_FILE in stated:
-        _check_index(folder, stated)
-    name = INDEX_FILE if INDEX_FILE in stated else WEIGHTS_FILE
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns of weights that it did not find.
-            warnings.filterwarnings("error", category=UserWarning)
-            model.load_weights(folder / name)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
-        raise ValueError(
-            f"The weights of a preset must fit its `{CONFIG_FILE}`, and what "
-            f"overrides it. Received: {folder}; {error}"
-        ) from None
-
-
 def read_card(preset):
     """Returns the card of a preset.
 
@@ -188,7 +161,10 @@ def read_card(preset):
     """
     name = str(preset)
     if name.startswith(hub.PREFIX) and name not in zoo():
-        path = hub.Download(hub.parse(name), CARD_FILE).get(CARD_FILE)
+        download = hub.Download(hub.parse(name), CARD_FILE)
+        path = download.get(CARD_FILE)
+        if not hub_cache.is_cached(download.source, CONFIG_FILE):
+            download.remember(CARD_FILE)
     else:
         path = find(preset, load_weights=False) / CARD_FILE
     if not path.is_file():
@@ -217,6 +193,30 @@ def whereabouts(folder):
         return "not published"
     source = hub.Source(repo_id, "", metadata.get("hub_revision"))
     return "on the Hub" if _cached(source, folder) is None else "cached"
+
+
+def read_json(path):
+    """Returns what a file of a preset holds.
+
+    Args:
+        path: A `pathlib.Path`.
+
+    Returns:
+        A dictionary.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"A preset must have a readable `{path.name}`. Received: {path}, "
+            f"{error}"
+        ) from None
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"A preset must have a readable `{path.name}`. Received: {path}, "
+            "which holds something else"
+        )
+    return content
 
 
 def sha256(path):
@@ -300,63 +300,6 @@ def _download(source, token, load_weights):
     if load_weights:
         for name in names:
             download.get(name)
+    if load_weights or not hub_cache.is_cached(source, CONFIG_FILE):
+        download.remember(CONFIG_FILE)
     return folder
-
-
-def _check_whole(folder, stated):
-    for name, expected in stated.items():
-        path = folder / name
-        if not path.is_file():
-            raise ValueError(
-                f"A preset must have its weights in `{name}`. Received: "
-                f"{folder}, which has none. Pass `load_weights=False` for "
-                "random weights."
-            )
-        received = sha256(path)
-        if received != expected:
-            hub_cache.forget(folder, (*stated, METADATA_FILE, CONFIG_FILE))
-            raise ValueError(
-                "The weights of a preset must have the SHA-256 that its "
-                f"`{METADATA_FILE}` states, else they are damaged or belong "
-                f"to another. Received: {received} in {path}, stated: "
-                f"{expected}. Fetch or save the preset anew."
-            )
-
-
-def _check_index(folder, stated):
-    index = _read_json(folder / INDEX_FILE)
-    places = index.get("weight_map")
-    if isinstance(places, dict):
-        names = {
-            name
-            for value in places.values()
-            for name in (value if isinstance(value, list) else [value])
-        }
-        if all(isinstance(name, str) for name in names) and names <= set(
-            stated
-        ):
-            return
-    raise ValueError(
-        f"`{INDEX_FILE}` must name files that `{METADATA_FILE}` states. "
-        f"Received: {folder}"
-    )
-
-
-def _size(model):
-    return sum(math.prod(variable.shape) for variable in model.variables)
-
-
-def _read_json(path):
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(
-            f"A preset must have a readable `{path.name}`. Received: {path}, "
-            f"{error}"
-        ) from None
-    if not isinstance(content, dict):
-        raise ValueError(
-            f"A preset must have a readable `{path.name}`. Received: {path}, "
-            "which holds something else"
-        )
-    return content

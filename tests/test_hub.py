@@ -128,13 +128,51 @@ def test_a_download_waits_as_long_as_the_hub_says(
     assert faults == []
 
 
-def test_damaged_text_is_fetched_anew(run, server, published, folder):
-    commit = published.branches["main"]
-    whole = published.commits[commit]["metadata.json"]
-    published.commits[commit]["metadata.json"] = whole[:-3]
-    assert "readable `metadata.json`" in run.report(load)["error"][1]
-    published.commits[commit]["metadata.json"] = whole
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("metadata.json", (b"}", b""), "readable `metadata.json`"),
+        ("config.json", (b'"widths"', b'"heights"'), "hold arguments that"),
+        ("config.json", (b'"UNet"', b'"VNet"'), "must be of classes"),
+    ],
+)
+def test_damaged_text_is_fetched_anew(
+    run, server, published, folder, name, change, message
+):
+    files = published.commits[published.branches["main"]]
+    whole = files[name]
+    files[name] = whole.replace(*change)
+    assert message in run.report(load)["error"][1]
+    files[name] = whole
     assert run(load) == weights(folder)
+
+
+def renew(folder, target):
+    """Saves the preset with other weights."""
+    model = keras_ncsn.NCSNModel.from_preset(folder)
+    weights = model.network.get_weights()
+    model.network.set_weights([weight + 1.0 for weight in weights])
+    model.save_to_preset(target)
+
+
+def test_an_update_that_fails_leaves_the_old_preset(
+    run, server, published, folder, tmp_path
+):
+    run(load)
+    renew(folder, tmp_path / "second")
+    published.commit(read_files(tmp_path / "second"), "main")
+    server.faults["GET", WEIGHTS] = (500,)
+    assert "answered 500" in run.report(load)["error"][1]
+    offline = {"HF_HUB_OFFLINE": "1"}
+    assert run(load, **offline) == weights(folder)
+    assert run(load_bare)
+    assert run(load, **offline) == weights(folder)
+    server.faults.clear()
+    assert run(load) == run(load, **offline) == weights(tmp_path / "second")
+
+
+def load_bare():
+    return load(load_weights=False)
 
 
 def test_two_processes_fetch_at_the_same_time(run, published, folder):

@@ -226,6 +226,16 @@ def widen(folder):
     path.write_text(json.dumps(config))
 
 
+def misspell(folder):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"num_blocks"', '"num_bricks"'))
+
+
+def rename_the_levels(folder):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"sigmas"', '"levels"'))
+
+
 def swap_config(folder):
     (folder / "config.json").write_text('{"model_type": "bert"}')
 
@@ -244,6 +254,8 @@ def remove_metadata(folder):
         (truncate, "must have the SHA-256.*stated.*anew"),
         (remove_weights, "must have its weights.*has none"),
         (widen, "must fit its `config.json`"),
+        (misspell, "hold arguments that .* take.*preset; .*num_bricks"),
+        (rename_the_levels, "hold arguments that .* take.*preset; .*levels"),
         (swap_config, "config of an `NCSNModel`.*something else"),
         (break_config, "readable `config.json`"),
         (remove_metadata, "readable `metadata.json`"),
@@ -251,8 +263,19 @@ def remove_metadata(folder):
 )
 def test_damaged_presets_are_refused(folder, damage, message):
     damage(folder)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as raised:
         keras_ncsn.NCSNModel.from_preset(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_what_the_caller_wants_is_not_blamed_on_the_preset(folder):
+    with pytest.raises(ValueError, match="`sampler` must be one of"):
+        keras_ncsn.NCSNModel.from_preset(folder, sampler="dice")
+    with pytest.raises(ValueError, match="Unrecognized.*colour"):
+        keras_ncsn.NCSNModel.from_preset(folder, colour="red")
+    with pytest.raises(ValueError, match="float33") as raised:
+        keras_ncsn.NCSNModel.from_preset(folder, dtype="float33")
+    assert "of a preset" not in str(raised.value)
 
 
 def test_unknown_presets_are_refused_with_the_known_ones(tmp_path):

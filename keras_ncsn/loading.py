@@ -1,0 +1,149 @@
+"""Making what a preset holds: a network, and its weights after checks."""
+
+import math
+import pathlib
+import warnings
+
+from keras_ncsn import hub_cache, presets, trust
+
+
+def read_config(folder, custom_objects):
+    """Returns the arguments of the model of a preset, which run no code.
+
+    Args:
+        folder: Path of the preset.
+        custom_objects: As in `trust.check_config`.
+
+    Returns:
+        A dictionary.
+    """
+    config = presets.read_config(folder)
+    try:
+        trust.check_config(config, custom_objects)
+    except ValueError:
+        _forget_texts(folder)
+        raise
+    return config["config"]
+
+
+def build(make, folder, config, overrides):
+    """Returns what is made of the config of a preset.
+
+    Args:
+        make: A function of a config.
+        folder: Path of the preset.
+        config: Dictionary, as `read_config` returns it.
+        overrides: Dictionary of what the caller wants instead.
+
+    Returns:
+        What `make` returns. If it cannot because of what the caller wants,
+        its exception is raised as it is.
+    """
+    try:
+        return make(config | overrides)
+    except Exception as error:
+        if overrides and _is_buildable(make, config):
+            raise
+        _forget_texts(folder)
+        raise ValueError(
+            f"The `{presets.CONFIG_FILE}` of a preset must hold arguments that "
+            f"the model and its network take. Received: {folder}; "
+            f"{type(error).__name__}: {_reason(error)}"
+        ) from error
+
+
+def load_weights(model, folder):
+    """Loads the weights of a preset, after checking them.
+
+    Args:
+        model: A Keras model, built from the config of the preset.
+        folder: Path of its folder.
+    """
+    folder = pathlib.Path(folder)
+    stated = presets.checksums(folder)
+    _check_whole(folder, stated)
+    for name in stated:
+        if name != presets.INDEX_FILE:
+            trust.check_weights_file(folder / name, _size(model))
+    if presets.INDEX_FILE in stated:
+        _check_index(folder, stated)
+    name = (
+        presets.INDEX_FILE
+        if presets.INDEX_FILE in stated
+        else presets.WEIGHTS_FILE
+    )
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns of weights that it did not find.
+            warnings.filterwarnings("error", category=UserWarning)
+            model.load_weights(folder / name)
+    except (ValueError, KeyError, OSError, UserWarning) as error:
+        _forget_texts(folder)
+        raise ValueError(
+            f"The weights of a preset must fit its `{presets.CONFIG_FILE}`, "
+            f"and what overrides it. Received: {folder}; {_reason(error)}"
+        ) from None
+
+
+def _forget_texts(folder):
+    # Perhaps they came damaged: the next call fetches them anew.
+    hub_cache.forget(folder, (presets.CONFIG_FILE, presets.METADATA_FILE))
+
+
+def _reason(error):
+    # Keras says much in many lines, and at the end what is wrong.
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"...{text[-300:]}"
+
+
+def _is_buildable(make, config):
+    try:
+        make(config)
+    except Exception:
+        return False
+    return True
+
+
+def _check_whole(folder, stated):
+    for name, expected in stated.items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(
+                f"A preset must have its weights in `{name}`. Received: "
+                f"{folder}, which has none. Pass `load_weights=False` for "
+                "random weights."
+            )
+        received = presets.sha256(path)
+        if received != expected:
+            hub_cache.forget(
+                folder, (*stated, presets.METADATA_FILE, presets.CONFIG_FILE)
+            )
+            raise ValueError(
+                "The weights of a preset must have the SHA-256 that its "
+                f"`{presets.METADATA_FILE}` states, else they are damaged or "
+                f"belong to another. Received: {received} in {path}, stated: "
+                f"{expected}. Fetch or save the preset anew."
+            )
+
+
+def _check_index(folder, stated):
+    index = presets.read_json(folder / presets.INDEX_FILE)
+    places = index.get("weight_map")
+    if isinstance(places, dict):
+        names = {
+            name
+            for value in places.values()
+            for name in (value if isinstance(value, list) else [value])
+        }
+        if all(isinstance(name, str) for name in names) and names <= set(
+            stated
+        ):
+            return
+    raise ValueError(
+        f"`{presets.INDEX_FILE}` must name files that "
+        f"`{presets.METADATA_FILE}` states. Received: {folder}"
+    )
+
+
+def _size(model):
+    return sum(math.prod(variable.shape) for variable in model.variables)
