@@ -10,18 +10,29 @@ def forget(folder, names):
         folder: Path of a folder; files that are not in the cache stay.
         names: Iterable of names of files.
     """
-    from huggingface_hub import constants
-
-    cache = pathlib.Path(constants.HF_HUB_CACHE).resolve()
     folder = pathlib.Path(folder).absolute()
-    if not folder.resolve().is_relative_to(cache):
+    if not holds(folder.resolve()):
         return
     for name in names:
         path = folder / name
         blob = path.resolve()
-        if blob.is_relative_to(cache):
+        if holds(blob):
             path.unlink(missing_ok=True)
             blob.unlink(missing_ok=True)
+
+
+def holds(path):
+    """Returns whether a path is in the Hub's cache.
+
+    Args:
+        path: A `pathlib.Path`, resolved.
+
+    Returns:
+        Boolean.
+    """
+    from huggingface_hub import constants
+
+    return path.is_relative_to(pathlib.Path(constants.HF_HUB_CACHE).resolve())
 
 
 def is_cached(source, filename):

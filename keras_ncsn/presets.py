@@ -76,6 +76,8 @@ def find(preset, revision=None, token=None, load_weights=True):
                 "`revision` must be of a preset on the Hub. Received: "
                 f"revision={revision!r} for the folder {folder}"
             )
+        if folder not in known.values():
+            _check_links(folder)
         return folder
     raise ValueError(
         "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
@@ -243,6 +245,24 @@ def image_shape(folder):
     """
     network = read_config(folder)["config"]["network"]["config"]
     return tuple(network.get("image_shape", ()))
+
+
+def _check_links(folder):
+    # A folder that somebody packed could point at files of this machine. The
+    # Hub's cache is made of links, to another place in it.
+    whole = folder.resolve()
+    for path in folder.iterdir():
+        is_part = path.name in (CONFIG_FILE, METADATA_FILE, CARD_FILE)
+        if not path.is_symlink() or not (
+            is_part or _WEIGHTS_NAME.fullmatch(path.name)
+        ):
+            continue
+        target = path.resolve()
+        if not target.is_relative_to(whole) and not hub_cache.holds(target):
+            raise ValueError(
+                "The files of a preset must be in its folder. Received: "
+                f"{path}, a link to {target}. Copy it, if you trust it."
+            )
 
 
 def _find_in_zoo(name, folder, revision, token, load_weights):

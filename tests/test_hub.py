@@ -197,6 +197,19 @@ def test_revisions_and_subfolders(run, server, published, folder):
     assert run(load_at, address, HF_HUB_OFFLINE="1") == weights(folder)
 
 
+def load_from_the_cache():
+    import huggingface_hub
+
+    path = huggingface_hub.try_to_load_from_cache("owner/preset", WEIGHTS)
+    return load(pathlib.Path(path).parent)
+
+
+def test_the_folder_in_the_cache_is_a_preset_too(run, published, folder):
+    """Of links, which lead to elsewhere in the cache."""
+    run(load)
+    assert run(load_from_the_cache) == weights(folder)
+
+
 def load_at(preset, revision=None):
     return load(preset, revision=revision)
 

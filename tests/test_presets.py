@@ -268,6 +268,26 @@ def test_damaged_presets_are_refused(folder, damage, message):
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["config.json", "metadata.json", "model.weights.h5", "README.md"]
+)
+def test_links_out_of_a_preset_are_refused(folder, tmp_path, name):
+    path = folder / name
+    # Within the folder, and the folder itself, they may be.
+    inner = path.rename(folder / "inner")
+    path.symlink_to("inner")
+    (tmp_path / "link").symlink_to(folder)
+    keras_ncsn.NCSNModel.from_preset(tmp_path / "link")
+    path.unlink()
+    path.symlink_to(inner.rename(tmp_path / "outer"))
+    with pytest.raises(
+        ValueError, match=f"in its folder.*{name}.*link to.*outer"
+    ):
+        keras_ncsn.NCSNModel.from_preset(folder)
+    with pytest.raises(ValueError, match="in its folder"):
+        presets.read_card(folder)
+
+
 def test_what_the_caller_wants_is_not_blamed_on_the_preset(folder):
     with pytest.raises(ValueError, match="`sampler` must be one of"):
         keras_ncsn.NCSNModel.from_preset(folder, sampler="dice")
