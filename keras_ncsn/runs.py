@@ -42,7 +42,7 @@ def describe(data, recipe_name, settings=None, from_preset=None, seed=0):
 
     >>> run = describe("mnist", "unet-mnist", {"steps": 100})
     >>> run["recipe"]["steps"], run["recipe"]["width"]
-    (100, 32)
+    (100, 44)
     """
     settings = settings or {}
     recipe = recipes.find(recipe_name, settings)
