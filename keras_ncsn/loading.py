@@ -130,14 +130,12 @@ def _check_index(folder, stated):
     index = presets.read_json(folder / presets.INDEX_FILE)
     places = index.get("weight_map")
     if isinstance(places, dict):
-        names = {
-            name
+        lists = [
+            value if isinstance(value, list) else [value]
             for value in places.values()
-            for name in (value if isinstance(value, list) else [value])
-        }
-        if all(isinstance(name, str) for name in names) and names <= set(
-            stated
-        ):
+        ]
+        # Of strings alone: what is stated has no others.
+        if all(lists) and all(name in [*stated] for name in sum(lists, [])):
             return
     raise ValueError(
         f"`{presets.INDEX_FILE}` must name files that "

@@ -59,7 +59,8 @@ def save(
             shutil.copytree(
                 folder,
                 temporary,
-                ignore=shutil.ignore_patterns("*.weights.*"),
+                symlinks=True,
+                ignore=_written_anew,
                 dirs_exist_ok=True,
             )
         _write_weights(model, temporary, weights_dtype, max_shard_size)
@@ -68,6 +69,21 @@ def save(
         _replace(folder, temporary)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _written_anew(folder, names):
+    # Weights, and links that writing would follow; other links stay links, so
+    # that nothing from elsewhere becomes a part of the preset.
+    return [
+        name
+        for name in names
+        if ".weights." in name
+        or (
+            name
+            in (presets.CONFIG_FILE, presets.METADATA_FILE, presets.CARD_FILE)
+            and pathlib.Path(folder, name).is_symlink()
+        )
+    ]
 
 
 def check_folder(folder):

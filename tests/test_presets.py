@@ -288,6 +288,33 @@ def test_links_out_of_a_preset_are_refused(folder, tmp_path, name):
         presets.read_card(folder)
 
 
+def test_saving_over_a_preset_takes_in_nothing_from_elsewhere(
+    model, folder, tmp_path
+):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (folder / "picture.png").symlink_to(secret)
+    (folder / "README.md").unlink()
+    (folder / "README.md").symlink_to(secret)
+    model.save_to_preset(folder, card="# Mine\n")
+    assert (folder / "picture.png").is_symlink()
+    assert (folder / "README.md").read_text() == "# Mine\n"
+    assert secret.read_text() == "secret"
+
+
+@pytest.mark.parametrize("places", [[["x"]], [{}], {}, [], None, "other.h5"])
+def test_an_index_of_something_else_is_refused(model, folder, places):
+    model.save_to_preset(folder, max_shard_size=4e-6)
+    path = folder / "model.weights.json"
+    index = json.loads(path.read_text()) | {"weight_map": {"a": places}}
+    path.write_text(json.dumps(index))
+    metadata = json.loads((folder / "metadata.json").read_text())
+    metadata["sha256"]["model.weights.json"] = presets.sha256(path)
+    (folder / "metadata.json").write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match="must name files that"):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
 def test_what_the_caller_wants_is_not_blamed_on_the_preset(folder):
     with pytest.raises(ValueError, match="`sampler` must be one of"):
         keras_ncsn.NCSNModel.from_preset(folder, sampler="dice")
