@@ -129,8 +129,7 @@ def make_card(folder, repo_id):
         f"A score network ({config['network']['class_name']}, "
         f"{metadata['parameter_count']:,} parameters) that generates and "
         f"completes {shape or 'points'}{' images' if shape else ''}, for "
-        "[keras-ncsn](https://pypi.org/project/keras-ncsn/) on TensorFlow, JAX "
-        "or PyTorch.",
+        "keras-ncsn (`pip install keras-ncsn`) on TensorFlow, JAX or PyTorch.",
         "",
         "```python",
         "import keras_ncsn",
