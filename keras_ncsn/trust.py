@@ -4,6 +4,9 @@ A config names the classes that are made of it. Keras would import the module
 of some, and some of its own layers run code or read files that the config
 names; here all but a list of what is harmless is refused, before anything is
 made. Weights may point to other files, or claim to be larger than they are.
+
+A config may still ask for a network that is larger than the memory, and fails
+as any such network does: how large it is shows only when it is made.
 """
 
 import re
@@ -36,13 +39,10 @@ _OBJECTS = {
     "keras.constraints",
     "keras.activations",
 }
-_VALUES = {
-    "__keras_tensor__",
-    "__tensor__",
-    "__numpy__",
-    "__slice__",
-    "__ellipsis__",
-}
+_ARRAYS = {"__numpy__", "__tensor__"}
+_VALUES = {"__keras_tensor__", "__slice__", "__ellipsis__"} | _ARRAYS
+# Of text, say, NumPy makes elements as large as the config says.
+_DTYPE = re.compile("bool|u?int(8|16|32|64)|bfloat16|float(16|32|64)")
 _ACTIVATIONS = {
     name
     for name in vars(keras.activations)
@@ -102,6 +102,8 @@ def _check(config, custom_objects):
     elif isinstance(config, dict):
         if "class_name" in config and not _is_trusted(config, custom_objects):
             _refuse_class(_name(config))
+        if config.get("class_name") in _ARRAYS:
+            _check_array(config.get("config"))
         for part in config.values():
             _check(part, custom_objects)
     elif isinstance(config, str) and not _is_harmless(config, custom_objects):
@@ -114,6 +116,15 @@ def _refuse_class(name):
         f"only compute, because others could run code. Received: {name}. If it "
         "is yours, pass it in `custom_objects`."
     )
+
+
+def _check_array(config):
+    dtype = config.get("dtype") if isinstance(config, dict) else None
+    if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
+        raise ValueError(
+            "An array in a config must be of numbers that Keras knows. "
+            f"Received: dtype={dtype!r}"
+        )
 
 
 def _name(config):
@@ -183,9 +194,9 @@ def _is_of_keras(module, name):
         return True
     if module == "keras.layers":
         layer = getattr(keras.layers, name, None)
-        source = getattr(layer, "__module__", "")
-        known = bool(_LAYERS.match(source)) and name not in _CODE
-        return known or name in _IMAGE_LAYERS
+        known = bool(_LAYERS.match(getattr(layer, "__module__", "")))
+        known = known and name not in _CODE
+        return isinstance(layer, type) and (known or name in _IMAGE_LAYERS)
     if module in _OBJECTS:
         found = getattr(getattr(keras, module.removeprefix("keras.")), name, 0)
         return isinstance(found, type)
@@ -233,6 +244,10 @@ def _check_dataset(item, path, place):
         _refuse(path, f"{place} holds no numbers, but {item.dtype}")
     if item.external or item.is_virtual:
         _refuse(path, f"{place} is kept in another file")
+    # Keras writes none. HDF5 takes memory for a whole chunk, which a small
+    # file may claim to be of gigabytes, for an array of any size.
+    if item.chunks is not None:
+        _refuse(path, f"{place} is stored in chunks")
 
 
 def _refuse(path, reason):

@@ -81,6 +81,7 @@ def test_presets_of_the_zoo_are_trusted():
         entry("keras.layers", "Dense", {"kernel_initializer": "mine>Doubled"}),
         {"class_name": "Dense", "config": {}},
         {"class_name": ["Dense"], "config": {}},
+        entry("keras.layers", "add", {}),
     ],
     ids=lambda hostile: f"{hostile.get('module')}.{hostile['class_name']}",
 )
@@ -93,6 +94,18 @@ def test_other_classes_are_refused_before_anything_is_made(
     )
     with pytest.raises(ValueError, match="could run code. Received: "):
         keras_ncsn.NCSNModel.from_preset(folder)
+
+
+@pytest.mark.parametrize("name", ["__numpy__", "__tensor__"])
+@pytest.mark.parametrize("dtype", ["S2000000000", "V9999999", "object", None])
+def test_arrays_in_a_config_are_of_numbers(name, dtype):
+    array = {"class_name": name, "config": {"value": [1], "dtype": "float32"}}
+    trust.check_config([array])
+    array["config"]["dtype"] = dtype
+    with pytest.raises(ValueError, match="numbers.*Received: dtype="):
+        trust.check_config([array])
+    with pytest.raises(ValueError, match="numbers.*Received: dtype=None"):
+        trust.check_config({"class_name": name, "config": ["float32"]})
 
 
 @keras.saving.register_keras_serializable(package="mine")
@@ -155,7 +168,21 @@ def objects(file, name):
 
 def bomb(file, name):
     del file[name]
-    file.create_dataset(name, (2**40,), "f4", chunks=(2**10,))
+    file.create_dataset(name, (2**40,), "f4")
+
+
+def large_chunk(file, name):
+    """Some kilobytes, for which HDF5 takes a chunk of 32 megabytes."""
+    array = file[name][...]
+    del file[name]
+    sides = len(array.shape)
+    file.create_dataset(
+        name,
+        data=array,
+        maxshape=sides * (None,),
+        chunks=(2**23, *(sides - 1) * (1,)),
+        compression="gzip",
+    )
 
 
 def twice(file, name):
@@ -174,7 +201,7 @@ def nothing(file, name):
 def opaque(file, name):
     shape = file[name].shape
     del file[name]
-    file.create_dataset(name, shape, "V1000000", chunks=shape)
+    file.create_dataset(name, shape, "V1000000")
 
 
 def wrong_shape(file, name):
@@ -196,6 +223,7 @@ def wrong_shape(file, name):
         (nothing, "is no array"),
         (opaque, "holds no numbers"),
         (bomb, "more numbers than the model has"),
+        (large_chunk, "is stored in chunks"),
         (wrong_shape, "must fit its `config.json`"),
     ],
 )
