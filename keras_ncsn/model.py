@@ -661,8 +661,11 @@ class NCSNModel(keras.Model):
             max_shard_size: Float, gigabytes above which the weights go into
                 several files. Defaults to `5.0`.
         """
-        config = self.get_config() | {"ema_momentum": None}
         with backend.on_this_process():
+            config = self.get_config() | {
+                "network": _copy_network(self.network),
+                "ema_momentum": None,
+            }
             bare = type(self).from_config(config)
             bare.network.set_weights(self.sampling_network.get_weights())
             saving.save(
@@ -740,6 +743,18 @@ def _with_dtype(network, dtype):
 
 
 def _copy_network(network):
-    copy = type(network).from_config(network.get_config())
+    try:
+        copy = type(network).from_config(network.get_config())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        # What Keras says last is of the part that it could not make.
+        said = str(error).rpartition("Exception encountered:")[2].split()
+        reason = " ".join(said).partition(". ")[0][:200]
+        raise ValueError(
+            "To be averaged or saved, `network` must be of classes and "
+            "functions that Keras can make anew. Received: "
+            f"{reason}. Decorate what is yours with "
+            "`@keras.saving.register_keras_serializable()`, and give a layer "
+            "that has arguments a `get_config`."
+        ) from error
     copy.set_weights(network.get_weights())
     return copy

@@ -127,6 +127,40 @@ def test_classes_of_the_user_come_in_by_custom_objects(tmp_path):
     np.testing.assert_allclose(score, 2.0)
 
 
+class Tripled(keras.layers.Layer):
+    def call(self, x):
+        return 3.0 * x
+
+
+def halved(x):
+    return 0.5 * x
+
+
+@pytest.mark.parametrize("own", [Tripled, halved])
+def test_what_keras_cannot_make_anew_says_what_to_do(tmp_path, own):
+    noisy, sigma = keras.Input((4, 4, 1)), keras.Input(())
+    layer = keras.layers.Activation(own) if own is halved else own()
+    network = keras.Model([noisy, sigma], layer(noisy))
+    message = f"`network` must.*{own.__name__}.*register_keras_serializable"
+    with pytest.raises(ValueError, match=message) as raised:
+        keras_ncsn.NCSNModel(network, ema_momentum=0.9)
+    assert "\n" not in str(raised.value)
+    model = keras_ncsn.NCSNModel(network)
+    with pytest.raises(ValueError, match=message):
+        model.save_to_preset(tmp_path / "preset")
+    assert list(tmp_path.iterdir()) == []
+    given = {own.__name__: own}
+    with keras.saving.custom_object_scope(given):
+        model.save_to_preset(tmp_path / "preset")
+    with pytest.raises(ValueError, match=rf"{own.__name__}.*custom_objects"):
+        keras_ncsn.NCSNModel.from_preset(tmp_path / "preset")
+    copy = keras_ncsn.NCSNModel.from_preset(
+        tmp_path / "preset", custom_objects=given
+    )
+    ones = np.ones((1, 4, 4, 1))
+    assert np.array_equal(copy.score(ones, 0.5), model.score(ones, 0.5))
+
+
 def first_array(file):
     names = []
     file.visititems(
