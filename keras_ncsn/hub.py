@@ -264,6 +264,27 @@ def push(
     return commit.pr_url or commit.commit_url
 
 
+def check_sender(repo_id, revision=None, token=None):
+    """Raises an exception if the Hub does not know who would send files.
+
+    Args:
+        repo_id: As in `push`.
+        revision: As in `push`.
+        token: As in `push`.
+    """
+    import huggingface_hub
+    from huggingface_hub import constants, errors
+
+    check_repo_id(repo_id)
+    _check_revision(revision)
+    api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
+    source = Source(repo_id, "", revision)
+    with translating(source, "the token", sending=True):
+        if constants.HF_HUB_OFFLINE:
+            raise errors.OfflineModeIsEnabled
+        patiently(api.whoami)
+
+
 def read_text(repo_id, filename, revision=None, token=None):
     """Returns the text of a file on the Hub as it is now, `None` without one.
 

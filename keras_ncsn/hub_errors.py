@@ -66,6 +66,11 @@ _SENTENCES = {
 }
 # Where files go up, and the repository need not be there before.
 _SENDING = {
+    "offline": (
+        OSError,
+        "The Hub must be asked before files go up to {source}, and may not be "
+        "while HF_HUB_OFFLINE is set. Unset it to push.",
+    ),
     "repository": (
         PermissionError,
         "The Hub must know who sends files to {source}, and that they may. "
@@ -160,6 +165,7 @@ def _of_class(error):
     from huggingface_hub import errors
 
     classes = {
+        errors.LocalTokenNotFoundError: "repository",
         errors.OfflineModeIsEnabled: "offline",
         errors.LocalEntryNotFoundError: "offline",
         errors.RevisionNotFoundError: "revision",

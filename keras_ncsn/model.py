@@ -683,8 +683,8 @@ class NCSNModel(keras.Model):
     ):
         """Publishes the model on the Hugging Face Hub, in one commit.
 
-        With a model card and a picture of samples. A card that a person edited
-        on the Hub is kept.
+        With a model card and a picture of samples. A card on the Hub that a
+        person wrote, there or in a preset's folder, is kept.
 
         Args:
             repo_id: String, `"owner/repo"`; made if there is none.
@@ -706,11 +706,14 @@ class NCSNModel(keras.Model):
         keras_ncsn.NCSNModel.from_preset("hf://owner/repo")
         ```
         """
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder, "preset")
-            self.save_to_preset(path, metadata)
-            upload = publishing.prepare(path, self, repo_id, revision, token)
-            return publishing.push(upload, private, create_pr, token)
+        published = publishing.ask(repo_id, revision, token)
+        with tempfile.TemporaryDirectory() as made:
+            folder = pathlib.Path(made, "preset")
+            self.save_to_preset(folder, metadata)
+            upload = publishing.prepare(folder, made, self, repo_id, published)
+            return publishing.push(
+                upload, repo_id, private, revision, create_pr, token
+            )
 
     def save(self, *args, **kwargs):
         # Keras makes a bare optimizer on the way, to see what it consists of.

@@ -1,78 +1,91 @@
 """Publishing presets on the Hub, with a card and a picture."""
 
-import hashlib
 import pathlib
 import re
 from typing import NamedTuple
 
-from keras_ncsn import hub, presets
+from keras_ncsn import cards, hub, presets
 from keras_ncsn.images import save_grid
 
 PICTURE_FILE = "samples.png"
 NUM_PICTURED = 16
 
-_SUFFIXES = {".json", ".h5", ".md", ".png", ".gif"}
-_MARK = re.compile(r"\n<!-- keras-ncsn card ([0-9a-f]{64}) -->\n\Z")
+_PICTURES = {".png", ".gif", ".jpg", ".jpeg", ".webp"}
+# In Markdown, or in HTML within it.
+_LINK = re.compile(r"""\]\(\s*<?(?:\./)?([^()<>\s]+)|\ssrc=["']([^"']+)""")
 
 
 class Upload(NamedTuple):
     """What is to go up.
 
     Attributes:
-        repo_id: String, `"owner/repo"`.
-        revision: String, the branch, or `None` for the main one.
         files: Dictionary from names to paths.
-        keeps_card: Boolean, whether the card on the Hub stays as it is.
+        card: What happens to the card on the Hub: `"new"`, `"replaced"` or
+            `"kept"`.
     """
 
-    repo_id: str
-    revision: str | None
     files: dict
-    keeps_card: bool
+    card: str
 
 
-def prepare(folder, model, repo_id, revision=None, token=None):
-    """Checks a preset, and adds a card and a picture where it has none.
+def ask(repo_id, revision=None, token=None):
+    """Asks the Hub, before there is any work, whether files could go there.
 
     Args:
-        folder: Path of the preset, to which they are written.
-        model: The `NCSNModel` that was loaded from it.
         repo_id: String, `"owner/repo"`.
         revision: String, the branch. Defaults to `None`, the main one.
         token: String, of the Hub. Defaults to `None`.
 
     Returns:
+        The card that is there, or `None`. An exception says what is wrong.
+    """
+    hub.check_sender(repo_id, revision, token)
+    return hub.read_text(repo_id, presets.CARD_FILE, revision, token)
+
+
+def prepare(folder, made, model, repo_id, published):
+    """Gathers what a preset consists of, and makes what it lacks.
+
+    Args:
+        folder: Path of the preset, which stays as it is.
+        made: Path of a folder for a card and a picture.
+        model: The `NCSNModel` of the preset.
+        repo_id: String, `"owner/repo"`.
+        published: String or `None`, as `ask` returned it.
+
+    Returns:
         An `Upload`.
     """
-    folder = pathlib.Path(folder)
-    hub.check_repo_id(repo_id)
-    if len(model.image_shape) == 3 and not (folder / PICTURE_FILE).exists():
+    folder, made = pathlib.Path(folder), pathlib.Path(made)
+    names = presets.CONFIG_FILE, presets.METADATA_FILE
+    names += tuple(presets.checksums(folder))
+    files = {name: folder / name for name in names}
+    drawn = not _is_own(folder / PICTURE_FILE) and _can_be_drawn(model)
+    if drawn or _is_own(folder / PICTURE_FILE):
+        files[PICTURE_FILE] = (made if drawn else folder) / PICTURE_FILE
+    card = _card(folder, model, repo_id, PICTURE_FILE in files)
+    fate = _fate(published, card)
+    shown = published if fate == "kept" else card
+    files |= {name: folder / name for name in _linked(shown, folder)}
+    if fate != "kept":
+        files[presets.CARD_FILE] = made / presets.CARD_FILE
+        files[presets.CARD_FILE].write_text(card, encoding="utf-8")
+    if drawn:
         images = model.generate(NUM_PICTURED, seed=0)
-        save_grid(images, folder / PICTURE_FILE)
-    card = folder / presets.CARD_FILE
-    if not card.exists():
-        card.write_text(make_card(folder, repo_id), encoding="utf-8")
-    files = {
-        path.name: path
-        for path in sorted(folder.iterdir())
-        if path.is_file()
-        and not path.is_symlink()
-        and path.suffix in _SUFFIXES
-        and not path.name.startswith(".")
-    }
-    published = hub.read_text(repo_id, presets.CARD_FILE, revision, token)
-    keeps_card = published is not None and not _is_generated(published)
-    if keeps_card:
-        del files[presets.CARD_FILE]
-    return Upload(repo_id, revision, files, keeps_card)
+        save_grid(images, files[PICTURE_FILE])
+    return Upload(files, fate)
 
 
-def push(upload, private=False, create_pr=False, token=None):
+def push(
+    upload, repo_id, private=False, revision=None, create_pr=False, token=None
+):
     """Uploads what `prepare` returned, in one commit.
 
     Args:
         upload: An `Upload`.
+        repo_id: As in `NCSNModel.push_to_hub`.
         private: As in `NCSNModel.push_to_hub`.
+        revision: As in `NCSNModel.push_to_hub`.
         create_pr: As in `NCSNModel.push_to_hub`.
         token: As in `NCSNModel.push_to_hub`.
 
@@ -81,108 +94,58 @@ def push(upload, private=False, create_pr=False, token=None):
     """
     return hub.push(
         upload.files,
-        upload.repo_id,
+        repo_id,
         "Upload a preset of keras-ncsn",
         private,
-        upload.revision,
+        revision,
         create_pr,
         token,
     )
 
 
-def make_card(folder, repo_id):
-    """Returns a model card, in Markdown.
-
-    Args:
-        folder: Path of the preset.
-        repo_id: String, where it will be.
-
-    Returns:
-        A string. It ends with a mark, by which `push` sees whether a person
-        changed the text since.
-    """
-    folder = pathlib.Path(folder)
+def _card(folder, model, repo_id, is_pictured):
+    """Returns the card that the preset should have."""
+    path = folder / presets.CARD_FILE
+    if _is_own(path):
+        text = path.read_text(encoding="utf-8")
+        if cards.origin(text) != cards.MADE:
+            return cards.mark(text, cards.COPIED)
+    picture = PICTURE_FILE if is_pictured else None
     metadata = presets.read_metadata(folder)
-    config = presets.read_config(folder)["config"]
-    shape = "x".join(str(side) for side in presets.image_shape(folder))
-    data = metadata.get("data")
-    front = {
-        "library_name": "keras",
-        "license": metadata.get("license", "other"),
-        "pipeline_tag": "unconditional-image-generation",
-        "tags": "[keras-ncsn, score-based, diffusion]",
-    }
-    if isinstance(data, str) and re.fullmatch(r"[\w.-]+", data):
-        front["datasets"] = f"[{data}]"
-    metrics = dict(metadata.get("metrics", {}))
-    if "validation_loss" in metadata:
-        metrics["score-matching-loss"] = metadata["validation_loss"]
-    if metrics:
-        front["metrics"] = f"[{', '.join(metrics)}]"
-    lines = [
-        "---",
-        *(f"{name}: {value}" for name, value in front.items()),
-        "---",
-        "",
-        f"# {repo_id.split('/')[1]}",
-        "",
-        f"A score network ({config['network']['class_name']}, "
-        f"{metadata['parameter_count']:,} parameters) that generates and "
-        f"completes {shape or 'points'}{' images' if shape else ''}, for "
-        "keras-ncsn (`pip install keras-ncsn`) on TensorFlow, JAX or PyTorch.",
-        "",
-        "```python",
-        "import keras_ncsn",
-        "",
-        f'model = keras_ncsn.NCSNModel.from_preset("hf://{repo_id}")',
-        "images = model.generate(16, seed=0)",
-        "```",
-        "",
+    return cards.make(metadata, model, repo_id, picture)
+
+
+def _fate(published, card):
+    if published is None:
+        return "new"
+    # What a person did on the Hub stays, and of what a person wrote in a
+    # folder nothing is lost to a card that was made.
+    origin = cards.origin(published)
+    if origin is None or (origin, cards.origin(card)) == (
+        cards.COPIED,
+        cards.MADE,
+    ):
+        return "kept"
+    return "replaced"
+
+
+def _linked(card, folder):
+    """Returns the names of the pictures in the folder that the card shows."""
+    names = {markdown or html for markdown, html in _LINK.findall(card)}
+    return [
+        name
+        for name in sorted(names - {PICTURE_FILE})
+        if "/" not in name
+        and pathlib.PurePath(name).suffix.lower() in _PICTURES
+        and _is_own(folder / name)
     ]
-    if (folder / PICTURE_FILE).exists():
-        lines += [
-            f"![Samples, seed 0, not selected]({PICTURE_FILE})",
-            "",
-            f"Sampled by `{config['sampler']}`, not selected.",
-            "",
-        ]
-    lines += ["## Training", "", *_training(metadata), ""]
-    lines += [
-        "## Limits",
-        "",
-        "It knows nothing but images like those it was trained on, "
-        f"{'of ' + shape + ' pixels, ' if shape else ''}and may repeat their "
-        "biases. Look at the samples before you rely on it.",
-        "",
-    ]
-    text = "\n".join(lines)
-    return f"{text}\n<!-- keras-ncsn card {_digest(text)} -->\n"
 
 
-def _training(metadata):
-    if "command" in metadata:
-        yield f"    {metadata['command']}"
-        yield ""
-    facts = {
-        "data": metadata.get("data"),
-        "steps": metadata.get("steps"),
-        "batch size": metadata.get("batch_size"),
-        "loss on images held out": metadata.get("validation_loss"),
-        **metadata.get("metrics", {}),
-        "keras-ncsn": metadata.get("keras_ncsn_version"),
-        "Keras": metadata.get("keras_version"),
-    }
-    yield "| | |"
-    yield "|---|---|"
-    for name, value in facts.items():
-        if value is not None:
-            yield f"| {name} | {value} |"
+def _is_own(path):
+    # Links could lead anywhere on this machine.
+    return path.is_file() and not path.is_symlink()
 
 
-def _is_generated(text):
-    mark = _MARK.search(text)
-    return mark is not None and mark[1] == _digest(text[: mark.start()])
-
-
-def _digest(text):
-    return hashlib.sha256(text.strip().encode()).hexdigest()
+def _can_be_drawn(model):
+    shape = model.image_shape
+    return len(shape) == 3 and shape[-1] in (1, 3)

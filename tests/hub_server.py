@@ -179,12 +179,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def is_known(self):
+        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        return token == self.server.token
+
+    def name(self):
+        if self.is_known():
+            self.send_json({"type": "user", "name": "owner"})
+        else:
+            self.refuse(401)
+
     def find(self, repo_id):
         repository = self.server.repositories.get(repo_id)
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
         if repository is None or (
             (repository.private or self.command == "POST")
-            and token != self.server.token
+            and not self.is_known()
         ):
             self.refuse(401, "RepoNotFound")
             return None
@@ -193,6 +202,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def handle_file(self):
         path = self.begin()
         if path is None:
+            return
+        if path == "/api/whoami-v2":
+            self.name()
             return
         match = API.fullmatch(path)
         if match is not None:
@@ -250,8 +262,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         wanted = json.loads(self.body)
         owner = wanted.get("organization") or "owner"
         repo_id = f"{owner}/{wanted['name']}"
-        token = self.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token != self.server.token:
+        if not self.is_known():
             self.refuse(401)
             return
         new = repo_id not in self.server.repositories

@@ -172,3 +172,94 @@ def test_large_files_go_up_apart(run, server, folder):
     assert list(server.objects) == [digest]
     assert ("POST", verify) in server.requests
     assert run(load) == weights(folder)
+
+
+def newest(server):
+    repository = server.repositories["owner/preset"]
+    return repository.commits[repository.branches["main"]]
+
+
+def test_a_card_of_the_folder_is_renewed_until_someone_edits_it_there(
+    run, server, folder
+):
+    secret = {"HF_TOKEN": server.token}
+    dry = (push, folder, "owner/preset", "--dry-run")
+    card = folder / "README.md"
+    card.write_text("# Mine\n")
+    assert "no card on the Hub yet" in run(*dry, **secret)
+    run(push, folder, "owner/preset", **secret)
+    assert newest(server)["README.md"].startswith(b"# Mine\n")
+    card.write_text("# Mine\n\nNow better.\n")
+    assert "card on the Hub is replaced" in run(*dry, **secret)
+    run(push, folder, "owner/preset", **secret)
+    assert b"Now better." in newest(server)["README.md"]
+    # A card that was made does not take the place of one that was written.
+    card.unlink()
+    assert "stays as it is" in run(*dry, **secret)
+    # What was edited there can be edited on here, and goes up by hand alone.
+    edited = newest(server)["README.md"].replace(b"Mine", b"Ours")
+    server.repositories["owner/preset"].commit({"README.md": edited}, "main")
+    card.write_bytes(edited + b"And more.\n")
+    assert "stays as it is" in run(*dry, **secret)
+    assert "stays as it is" in run(push, folder, "owner/preset", **secret)
+    assert newest(server)["README.md"] == edited
+
+
+def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
+    secret = {"HF_TOKEN": server.token}
+    for name in ("old.weights.h5", "notes.json", "diary.md", "me.png"):
+        (folder / name).write_text("private")
+    for name in ("a.png", "b.gif", "c.json"):
+        (folder / name).write_text("shown")
+    (tmp_path / "secret.png").write_text("secret")
+    (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    (folder / "README.md").write_text(
+        "![A](./a.png) <img src='b.gif'> [c](c.json) ![d](link.png) "
+        "![e](../secret.png) ![f](missing.png)\n"
+    )
+    before = read_files(folder)
+    run(push, folder, "owner/preset", **secret)
+    assert set(newest(server)) == {
+        *("README.md", "config.json", "metadata.json", "model.weights.h5"),
+        *("samples.png", "a.png", "b.gif", ".gitattributes"),
+    }
+    assert read_files(folder) == before
+
+
+@pytest.mark.parametrize("option", ["--private", "--dry-run"])
+@pytest.mark.parametrize("token", ["", "hf_wrong"])
+def test_offline_nothing_goes_up(run, server, folder, option, token):
+    environment = {"HF_HUB_OFFLINE": "1", "HF_TOKEN": token}
+    refused = run.report(push, folder, "owner/preset", option, **environment)
+    assert refused["error"][0] == "OSError"
+    assert re.fullmatch(
+        "The Hub must be asked before files go up to hf://owner/preset.*"
+        "HF_HUB_OFFLINE is set. Unset it to push.",
+        refused["error"][1],
+    )
+    assert server.requests == []
+
+
+WHO = ("GET", "/api/whoami-v2")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "token", "message", "requests"),
+    [
+        (["owner"], "right", "must be named owner/repo", []),
+        (["owner/x", "--revision=-x"], "right", "must be a branch", []),
+        (["owner/x", "--revision="], "right", "must be a branch", []),
+        (["owner/x"], "hf_wrong", r"does not know, or none \(401\)", [WHO]),
+        (["owner/x"], "", r"does not know, or none \(401\)", []),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(
+    run, server, arguments, token, message, requests
+):
+    token = server.token if token == "right" else token
+    # There is no such preset, which would be said as soon as it is looked for.
+    refused = run.report(push, "clowntown", *arguments, HF_TOKEN=token)
+    assert re.search(message, refused["error"][1])
+    assert "\n" not in refused["error"][1]
+    assert token == "" or token not in refused["error"][1]
+    assert server.requests == requests

@@ -1,10 +1,15 @@
 """keras-ncsn push: publish a preset on the Hugging Face Hub."""
 
-import pathlib
-import shutil
 import tempfile
 
 import click
+
+CARD = {
+    "new": "There is no card on the Hub yet.",
+    "replaced": "The card on the Hub is replaced, as nobody changed it there.",
+    "kept": "The card on the Hub was edited and stays as it is. To replace it, "
+    "delete it there.",
+}
 
 
 @click.command()
@@ -24,31 +29,26 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     """Publish PRESET, a folder or a name, as OWNER/REPO on the Hub.
 
     The token is that of `hf auth login`, or of the environment variable
-    HF_TOKEN. A card that a person edited on the Hub is kept.
+    HF_TOKEN. README.md in the folder is the card, else one is made; a card
+    that a person edited on the Hub is kept. With the preset go the pictures
+    that the card shows, and no other files.
 
     \b
     keras-ncsn push runs/mine/best owner/repo
     """
-    from keras_ncsn import NCSNModel, hub, presets, publishing
+    from keras_ncsn import NCSNModel, presets, publishing
 
-    hub.check_repo_id(repo_id)
+    published = publishing.ask(repo_id, revision)
     folder = presets.find(preset)
     model = NCSNModel.from_preset(folder)
-    with tempfile.TemporaryDirectory() as copy:
-        path = pathlib.Path(copy, "preset")
-        path.mkdir()
-        own = {presets.CONFIG_FILE, presets.METADATA_FILE}
-        own |= presets.checksums(folder).keys()
-        for file in folder.iterdir():
-            # The Hub's cache is of links; others may lead anywhere.
-            if file.is_file() and (file.name in own or not file.is_symlink()):
-                shutil.copy(file, path)
-        upload = publishing.prepare(path, model, repo_id, revision)
+    with tempfile.TemporaryDirectory() as made:
+        upload = publishing.prepare(folder, made, model, repo_id, published)
         for name, file in upload.files.items():
             click.echo(f"{file.stat().st_size:>12,}  {name}")
-        if upload.keeps_card:
-            click.echo("The card on the Hub was edited and stays as it is.")
+        click.echo(CARD[upload.card])
         if dry_run:
             click.echo(f"Nothing was sent to {repo_id}.")
             return
-        click.echo(publishing.push(upload, private, create_pr))
+        click.echo(
+            publishing.push(upload, repo_id, private, revision, create_pr)
+        )

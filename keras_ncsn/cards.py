@@ -1,0 +1,158 @@
+"""Model cards: made of what is known of a preset, and marked when they go up.
+
+A card that goes up ends with a mark, a comment that holds the SHA-256 of the
+text before it. A card on the Hub whose mark does not fit was edited there.
+"""
+
+import hashlib
+import json
+import re
+
+# Made by this package, or a copy of what a person wrote in the preset's folder.
+MADE, COPIED = "card", "copy"
+
+_MARK = re.compile(r"\n<!-- keras-ncsn (card|copy) ([0-9a-f]{64}) -->\s*\Z")
+_LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+
+
+def make(metadata, model, repo_id, picture=None):
+    """Returns a model card, in Markdown.
+
+    Args:
+        metadata: Dictionary, of the preset.
+        model: The `NCSNModel` of the preset.
+        repo_id: String, `"owner/repo"`, where it will be.
+        picture: String, the name of a picture of samples. Defaults to `None`.
+
+    Returns:
+        A string, with its mark.
+    """
+    shape = "x".join(str(side) for side in model.image_shape)
+    kind = "images" if len(model.image_shape) == 3 else "points"
+    lines = [
+        "---",
+        *_front_matter(metadata),
+        "---",
+        "",
+        f"# {repo_id.split('/')[1]}",
+        "",
+        f"A score network ({type(model.network).__name__}, "
+        f"{model.network.count_params():,} parameters) that generates and "
+        f"completes {shape} {kind}, for keras-ncsn (`pip install keras-ncsn`) "
+        "on TensorFlow, JAX or PyTorch.",
+        "",
+        "```python",
+        "import keras_ncsn",
+        "",
+        f'model = keras_ncsn.NCSNModel.from_preset("hf://{repo_id}")',
+        f"{kind} = model.generate(16, seed=0)",
+        "```",
+        "",
+    ]
+    if picture is not None:
+        lines += [
+            f"![Samples, seed 0, not selected]({picture})",
+            "",
+            f"Sampled by `{model.sampler}`, not selected.",
+            "",
+        ]
+    lines += ["## Training", "", *_training(metadata), ""]
+    lines += [
+        "## Limits",
+        "",
+        f"It knows nothing but {kind} like those it was trained on, of shape "
+        f"{shape}, and may repeat their biases. Look at the samples before you "
+        "rely on it.",
+        "",
+    ]
+    return mark("\n".join(lines), MADE)
+
+
+def mark(text, origin):
+    """Returns a card with its mark.
+
+    Args:
+        text: String, the card; a mark that it has is replaced.
+        origin: `MADE` or `COPIED`.
+
+    Returns:
+        A string.
+    """
+    text = _MARK.sub("", text)
+    return f"{text}\n<!-- keras-ncsn {origin} {_digest(text)} -->\n"
+
+
+def origin(text):
+    """Returns where a card is from.
+
+    Args:
+        text: String, the card.
+
+    Returns:
+        `MADE`, `COPIED`, or `None` if a person wrote or changed it since.
+    """
+    found = _MARK.search(text)
+    if found is None or found[2] != _digest(text[: found.start()]):
+        return None
+    return found[1]
+
+
+def _front_matter(metadata):
+    licence = metadata.get("license") or "other"
+    if not isinstance(licence, str) or not _LICENSE.fullmatch(licence):
+        raise ValueError(
+            "`license` in the metadata must be a name that the Hub knows, such "
+            f"as apache-2.0 or other. Received: license={licence!r}"
+        )
+    yield "library_name: keras"
+    yield f"license: {licence}"
+    yield "pipeline_tag: unconditional-image-generation"
+    yield "tags: [keras-ncsn, score-based, diffusion]"
+    data = metadata.get("data")
+    if isinstance(data, str) and re.fullmatch(r"[\w.-]+", data):
+        # Lists in JSON are YAML, whatever they hold.
+        yield f"datasets: {json.dumps([data])}"
+    names = list(_metrics(metadata))
+    if "validation_loss" in metadata:
+        names.append("score-matching-loss")
+    if names:
+        yield f"metrics: {json.dumps(names)}"
+
+
+def _metrics(metadata):
+    metrics = metadata.get("metrics") or {}
+    if not isinstance(metrics, dict):
+        raise ValueError(
+            "`metrics` in the metadata must be a dictionary from names to "
+            f"numbers. Received: metrics={metrics!r}"
+        )
+    return metrics
+
+
+def _training(metadata):
+    if "command" in metadata:
+        yield f"    {_in_one_line(metadata['command'])}"
+        yield ""
+    facts = {
+        "data": metadata.get("data"),
+        "steps": metadata.get("steps"),
+        "batch size": metadata.get("batch_size"),
+        "loss on images held out": metadata.get("validation_loss"),
+        **_metrics(metadata),
+        "keras-ncsn": metadata.get("keras_ncsn_version"),
+        "Keras": metadata.get("keras_version"),
+    }
+    yield "| | |"
+    yield "|---|---|"
+    for name, value in facts.items():
+        if value is not None:
+            cells = _in_one_line(name), _in_one_line(value)
+            yield "| {} | {} |".format(*(x.replace("|", r"\|") for x in cells))
+
+
+def _in_one_line(value):
+    return " ".join(str(value).split())
+
+
+def _digest(text):
+    return hashlib.sha256(text.strip().encode()).hexdigest()
