@@ -2,6 +2,8 @@
 
 import contextlib
 
+from keras_ncsn.text import printable
+
 # Seconds after which a server that does not answer is given up.
 PATIENCE = 30.0
 
@@ -156,9 +158,9 @@ def translated(error, source, filename, sending=False):
 def _reason(error, name):
     # What the server says, in one line; most say nothing.
     if name in ("answer", "card"):
-        return " " + " ".join(str(error).split())
+        return " " + printable(" ".join(str(error).split()))
     text = getattr(error, "server_message", None)
-    return f" ({' '.join(text.split())})" if text else ""
+    return f" ({printable(' '.join(text.split()))})" if text else ""
 
 
 def _of_class(error):
@@ -172,6 +174,8 @@ def _of_class(error):
         errors.EntryNotFoundError: "entry",
         errors.GatedRepoError: "gated",
         errors.RepositoryNotFoundError: "repository",
+        # A token that no header can hold.
+        UnicodeEncodeError: "repository",
         TimeoutError: "silence",
     }
     for kind, name in classes.items():

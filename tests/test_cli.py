@@ -149,6 +149,21 @@ def test_presets_lists_the_zoo():
     assert "Handwritten digits" in run("presets", "show", "mnist")
 
 
+def test_what_strangers_write_gives_no_orders(preset, monkeypatch, capsys):
+    clear = "\x1b[2J\x9b\x07"
+    (preset / "README.md").write_text(f"# A {clear}card\n\n\tOf \u202eme\n")
+    assert run("presets", "show", preset) == "# A [2Jcard\n\n\tOf me\n\n"
+    config = json.loads((preset / "config.json").read_text())
+    config["config"]["network"]["class_name"] = clear
+    (preset / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr("sys.argv", ["keras-ncsn", "generate", str(preset)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    printed = capsys.readouterr().err
+    assert "could run code" in printed
+    assert printed.rstrip("\n").isprintable()
+
+
 def test_convert_makes_a_preset(tmp_path):
     printed = run(
         "convert", DATA / "ncsn_28x28x1_ngf8.pth", tmp_path / "preset"

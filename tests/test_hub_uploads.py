@@ -251,6 +251,8 @@ WHO = ("GET", "/api/whoami-v2")
         (["owner/x", "--revision="], "right", "must be a branch", []),
         (["owner/x"], "hf_wrong", r"does not know, or none \(401\)", [WHO]),
         (["owner/x"], "", r"does not know, or none \(401\)", []),
+        (["owner/x"], "hf_\x07", r"does not know, or none \(401\)", [WHO]),
+        (["owner/x"], "hf_\u00e9", r"does not know, or none \(401\)", []),
     ],
 )
 def test_bad_input_is_refused_before_any_work(

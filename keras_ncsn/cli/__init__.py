@@ -5,6 +5,8 @@ import sys
 
 import click
 
+from keras_ncsn.text import printable
+
 COMMANDS = (
     "generate",
     "inpaint",
@@ -45,5 +47,5 @@ def main():
     try:
         cli()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(printable(f"Error: {error}"), err=True)
         sys.exit(2)

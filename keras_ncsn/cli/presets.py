@@ -44,8 +44,9 @@ def presets(context, as_json):
 def show(name):
     """Print the card of a preset: a name, hf://owner/repo, or a folder."""
     from keras_ncsn import presets as zoo
+    from keras_ncsn.text import printable
 
-    click.echo(zoo.read_card(name))
+    click.echo(printable(zoo.read_card(name)))
 
 
 def _rows():
