@@ -1,6 +1,7 @@
 """One sentence for each way that talking to the Hub can fail."""
 
 import contextlib
+import re
 
 from keras_ncsn.text import printable
 
@@ -130,10 +131,13 @@ def translated(error, source, filename, sending=False):
     if isinstance(error, (errors.LocalEntryNotFoundError, RuntimeError)):
         # It stands for what kept the client from asking, or from sending.
         error = error.__cause__ or error
-    response = getattr(error, "response", None)
-    status = getattr(response, "status_code", None)
+    status = _status(error)
     name = _of_class(error) or _of_status(status)
-    if name is None and isinstance(error, OSError):
+    if (
+        name is None
+        and isinstance(error, OSError)
+        and not isinstance(error, ConnectionError)
+    ):
         # Of this machine: a full disk, a cache that cannot be written.
         return error
     if name is None and isinstance(error, ValueError):
@@ -153,6 +157,15 @@ def translated(error, source, filename, sending=False):
             kind=type(error).__name__,
         )
     )
+
+
+def _status(error):
+    response = getattr(error, "response", None)
+    if response is None and isinstance(error, ConnectionError):
+        # Of Xet, which sends large files, and says it in words alone.
+        found = re.search(r"HTTP status \w+ error \((\d{3})\b", str(error))
+        return found and int(found[1])
+    return getattr(response, "status_code", None)
 
 
 def _reason(error, name):

@@ -174,6 +174,19 @@ def test_large_files_go_up_apart(run, server, folder):
     assert run(load) == weights(folder)
 
 
+def test_what_xet_says_is_a_sentence(run, server, folder):
+    """All of Xet that a server like this one can be: it refuses a token."""
+    pytest.importorskip("hf_xet")
+    server.large = (".h5",)
+    token = "/api/models/owner/preset/xet-write-token/main"
+    server.faults["GET", token] = [(403,)]
+    errors, _ = run(push_repeatedly, folder, 2, HF_TOKEN=server.token)
+    assert server.requests.count(("GET", token)) == 2
+    assert [kind for kind, *_ in errors] == ["PermissionError", "OSError"]
+    assert "does not let this token write" in errors[0][1]
+    assert "answered 404 for the files of hf://owner/preset" in errors[1][1]
+
+
 def newest(server):
     repository = server.repositories["owner/preset"]
     return repository.commits[repository.branches["main"]]
