@@ -1,9 +1,9 @@
 """What checking a preset costs, beside Keras' own loading of its weights.
 
 Saves a U-Net of some thirty million parameters as a preset, and loads its
-weights in processes of their own: by `model.load_weights` of Keras, and by
-`loading.load_weights`, which checks them against their SHA-256 and looks for
-what is no number first.
+weights in processes of their own: by `model.load_weights` of Keras, and as
+`from_preset` does, which checks them against their SHA-256 and looks for what
+is no number first.
 
     KERAS_BACKEND=torch python benchmarks/preset_loading.py
 """
@@ -42,6 +42,7 @@ def load(pipe, folder, width, way):
     if way == "Keras":
         model.load_weights(pathlib.Path(folder, presets.WEIGHTS_FILE))
     else:
+        presets.check_whole(pathlib.Path(folder))
         loading.load_weights(model, folder)
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

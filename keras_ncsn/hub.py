@@ -115,7 +115,7 @@ class Download:
             A `pathlib.Path`.
         """
         with translating(self.source, filename):
-            return self._fetch(filename, self.commit)
+            return self._fetch(filename)
 
     def remember(self, filename):
         """Lets the cache take this commit for that of the revision.
@@ -126,9 +126,9 @@ class Download:
         Args:
             filename: String, a file that `get` returned.
         """
-        if hub_cache.cached_path(self.source, filename) != self.get(filename):
-            with translating(self.source, filename):
-                self._fetch(filename, self.source.revision)
+        path = self.get(filename)
+        if hub_cache.cached_path(self.source, filename) != path:
+            hub_cache.remember(self.source, path)
 
     def _find_commit(self, filename):
         from huggingface_hub import errors
@@ -146,7 +146,7 @@ class Download:
                 if hub_cache.is_cached(self.source, filename):
                     self._warn(error, filename)
                     path = hub_cache.cached_path(self.source, filename)
-                    return _commit(self.source, path)
+                    return hub_cache.commit_of(self.source, path)
                 if not _may_pass(error):
                     raise
                 try:
@@ -172,7 +172,7 @@ class Download:
         )
         return metadata.commit_hash
 
-    def _fetch(self, filename, revision):
+    def _fetch(self, filename):
         import huggingface_hub
 
         # Within a file the client itself gives up, after six tries of
@@ -183,7 +183,7 @@ class Download:
                 self.source.repo_id,
                 filename,
                 subfolder=self.source.subfolder or None,
-                revision=revision,
+                revision=self.commit,
                 token=self.token,
                 library_name="keras-ncsn",
             )
@@ -200,12 +200,6 @@ class Download:
             f"could not be asked: {translated(error, self.source, filename)}",
             stacklevel=2,
         )
-
-
-def _commit(source, path):
-    # Of models--owner--repo/snapshots/<commit>/<subfolder>/<file>.
-    depth = len(source.subfolder.split("/")) if source.subfolder else 0
-    return pathlib.Path(path).parents[depth].name
 
 
 def push(

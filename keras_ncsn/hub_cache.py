@@ -1,24 +1,100 @@
-"""The cache of the Hugging Face Hub's client, on this machine."""
+"""The cache of the Hugging Face Hub's client, on this machine.
 
+Of each commit it has a folder of links to blobs. A blob is named as the Hub
+names it: by the hash of what it holds.
+"""
+
+import contextlib
+import hashlib
+import os
 import pathlib
+import uuid
 
 
-def forget(folder, names):
-    """Removes files from the Hub's cache, so that they are fetched anew.
+def check(path):
+    """Raises a `ValueError` if a file is not what the Hub has.
+
+    The file is removed then, so that it is fetched anew. One whose hash is
+    not known passes, as does one that is not in the cache.
 
     Args:
-        folder: Path of a folder; files that are not in the cache stay.
-        names: Iterable of names of files.
+        path: A `pathlib.Path`.
     """
-    folder = pathlib.Path(folder).absolute()
-    if not holds(folder.resolve()):
-        return
-    for name in names:
-        path = folder / name
-        blob = path.resolve()
-        if holds(blob):
-            path.unlink(missing_ok=True)
-            blob.unlink(missing_ok=True)
+    if is_whole(path) is False:
+        forget(path)
+        raise ValueError(
+            f"A file must be as the Hub has it. Received: {path}, which was "
+            "damaged on the way or on this disk, and is removed. Try again to "
+            "fetch it anew."
+        )
+
+
+def is_whole(path):
+    """Returns whether a file in the cache is what the Hub has.
+
+    Args:
+        path: A `pathlib.Path`.
+
+    Returns:
+        Boolean, `None` if it cannot be told: a mirror may name files in ways
+        of its own, and where there are no links the names are lost.
+    """
+    if not (path.is_symlink() and path.is_file() and _is_in_cache(path)):
+        return None
+    # Not where it leads to in the end: a blob may be a link to one that other
+    # repositories share, and that has another name.
+    name = path.readlink().name
+    if not set(name) <= set("0123456789abcdef") or len(name) not in (40, 64):
+        return None
+    if len(name) == 64:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == name
+    content = path.read_bytes()
+    # As Git names files; a mirror may leave the header out.
+    return name in (_sha1(b"blob %d\0" % len(content), content), _sha1(content))
+
+
+def forget(path):
+    """Removes a file from the cache, so that it is fetched anew.
+
+    Args:
+        path: A `pathlib.Path`; a file that is not in the cache stays.
+    """
+    blob = path.resolve()
+    if _is_in_cache(path) and holds(blob):
+        path.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+
+
+def remember(source, path):
+    """Lets the cache take the commit of a file for that of its revision.
+
+    Args:
+        source: A `Source`.
+        path: A `pathlib.Path`, of a file of it in the cache.
+    """
+    snapshot = _snapshot(source, path)
+    reference = snapshot.parents[1] / "refs" / (source.revision or "main")
+    # Of its own, for other processes may do the same.
+    temporary = reference.with_name(f"{reference.name}.{uuid.uuid4().hex}.tmp")
+    # A cache that cannot be written, as that of an image, is used as it is.
+    with contextlib.suppress(OSError):
+        reference.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(snapshot.name)
+        os.replace(temporary, reference)
+
+
+def commit_of(source, path):
+    """Returns the commit that a file in the cache is of.
+
+    Args:
+        source: A `Source`.
+        path: A `pathlib.Path`.
+
+    Returns:
+        String.
+    """
+    return _snapshot(source, path).name
 
 
 def holds(path):
@@ -66,3 +142,22 @@ def cached_path(source, filename):
         revision=source.revision,
     )
     return pathlib.Path(path) if isinstance(path, str) else None
+
+
+def _snapshot(source, path):
+    # Of models--owner--repo/snapshots/<commit>/<subfolder>/<file>.
+    depth = len(source.subfolder.split("/")) if source.subfolder else 0
+    return path.parents[depth]
+
+
+def _is_in_cache(path):
+    # Where it is, and not where it leads to.
+    return holds(path.parent.resolve())
+
+
+def _sha1(*parts):
+    # For no secret: a Python that has no SHA-1 for those has this.
+    digest = hashlib.sha1(usedforsecurity=False)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

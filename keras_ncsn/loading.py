@@ -4,7 +4,7 @@ import math
 import pathlib
 import warnings
 
-from keras_ncsn import hub_cache, presets, trust
+from keras_ncsn import presets, trust
 
 
 def read_config(folder, custom_objects):
@@ -18,11 +18,7 @@ def read_config(folder, custom_objects):
         A dictionary.
     """
     config = presets.read_config(folder)
-    try:
-        trust.check_config(config, custom_objects)
-    except ValueError:
-        _forget_texts(folder)
-        raise
+    trust.check_config(config, custom_objects)
     return config["config"]
 
 
@@ -44,7 +40,6 @@ def build(make, folder, config, overrides):
     except Exception as error:
         if overrides and _is_buildable(make, config):
             raise
-        _forget_texts(folder)
         raise ValueError(
             f"The `{presets.CONFIG_FILE}` of a preset must hold arguments that "
             f"the model and its network take. Received: {folder}; "
@@ -53,18 +48,17 @@ def build(make, folder, config, overrides):
 
 
 def load_weights(model, folder):
-    """Loads the weights of a preset, after checking them.
+    """Loads the weights of a preset, after checking what they hold.
 
     Args:
         model: A Keras model, built from the config of the preset.
-        folder: Path of its folder.
+        folder: Path of its folder, whole by `presets.check_whole`.
     """
     folder = pathlib.Path(folder)
     stated = presets.checksums(folder)
-    _check_whole(folder, stated)
-    for name in stated:
-        if name != presets.INDEX_FILE:
-            trust.check_weights_file(folder / name, _size(model))
+    paths = [folder / name for name in stated if name != presets.INDEX_FILE]
+    for path in paths:
+        trust.check_weights_file(path, _size(model))
     if presets.INDEX_FILE in stated:
         _check_index(folder, stated)
     name = (
@@ -78,16 +72,10 @@ def load_weights(model, folder):
             warnings.filterwarnings("error", category=UserWarning)
             model.load_weights(folder / name)
     except (ValueError, KeyError, OSError, UserWarning) as error:
-        _forget_texts(folder)
         raise ValueError(
             f"The weights of a preset must fit its `{presets.CONFIG_FILE}`, "
             f"and what overrides it. Received: {folder}; {_reason(error)}"
         ) from None
-
-
-def _forget_texts(folder):
-    # Perhaps they came damaged: the next call fetches them anew.
-    hub_cache.forget(folder, (presets.CONFIG_FILE, presets.METADATA_FILE))
 
 
 def _reason(error):
@@ -102,28 +90,6 @@ def _is_buildable(make, config):
     except Exception:
         return False
     return True
-
-
-def _check_whole(folder, stated):
-    for name, expected in stated.items():
-        path = folder / name
-        if not path.is_file():
-            raise ValueError(
-                f"A preset must have its weights in `{name}`. Received: "
-                f"{folder}, which has none. Pass `load_weights=False` for "
-                "random weights."
-            )
-        received = presets.sha256(path)
-        if received != expected:
-            hub_cache.forget(
-                folder, (*stated, presets.METADATA_FILE, presets.CONFIG_FILE)
-            )
-            raise ValueError(
-                "The weights of a preset must have the SHA-256 that its "
-                f"`{presets.METADATA_FILE}` states, else they are damaged or "
-                f"belong to another. Received: {received} in {path}, stated: "
-                f"{expected}. Fetch or save the preset anew."
-            )
 
 
 def _check_index(folder, stated):

@@ -611,8 +611,8 @@ class NCSNModel(keras.Model):
 
         Returns:
             An `NCSNModel`. A `ValueError` says what is wrong with a preset, an
-            `OSError` what was with the Hub; files that are not whole do not
-            stay in the cache.
+            `OSError` what was with the Hub; files that came damaged do not
+            stay in the cache, and what was there before does.
 
         Example:
 

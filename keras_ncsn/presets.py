@@ -46,7 +46,7 @@ def zoo():
 
 
 def find(preset, revision=None, token=None, load_weights=True):
-    """Returns the folder of a preset, from the Hub if need be.
+    """Returns the folder of a preset, whole, from the Hub if need be.
 
     Args:
         preset: A name of the zoo, `"hf://owner/repo[/subfolder][@revision]"`,
@@ -78,12 +78,49 @@ def find(preset, revision=None, token=None, load_weights=True):
             )
         if folder not in known.values():
             _check_links(folder)
+        check_whole(folder, load_weights)
         return folder
     raise ValueError(
         "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
         f"with a `{CONFIG_FILE}`. Received: preset={name!r}. Names: "
         f"{', '.join(known)}."
     )
+
+
+def check_whole(folder, load_weights=True):
+    """Raises a `ValueError` unless what a preset consists of is whole.
+
+    A file that came damaged from the Hub is removed from the cache, so that it
+    is fetched anew; all others stay, for other presets may share them.
+
+    Args:
+        folder: Path of the preset.
+        load_weights: Boolean, whether the weights must be there too. Defaults
+            to `True`.
+    """
+    for name in (CONFIG_FILE, METADATA_FILE):
+        hub_cache.check(folder / name)
+    if not load_weights:
+        return
+    for name, expected in checksums(folder).items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(
+                f"A preset must have its weights in `{name}`. Received: "
+                f"{folder}, which has none. Pass `load_weights=False` for "
+                "random weights."
+            )
+        received = sha256(path)
+        if received != expected:
+            # If they are what the Hub has, what it says of them is wrong.
+            if not hub_cache.is_whole(path):
+                hub_cache.forget(path)
+            raise ValueError(
+                "The weights of a preset must have the SHA-256 that its "
+                f"`{METADATA_FILE}` states, else they are damaged or belong "
+                f"to another. Received: {received} in {path}, stated: "
+                f"{expected}. Fetch or save the preset anew."
+            )
 
 
 def read_config(folder):
@@ -165,6 +202,7 @@ def read_card(preset):
     if name.startswith(hub.PREFIX) and name not in zoo():
         download = hub.Download(hub.parse(name), CARD_FILE)
         path = download.get(CARD_FILE)
+        hub_cache.check(path)
         if not hub_cache.is_cached(download.source, CONFIG_FILE):
             download.remember(CARD_FILE)
     else:
@@ -186,15 +224,15 @@ def whereabouts(folder):
     Returns:
         `"bundled"`, `"cached"`, `"on the Hub"` or `"not published"`.
     """
-    names = checksums(folder)
-    if all((folder / name).is_file() for name in names):
+    stated = checksums(folder)
+    if all((folder / name).is_file() for name in stated):
         return "bundled"
     metadata = read_metadata(folder)
     repo_id = metadata.get("hub_repository")
     if repo_id is None:
         return "not published"
     source = hub.Source(repo_id, "", metadata.get("hub_revision"))
-    return "on the Hub" if _cached(source, folder) is None else "cached"
+    return "on the Hub" if _cached(source, stated) is None else "cached"
 
 
 def read_json(path):
@@ -266,10 +304,11 @@ def _check_links(folder):
 
 
 def _find_in_zoo(name, folder, revision, token, load_weights):
+    stated = checksums(folder)
     if revision is None and (
-        not load_weights
-        or all((folder / x).is_file() for x in checksums(folder))
+        not load_weights or all((folder / x).is_file() for x in stated)
     ):
+        check_whole(folder, load_weights)
         return folder
     metadata = read_metadata(folder)
     repo_id = metadata.get("hub_repository")
@@ -278,48 +317,48 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
             f"The weights of {name} are not published yet. Received: "
             f"preset={name!r}. Pass `load_weights=False` for random weights."
         )
-    wanted = revision or metadata.get("hub_revision")
-    source = hub.Source(repo_id, "", wanted)
+    if revision is not None:
+        source = hub.Source(repo_id, "", revision)
+        return _download(source, token, load_weights)
+    source = hub.Source(repo_id, "", metadata.get("hub_revision"))
     # A tag stays what it is: what is cached need not be asked for.
-    found = None if revision else _cached(source, folder)
+    found = _cached(source, stated)
     if found is None:
-        found = _download(source, token, load_weights)
-    if (
-        revision is None
-        and load_weights
-        and checksums(found) != checksums(folder)
-    ):
-        hub_cache.forget(found, (METADATA_FILE, CONFIG_FILE))
-        raise ValueError(
-            f"The weights of {name} on the Hub must be those that this version "
-            f"of keras-ncsn was made for. Received: {repo_id} at {wanted}, "
-            "with another SHA-256. Upgrade: pip install --upgrade keras-ncsn"
-        )
+        return _download(source, token, load_weights, stated)
+    check_whole(found)
     return found
 
 
-def _cached(source, folder):
-    # The folder in the cache, if it has all that the zoo's metadata name.
-    names = CONFIG_FILE, METADATA_FILE, *checksums(folder)
-    if all(hub_cache.is_cached(source, name) for name in names):
-        return hub_cache.cached_path(source, CONFIG_FILE).parent
-    return None
+def _cached(source, expected):
+    # The folder in the cache, if it has the weights of these checksums.
+    names = CONFIG_FILE, METADATA_FILE, *expected
+    if not all(hub_cache.is_cached(source, name) for name in names):
+        return None
+    folder = hub_cache.cached_path(source, CONFIG_FILE).parent
+    try:
+        return folder if checksums(folder) == expected else None
+    except ValueError:
+        return None
 
 
-def _download(source, token, load_weights):
+def _download(source, token, load_weights, expected=None):
     download = hub.Download(source, CONFIG_FILE, token)
     folder = download.get(CONFIG_FILE).parent
     download.get(METADATA_FILE)
-    try:
-        read_config(folder)
-        names = checksums(folder)
-    except ValueError:
-        # Perhaps what was sent was damaged: the next call asks again.
-        hub_cache.forget(folder, (CONFIG_FILE, METADATA_FILE))
-        raise
+    check_whole(folder, load_weights=False)
+    read_config(folder)
+    stated = checksums(folder)
+    if expected is not None and stated != expected:
+        raise ValueError(
+            f"The weights at {source} must be those that this version of "
+            "keras-ncsn was made for. Received: others, by their SHA-256. "
+            "Upgrade: pip install --upgrade keras-ncsn"
+        )
     if load_weights:
-        for name in names:
+        for name in stated:
             download.get(name)
+        check_whole(folder)
+    # Only now: what was there before serves until all that is needed is whole.
     if load_weights or not hub_cache.is_cached(source, CONFIG_FILE):
         download.remember(CONFIG_FILE)
     return folder

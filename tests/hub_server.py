@@ -49,14 +49,16 @@ class Hub(http.server.ThreadingHTTPServer):
     """The server; `faults` maps (method, end of the path) to a fault.
 
     A fault is a tuple of a status, an error code and a `Retry-After`, of which
-    the last may be missing, or one of `"close"`, `"cut"`, `"flip"`, `"hang"`;
-    a list of faults is played once. Files whose names end in one of `large`
-    are stored apart, by their SHA-256. `pause` are the seconds for which the
-    server rests before each piece of what is sent to it.
+    the last may be missing, or one of `"close"`, `"cut"`, `"flip"`, `"hang"`,
+    `"slow"`, `"stall"`; a list of faults is played once. Files whose names end
+    in one of `large` are stored apart, by their SHA-256. `pause` are the
+    seconds for which the server rests before each piece of what is sent to it,
+    or of what it sends slowly. `etag` names a file by its content.
     """
 
     daemon_threads = True
     token = "hf_secret_of_the_tests"
+    etag = staticmethod(lambda content: git_hash(content))
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -226,7 +228,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_file(oid, repository.commits[oid][match[3]])
 
     def send_file(self, oid, content):
-        etag = git_hash(content)
+        etag = self.server.etag(content)
         first = 0
         ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if ranged:
@@ -241,14 +243,25 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
-        if self.played == "cut":
+        if self.played in ("cut", "stall"):
             self.close_connection = True
             content = content[: len(content) // 2]
         if self.played == "flip":
             middle = len(content) // 2
             changed = bytes([content[middle] ^ 1])
             content = content[:middle] + changed + content[middle + 1 :]
+        if self.played == "slow":
+            self.send_slowly(content[first:])
+            return
         self.wfile.write(content[first:])
+        if self.played == "stall":
+            self.server.released.wait(60)
+
+    def send_slowly(self, content, num_pieces=8):
+        size = -(-len(content) // num_pieces)
+        for first in range(0, len(content), size):
+            self.server.released.wait(self.server.pause)
+            self.wfile.write(content[first : first + size])
 
     def send_json(self, content, status=200):
         body = json.dumps(content).encode()

@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 
 import hub_server
 import numpy as np
@@ -13,16 +12,6 @@ import keras_ncsn
 from keras_ncsn import hub, presets
 
 WEIGHTS = presets.WEIGHTS_FILE
-
-
-def cached_files(tmp_path):
-    cache = tmp_path / "home" / "hub"
-    return sorted(
-        path.relative_to(cache)
-        for kind in ("blobs", "snapshots")
-        for path in cache.glob(f"*/{kind}/**/*")
-        if path.is_file()
-    )
 
 
 def test_what_is_pushed_is_pulled_elsewhere_and_offline(
@@ -45,141 +34,6 @@ def test_what_is_pushed_is_pulled_elsewhere_and_offline(
     filled = run.report(load, **offline)
     assert filled["result"] == weights(folder)
     assert filled["warnings"] == []
-
-
-CODES = {
-    (500,): ("OSError", "answered 500"),
-    (401, "RepoNotFound"): ("ValueError", "exist and be yours"),
-    (403,): ("PermissionError", r"refuses access.*\(403\)"),
-    (403, "GatedRepo"): ("PermissionError", "accepted its terms"),
-    (404, "RepoNotFound"): ("ValueError", "exist and be yours"),
-    (404, "RevisionNotFound"): ("ValueError", "has no such branch"),
-    (404, "EntryNotFound"): ("ValueError", "must hold a preset"),
-    (429,): ("OSError", r"too many requests.*\(429\)"),
-    "close": ("ConnectionError", "Check the connection"),
-    "hang": ("TimeoutError", "did not answer in time"),
-}
-BODIES = {
-    (500,): ("OSError", f"answered 500 for {WEIGHTS}"),
-    (403,): ("PermissionError", r"refuses access.*\(403\)"),
-    "cut": ("ConnectionError", f"{WEIGHTS} of .*Check the connection"),
-    "flip": ("ValueError", "SHA-256.*stated"),
-    "hang": ("TimeoutError", f"did not answer in time.*{WEIGHTS}"),
-}
-
-
-@pytest.mark.parametrize(
-    ("method", "end", "fault", "expected"),
-    [
-        *(("HEAD", "config.json", *pair) for pair in CODES.items()),
-        *(("GET", WEIGHTS, *pair) for pair in BODIES.items()),
-    ],
-)
-def test_each_fault_is_a_sentence_and_passes(
-    run, server, published, folder, tmp_path, method, end, fault, expected
-):
-    server.faults[method, end] = fault
-    # Of six tries, a second between them.
-    failed = run.report(load, patience=2.0, HF_HUB_DOWNLOAD_TIMEOUT="1")
-    kind, message = failed["error"]
-    assert kind == expected[0]
-    assert re.search(expected[1], message)
-    assert message.count("\n") == 0
-    assert failed["seconds"] < 20
-    before = [path for path in cached_files(tmp_path) if WEIGHTS in str(path)]
-    assert before == []
-    server.faults.clear()
-    if method == "GET" or fault == (500,):
-        assert run(load) == weights(folder)
-
-
-@pytest.mark.parametrize("fault", [(500,), (401, "RepoNotFound"), "close"])
-def test_the_cache_serves_while_the_hub_does_not(
-    run, server, published, folder, tmp_path, fault
-):
-    run(load)
-    server.faults["HEAD", "config.json"] = fault
-    served = run.report(load, patience=2.0)
-    assert served["result"] == weights(folder)
-    assert "in the cache, because the Hub could not" in served["warnings"][0]
-    (blob,) = {
-        path.resolve()
-        for path in (tmp_path / "home" / "hub").glob(f"*/snapshots/*/{WEIGHTS}")
-    }
-    damaged = bytearray(blob.read_bytes())
-    damaged[len(damaged) // 2] ^= 1
-    blob.write_bytes(damaged)
-    assert "SHA-256" in run.report(load, patience=2.0)["error"][1]
-    server.faults.clear()
-    assert run(load) == weights(folder)
-
-
-def test_a_download_waits_as_long_as_the_hub_says(
-    run, server, published, folder
-):
-    later = [(429, None, 0), (503, None, 1)]
-    server.faults["HEAD", "config.json"] = later[::-1]
-    server.faults["GET", WEIGHTS] = later
-    loaded = run.report(load)
-    assert loaded["error"] is None
-    assert loaded["result"] == weights(folder)
-    assert loaded["seconds"] > 3.0
-    faults = [fault for fault in server.faults.values() if fault]
-    assert faults == []
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("metadata.json", (b"}", b""), "readable `metadata.json`"),
-        ("config.json", (b'"widths"', b'"heights"'), "hold arguments that"),
-        ("config.json", (b'"UNet"', b'"VNet"'), "must be of classes"),
-    ],
-)
-def test_damaged_text_is_fetched_anew(
-    run, server, published, folder, name, change, message
-):
-    files = published.commits[published.branches["main"]]
-    whole = files[name]
-    files[name] = whole.replace(*change)
-    assert message in run.report(load)["error"][1]
-    files[name] = whole
-    assert run(load) == weights(folder)
-
-
-def renew(folder, target):
-    """Saves the preset with other weights."""
-    model = keras_ncsn.NCSNModel.from_preset(folder)
-    weights = model.network.get_weights()
-    model.network.set_weights([weight + 1.0 for weight in weights])
-    model.save_to_preset(target)
-
-
-def test_an_update_that_fails_leaves_the_old_preset(
-    run, server, published, folder, tmp_path
-):
-    run(load)
-    renew(folder, tmp_path / "second")
-    published.commit(read_files(tmp_path / "second"), "main")
-    server.faults["GET", WEIGHTS] = (500,)
-    assert "answered 500" in run.report(load)["error"][1]
-    offline = {"HF_HUB_OFFLINE": "1"}
-    assert run(load, **offline) == weights(folder)
-    assert run(load_bare)
-    assert run(load, **offline) == weights(folder)
-    server.faults.clear()
-    assert run(load) == run(load, **offline) == weights(tmp_path / "second")
-
-
-def load_bare():
-    return load(load_weights=False)
-
-
-def test_two_processes_fetch_at_the_same_time(run, published, folder):
-    finish = [run.start(load), run.start(load)]
-    results = [wait() for wait in finish]
-    assert [result["error"] for result in results] == [None, None]
-    assert results[0]["result"] == results[1]["result"] == weights(folder)
 
 
 def test_revisions_and_subfolders(run, server, published, folder):
@@ -310,10 +164,34 @@ def test_names_of_the_zoo_come_from_the_hub(
     assert "on the Hub" in before
     assert "cached" in after
     (digest,) = metadata["sha256"].values()
-    metadata["sha256"] = {WEIGHTS: digest[::-1]}
+    other = metadata | {"sha256": {WEIGHTS: digest[::-1]}}
+    (zoo / "metadata.json").write_text(json.dumps(other))
+    refused = run.report(zoo_without_weights, zoo.parent, "small")
+    assert "must be those that this version" in refused["error"][1]
+    # To the version that they were made for, they are still there.
     (zoo / "metadata.json").write_text(json.dumps(metadata))
-    other = run.report(zoo_without_weights, zoo.parent, "small")
-    assert "must be those that this version" in other["error"][1]
+    asked = len(server.requests)
+    assert run(zoo_without_weights, zoo.parent, "small")[1] == loaded
+    assert len(server.requests) == asked
+
+
+def test_a_zoo_that_was_renewed_gets_its_weights_anew(
+    run, published, folder, tmp_path
+):
+    zoo = tmp_path / "zoo" / "small"
+    zoo.mkdir(parents=True)
+    model = keras_ncsn.NCSNModel.from_preset(folder)
+    published.commit({}, "v1")
+    for _ in range(2):
+        place = {"hub_repository": "owner/preset", "hub_revision": "v1"}
+        model.save_to_preset(folder, place)
+        for name in ("config.json", "metadata.json"):
+            (zoo / name).write_bytes((folder / name).read_bytes())
+        published.commit(read_files(folder), "v1")
+        found = run(zoo_without_weights, zoo.parent, "small")
+        assert found[1] == weights(folder)
+        trained = [w + 1.0 for w in model.network.get_weights()]
+        model.network.set_weights(trained)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,290 @@
+"""Faults while presets come down: a sentence each, and no harm to the cache."""
+
+import hashlib
+import json
+import re
+
+import pytest
+from hub_runs import HERE, load, read_files, weights
+
+import keras_ncsn
+from keras_ncsn import presets
+
+WEIGHTS = presets.WEIGHTS_FILE
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+def cached_files(tmp_path):
+    cache = tmp_path / "home" / "hub"
+    return sorted(
+        path.relative_to(cache)
+        for kind in ("blobs", "snapshots")
+        for path in cache.glob(f"*/{kind}/**/*")
+        if path.is_file()
+    )
+
+
+def flip(path):
+    """Changes a byte of a file, where it is."""
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+
+
+CODES = {
+    (500,): ("OSError", "answered 500"),
+    (401, "RepoNotFound"): ("ValueError", "exist and be yours"),
+    (403,): ("PermissionError", r"refuses access.*\(403\)"),
+    (403, "GatedRepo"): ("PermissionError", "accepted its terms"),
+    (404, "RepoNotFound"): ("ValueError", "exist and be yours"),
+    (404, "RevisionNotFound"): ("ValueError", "has no such branch"),
+    (404, "EntryNotFound"): ("ValueError", "must hold a preset"),
+    (429,): ("OSError", r"too many requests.*\(429\)"),
+    "close": ("ConnectionError", "Check the connection"),
+    "hang": ("TimeoutError", "did not answer in time"),
+}
+BODIES = {
+    (500,): ("OSError", f"answered 500 for {WEIGHTS}"),
+    (403,): ("PermissionError", r"refuses access.*\(403\)"),
+    "cut": ("ConnectionError", f"{WEIGHTS} of .*Check the connection"),
+    "flip": ("ValueError", "SHA-256.*stated"),
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "end", "fault", "expected"),
+    [
+        *(("HEAD", "config.json", *pair) for pair in CODES.items()),
+        *(("GET", WEIGHTS, *pair) for pair in BODIES.items()),
+    ],
+)
+def test_each_fault_is_a_sentence_and_passes(
+    run, server, published, folder, tmp_path, method, end, fault, expected
+):
+    server.faults[method, end] = fault
+    # Of six tries, a second between them.
+    failed = run.report(load, patience=2.0, HF_HUB_DOWNLOAD_TIMEOUT="1")
+    kind, message = failed["error"]
+    assert kind == expected[0]
+    assert re.search(expected[1], message)
+    assert message.count("\n") == 0
+    assert failed["seconds"] < 20
+    before = [path for path in cached_files(tmp_path) if WEIGHTS in str(path)]
+    assert before == []
+    server.faults.clear()
+    if method == "GET" or fault == (500,):
+        assert run(load) == weights(folder)
+
+
+def test_a_download_waits_as_long_as_the_hub_says(
+    run, server, published, folder
+):
+    later = [(429, None, 0), (503, None, 1)]
+    server.faults["HEAD", "config.json"] = later[::-1]
+    server.faults["GET", WEIGHTS] = later
+    loaded = run.report(load)
+    assert loaded["error"] is None
+    assert loaded["result"] == weights(folder)
+    assert loaded["seconds"] > 3.0
+    faults = [fault for fault in server.faults.values() if fault]
+    assert faults == []
+
+
+def cached(tmp_path, name):
+    (path,) = (tmp_path / "home" / "hub").glob(f"*/snapshots/*/{name}")
+    return path
+
+
+@pytest.mark.parametrize("fault", [(500,), (401, "RepoNotFound"), "close"])
+def test_the_cache_serves_while_the_hub_does_not(
+    run, server, published, folder, tmp_path, fault
+):
+    run(load)
+    server.faults["HEAD", "config.json"] = fault
+    served = run.report(load, patience=2.0)
+    assert served["result"] == weights(folder)
+    assert "in the cache, because the Hub could not" in served["warnings"][0]
+    flip(cached(tmp_path, WEIGHTS).resolve())
+    assert "SHA-256" in run.report(load, patience=2.0)["error"][1]
+    server.faults.clear()
+    assert run(load) == weights(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json"])
+def test_a_text_that_came_damaged_is_refused_and_fetched_anew(
+    run, server, published, folder, tmp_path, name
+):
+    server.faults["GET", name] = "flip"
+    failed = run.report(load)
+    assert failed["error"][0] == "ValueError"
+    assert re.search(rf"as the Hub has.*{name}.*Try again", failed["error"][1])
+    assert failed["error"][1].count("\n") == 0
+    server.faults.clear()
+    assert run(load) == weights(folder)
+    # So it is where the disk damages it later.
+    flip(cached(tmp_path, name).resolve())
+    assert "as the Hub has" in run.report(load)["error"][1]
+    assert run(load) == weights(folder)
+
+
+def show(preset):
+    return presets.read_card(preset)
+
+
+def test_a_card_that_came_damaged_is_refused_and_fetched_anew(
+    run, server, published
+):
+    published.commit({"README.md": b"# A card\n"}, "main")
+    server.faults["GET", "README.md"] = "flip"
+    assert "as the Hub has" in run.report(show, HERE)["error"][1]
+    server.faults.clear()
+    assert run(show, HERE) == "# A card\n"
+
+
+def plain_sha1(content):
+    return hashlib.sha1(content).hexdigest()
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+def no_hash(content):
+    return f"{hashlib.md5(content).hexdigest()}-1"
+
+
+@pytest.mark.parametrize("etag", [plain_sha1, sha256, no_hash])
+def test_mirrors_may_name_files_in_other_ways(
+    run, server, published, folder, etag
+):
+    server.etag = etag
+    server.faults["GET", WEIGHTS] = "flip"
+    assert "SHA-256" in run.report(load)["error"][1]
+    server.faults.clear()
+    assert run(load) == weights(folder)
+    assert run(load, **OFFLINE) == weights(folder)
+
+
+def test_a_cache_without_links_serves_too(run, server, published, folder):
+    no_links = {"HF_HUB_DISABLE_SYMLINKS": "1"}
+    server.faults["GET", WEIGHTS] = "flip"
+    assert "SHA-256" in run.report(load, **no_links)["error"][1]
+    server.faults.clear()
+    assert run(load, **no_links) == weights(folder)
+    assert run(load, **no_links, **OFFLINE) == weights(folder)
+
+
+def update(published, folder, target):
+    """Publishes the preset anew, with other weights and another config."""
+    model = keras_ncsn.NCSNModel.from_preset(folder, ema_momentum=0.5)
+    weights = model.network.get_weights()
+    model.network.set_weights([weight + 1.0 for weight in weights])
+    model.reset_ema()
+    model.save_to_preset(target)
+    path = target / "config.json"
+    config = json.loads(path.read_text())
+    config["config"]["sampler_settings"] = {"heun": {"num_steps": 3}}
+    path.write_text(json.dumps(config))
+    published.commit(read_files(target), "main")
+
+
+@pytest.mark.parametrize(
+    ("name", "fault", "message"),
+    [
+        (WEIGHTS, (500,), "answered 500"),
+        (WEIGHTS, "flip", "SHA-256"),
+        ("metadata.json", "flip", "as the Hub has"),
+        ("config.json", "flip", "as the Hub has"),
+    ],
+)
+def test_an_update_that_fails_leaves_the_old_preset(
+    run, server, published, folder, tmp_path, name, fault, message
+):
+    run(load)
+    before = cached_files(tmp_path)
+    update(published, folder, tmp_path / "second")
+    server.faults["GET", name] = fault
+    assert message in run.report(load)["error"][1]
+    assert set(before) <= set(cached_files(tmp_path))
+    assert run(load, **OFFLINE) == weights(folder)
+    server.faults.clear()
+    assert run(load_bare)
+    assert run(load, **OFFLINE) == weights(folder)
+    assert run(load) == run(load, **OFFLINE) == weights(tmp_path / "second")
+
+
+def test_an_update_that_is_wrong_leaves_what_it_shares_with_the_old_preset(
+    run, published, folder, tmp_path
+):
+    run(load)
+    before = cached_files(tmp_path)
+    update(published, folder, tmp_path / "second")
+    published.commit({WEIGHTS: (folder / WEIGHTS).read_bytes()}, "main")
+    for _ in range(2):
+        assert "SHA-256" in run.report(load)["error"][1]
+        assert set(before) <= set(cached_files(tmp_path))
+        assert run(load, **OFFLINE) == weights(folder)
+
+
+def load_bare():
+    return load(load_weights=False)
+
+
+def load_with(arguments):
+    return load(**arguments)
+
+
+def publish_wider(published, folder):
+    """A config that the weights do not fit."""
+    config = (folder / "config.json").read_bytes()
+    config = re.sub(rb'("widths": \[\s*)4', rb"\g<1>8", config)
+    published.commit({"config.json": config}, "main")
+
+
+def publish_misspelt(published, folder):
+    config = (folder / "config.json").read_bytes()
+    published.commit(
+        {"config.json": config.replace(b'"widths"', b'"heights"')}, "main"
+    )
+
+
+def publish_strange(published, folder):
+    config = (folder / "config.json").read_bytes()
+    published.commit(
+        {"config.json": config.replace(b'"UNet"', b'"VNet"')}, "main"
+    )
+
+
+def publish_as_it_is(published, folder):
+    published.commit({}, "main")
+
+
+@pytest.mark.parametrize(
+    ("publish", "arguments", "message"),
+    [
+        (publish_strange, {}, "must be of classes"),
+        (publish_misspelt, {}, "hold arguments that"),
+        (publish_wider, {}, "must fit"),
+        (publish_as_it_is, {"sampler": "dice"}, "`sampler` must be one of"),
+        (publish_as_it_is, {"dtype": "float33"}, "float33"),
+        (publish_as_it_is, {"colour": "red"}, "Unrecognized.*colour"),
+    ],
+)
+def test_what_cannot_be_made_stays_in_the_cache(
+    run, server, published, folder, tmp_path, publish, arguments, message
+):
+    publish(published, folder)
+    assert re.search(message, run.report(load_with, arguments)["error"][1])
+    before = cached_files(tmp_path)
+    assert {path.name for path in before} >= {"config.json", WEIGHTS}
+    fetched = sum(method == "GET" for method, _ in server.requests)
+    assert re.search(message, run.report(load_with, arguments)["error"][1])
+    assert cached_files(tmp_path) == before
+    assert sum(method == "GET" for method, _ in server.requests) == fetched
+
+
+def test_two_processes_fetch_at_the_same_time(run, published, folder):
+    finish = [run.start(load), run.start(load)]
+    results = [wait() for wait in finish]
+    assert [result["error"] for result in results] == [None, None]
+    assert results[0]["result"] == results[1]["result"] == weights(folder)
