@@ -7,6 +7,7 @@ says nothing.
 
 import pathlib
 import re
+import time
 import warnings
 from typing import NamedTuple
 
@@ -114,8 +115,20 @@ class Download:
         Returns:
             A `pathlib.Path`.
         """
-        with translating(self.source, filename):
-            return self._fetch(filename)
+        import huggingface_hub
+
+        with translating(self.source, filename), ending_silence():
+            path = obligingly(
+                lambda: huggingface_hub.hf_hub_download(
+                    self.source.repo_id,
+                    filename,
+                    subfolder=self.source.subfolder or None,
+                    revision=self.commit,
+                    token=self.token,
+                    library_name="keras-ncsn",
+                )
+            )
+        return pathlib.Path(path)
 
     def remember(self, filename):
         """Lets the cache take this commit for that of the revision.
@@ -133,10 +146,11 @@ class Download:
     def _find_commit(self, filename):
         from huggingface_hub import errors
 
+        started = time.monotonic()
         with translating(self.source, filename):
             try:
                 # The client would hide why it cannot reach the Hub.
-                return self._ask(filename)
+                return self._ask(filename, started)
             except (
                 errors.RevisionNotFoundError,
                 errors.RemoteEntryNotFoundError,
@@ -150,11 +164,11 @@ class Download:
                 if not _may_pass(error):
                     raise
                 try:
-                    return self._ask(filename, retry_on_errors=True)
+                    return self._ask(filename, started, retry_on_errors=True)
                 except TimeoutError:
                     raise error from None
 
-    def _ask(self, filename, **kwargs):
+    def _ask(self, filename, started, **kwargs):
         """Returns the commit that a file is of now."""
         import huggingface_hub
 
@@ -168,27 +182,10 @@ class Download:
         metadata = patiently(
             lambda: huggingface_hub.get_hf_file_metadata(
                 url, token=self.token, **kwargs
-            )
+            ),
+            started,
         )
         return metadata.commit_hash
-
-    def _fetch(self, filename):
-        import huggingface_hub
-
-        # Within a file the client itself gives up, after six tries of
-        # HF_HUB_DOWNLOAD_TIMEOUT, 10 seconds; a slow line is not silence, and
-        # nor is waiting for another process that fetches the same.
-        path = obligingly(
-            lambda: huggingface_hub.hf_hub_download(
-                self.source.repo_id,
-                filename,
-                subfolder=self.source.subfolder or None,
-                revision=self.commit,
-                token=self.token,
-                library_name="keras-ncsn",
-            )
-        )
-        return pathlib.Path(path)
 
     def _warn(self, error, filename):
         from huggingface_hub import errors
@@ -312,9 +309,10 @@ def read_text(repo_id, filename, revision=None, token=None):
             errors.RepositoryNotFoundError,
         ):
             return None
-        path = huggingface_hub.hf_hub_download(
-            repo_id, filename, revision=revision, token=token
-        )
+        with ending_silence():
+            path = huggingface_hub.hf_hub_download(
+                repo_id, filename, revision=revision, token=token
+            )
     return pathlib.Path(path).read_text(encoding="utf-8")
 
 

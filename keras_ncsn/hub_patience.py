@@ -5,6 +5,7 @@ retries.
 """
 
 import contextlib
+import functools
 import queue
 import threading
 import time
@@ -15,7 +16,7 @@ from keras_ncsn import hub_errors
 NUM_WAITS = 5
 
 
-def patiently(function):
+def patiently(function, started=None):
     """Returns what a function does, if it does within `PATIENCE`.
 
     For short questions. A thread that is given up goes on until it fails, and
@@ -23,10 +24,13 @@ def patiently(function):
 
     Args:
         function: A function without arguments.
+        started: Float, when the waiting began, of `time.monotonic`. Defaults
+            to `None`, now.
 
     Returns:
         What it returned; what it raises is raised, or a `TimeoutError`.
     """
+    waited = 0.0 if started is None else _seconds_since(started)
     results = queue.SimpleQueue()
 
     def run():
@@ -37,7 +41,8 @@ def patiently(function):
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        result, error = results.get(timeout=hub_errors.PATIENCE)
+        left = max(hub_errors.PATIENCE - waited, 0.0)
+        result, error = results.get(timeout=left)
     except queue.Empty:
         raise TimeoutError from None
     if error is not None:
@@ -79,8 +84,9 @@ def ending_silence():
     """A context in which each request of the client must make headway.
 
     A request that sends nothing and hears nothing for `PATIENCE` is given up
-    and not tried again; one that is slow may take as long as it needs. What
-    Xet sends, the store of large files, has limits of its own.
+    and not tried again; one that is slow may take as long as it needs, and so
+    may another process that fetches the same. What Xet sends and fetches, the
+    store of large files, has limits of its own.
     """
     import huggingface_hub
 
@@ -98,6 +104,7 @@ def ending_silence():
 
     def hear(response):
         unanswered.since = None
+        response.iter_raw = functools.partial(_read, response.iter_raw)
 
     hooks = huggingface_hub.get_session().event_hooks
     hooks["request"].append(ask)
@@ -107,6 +114,17 @@ def ending_silence():
     finally:
         hooks["request"].remove(ask)
         hooks["response"].remove(hear)
+
+
+def _read(iter_raw, *args, **kwargs):
+    # The client would ask again for what fell silent on the way, and hear the
+    # beginning again.
+    try:
+        yield from iter_raw(*args, **kwargs)
+    except Exception as error:
+        if "Timeout" in type(error).__name__:
+            raise TimeoutError from None
+        raise
 
 
 def _seconds_since(moment):

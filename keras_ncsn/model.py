@@ -592,7 +592,9 @@ class NCSNModel(keras.Model):
         package and layers of Keras that only compute, and its weights are
         checked against their SHA-256. From the Hub it is downloaded once; the
         environment variables of `huggingface_hub` (`HF_TOKEN`, `HF_HOME`,
-        `HF_HUB_OFFLINE`, `HF_ENDPOINT`) mean what they do there.
+        `HF_HUB_OFFLINE`, `HF_ENDPOINT`) mean what they do there. A Hub that
+        says nothing for 30 seconds is given up; a slow one may take as long
+        as it needs.
 
         Args:
             preset: String, a name of the zoo (see `NCSNModel.presets`),

@@ -62,8 +62,7 @@ def test_each_fault_is_a_sentence_and_passes(
     run, server, published, folder, tmp_path, method, end, fault, expected
 ):
     server.faults[method, end] = fault
-    # Of six tries, a second between them.
-    failed = run.report(load, patience=2.0, HF_HUB_DOWNLOAD_TIMEOUT="1")
+    failed = run.report(load, patience=2.0)
     kind, message = failed["error"]
     assert kind == expected[0]
     assert re.search(expected[1], message)
@@ -74,6 +73,46 @@ def test_each_fault_is_a_sentence_and_passes(
     server.faults.clear()
     if method == "GET" or fault == (500,):
         assert run(load) == weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("method", "end", "fault"),
+    [
+        ("HEAD", "config.json", "hang"),
+        # Once answered, when asked which commit there is.
+        ("HEAD", "config.json", [None, *["hang"] * 9]),
+        ("HEAD", "metadata.json", "hang"),
+        ("HEAD", WEIGHTS, "hang"),
+        ("GET", "config.json", "hang"),
+        ("GET", WEIGHTS, "stall"),
+    ],
+)
+def test_a_hub_that_says_nothing_is_given_up(
+    run, server, published, folder, method, end, fault
+):
+    server.faults[method, end] = fault
+    # The client's own limit for the first question, which it would repeat.
+    failed = run.report(load, patience=4.0, HF_HUB_ETAG_TIMEOUT="3")
+    kind, message = failed["error"]
+    assert kind == "TimeoutError"
+    assert re.search(f"did not answer in time.*about {end}", message)
+    assert message.count("\n") == 0
+    assert failed["seconds"] < 6.5
+    server.faults.clear()
+    assert run(load) == weights(folder)
+
+
+def test_a_slow_download_is_no_silence(run, server, published, folder):
+    server.faults["GET", WEIGHTS] = "slow"
+    server.pause = 0.6
+    # The second waits for the first, which holds the lock of the file.
+    finish = [run.start(load, patience=2.0), run.start(load, patience=2.0)]
+    results = [wait() for wait in finish]
+    assert [result["error"] for result in results] == [None, None]
+    assert results[0]["result"] == results[1]["result"] == weights(folder)
+    assert min(result["seconds"] for result in results) > 2.0
+    fetched = [path for method, path in server.requests if method == "GET"]
+    assert sum(path.endswith(WEIGHTS) for path in fetched) == 1
 
 
 def test_a_download_waits_as_long_as_the_hub_says(
