@@ -4,6 +4,8 @@ import math
 import pathlib
 import warnings
 
+import h5py
+
 from keras_ncsn import presets, trust
 
 
@@ -71,10 +73,12 @@ def load_weights(model, folder):
             # Keras only warns of weights that it did not find.
             warnings.filterwarnings("error", category=UserWarning)
             model.load_weights(folder / name)
-    except (ValueError, KeyError, OSError, UserWarning) as error:
+    except Exception as error:
+        # Keras says of each layer that it found nothing, whatever is wrong.
         raise ValueError(
             f"The weights of a preset must fit its `{presets.CONFIG_FILE}`, "
-            f"and what overrides it. Received: {folder}; {_reason(error)}"
+            f"and what overrides it. Received: {folder}, with the weights of "
+            f"another network; {_difference(model, paths, error)}"
         ) from None
 
 
@@ -107,6 +111,25 @@ def _check_index(folder, stated):
         f"`{presets.INDEX_FILE}` must name files that "
         f"`{presets.METADATA_FILE}` states. Received: {folder}"
     )
+
+
+def _difference(model, paths, error):
+    # Where the network's shapes and those in the files first differ.
+    shapes = []
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset):
+            shapes.append(item.shape)
+
+    for path in paths:
+        with h5py.File(path) as file:
+            file.visititems(note)
+    for variable in model.weights:
+        shape = tuple(variable.shape)
+        if shape not in shapes:
+            return f"they have no {variable.path} of shape {shape}"
+        shapes.remove(shape)
+    return f"they have the same shapes ({type(error).__name__})"
 
 
 def _size(model):

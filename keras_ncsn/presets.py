@@ -100,6 +100,8 @@ def check_whole(folder, load_weights=True):
     """
     for name in (CONFIG_FILE, METADATA_FILE):
         hub_cache.check(folder / name)
+    # Of a format that is known, before anything else may seem wrong.
+    read_metadata(folder)
     if not load_weights:
         return
     for name, expected in checksums(folder).items():
@@ -134,8 +136,11 @@ def read_config(folder):
     """
     config = read_json(pathlib.Path(folder) / CONFIG_FILE)
     arguments = config.get("config")
-    if not isinstance(arguments, dict) or not isinstance(
-        arguments.get("network"), dict
+    network = arguments.get("network") if isinstance(arguments, dict) else None
+    if (
+        not isinstance(network, dict)
+        or not isinstance(network.get("class_name"), str)
+        or not isinstance(network.get("config"), dict)
     ):
         raise ValueError(
             "A preset must hold the config of an `NCSNModel`. Received: "
@@ -282,7 +287,8 @@ def image_shape(folder):
         A tuple of integers, empty where the config does not say.
     """
     network = read_config(folder)["config"]["network"]["config"]
-    return tuple(network.get("image_shape", ()))
+    shape = network.get("image_shape")
+    return tuple(shape) if isinstance(shape, list) else ()
 
 
 def _check_links(folder):

@@ -190,8 +190,11 @@ def test_a_newer_format_says_what_to_upgrade(folder):
     metadata = presets.read_metadata(folder)
     metadata["format_version"] = 2
     (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match="format 2.*pip install --upgrade"):
-        keras_ncsn.NCSNModel.from_preset(folder)
+    # Whatever else it may be that this version does not know.
+    (folder / "config.json").write_text('{"class_name": "Newer"}')
+    for load_weights in (True, False):
+        with pytest.raises(ValueError, match="format 2.*pip install --upgrade"):
+            keras_ncsn.NCSNModel.from_preset(folder, load_weights)
 
 
 def test_presets_of_format_1_load():
@@ -240,6 +243,43 @@ def swap_config(folder):
     (folder / "config.json").write_text('{"model_type": "bert"}')
 
 
+def change_network(folder, **changes):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["config"]["network"] |= changes
+    path.write_text(json.dumps(config))
+
+
+def lose_the_network(folder):
+    change_network(folder, config=None)
+
+
+def name_the_network_by_a_number(folder):
+    change_network(folder, class_name=3)
+
+
+def list_the_network(folder):
+    change_network(folder, config=["image_shape"])
+
+
+def hollow_the_network(folder):
+    hollow = {"name": "n", "layers": [], "input_layers": [[]]}
+    change_network(
+        folder,
+        module="keras",
+        class_name="Functional",
+        registered_name=None,
+        config=hollow,
+    )
+
+
+def mistake_the_shape(folder):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    config["config"]["network"]["config"]["image_shape"] = 4
+    path.write_text(json.dumps(config))
+
+
 def break_config(folder):
     (folder / "config.json").write_text("{")
 
@@ -253,10 +293,15 @@ def remove_metadata(folder):
     [
         (truncate, "must have the SHA-256.*stated.*anew"),
         (remove_weights, "must have its weights.*has none"),
-        (widen, "must fit its `config.json`"),
+        (widen, r"fit .*first_convolution/kernel of shape \(3, 3, 1, 8\)"),
         (misspell, "hold arguments that .* take.*preset; .*num_bricks"),
         (rename_the_levels, "hold arguments that .* take.*preset; .*levels"),
         (swap_config, "config of an `NCSNModel`.*something else"),
+        (lose_the_network, "config of an `NCSNModel`.*something else"),
+        (list_the_network, "config of an `NCSNModel`.*something else"),
+        (name_the_network_by_a_number, "config of an `NCSNModel`"),
+        (hollow_the_network, "hold arguments that .* take"),
+        (mistake_the_shape, "hold arguments that .* take"),
         (break_config, "readable `config.json`"),
         (remove_metadata, "readable `metadata.json`"),
     ],
@@ -266,6 +311,22 @@ def test_damaged_presets_are_refused(folder, damage, message):
     with pytest.raises(ValueError, match=message) as raised:
         keras_ncsn.NCSNModel.from_preset(folder)
     assert "\n" not in str(raised.value)
+    assert "container" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lose_the_network, name_the_network_by_a_number, list_the_network],
+)
+def test_what_overrides_a_damaged_preset_is_not_blamed(folder, damage):
+    damage(folder)
+    with pytest.raises(ValueError, match="config of an `NCSNModel`"):
+        keras_ncsn.NCSNModel.from_preset(folder, dtype="float16")
+
+
+def test_a_preset_with_an_odd_shape_is_listed(folder):
+    mistake_the_shape(folder)
+    assert presets.image_shape(folder) == ()
 
 
 @pytest.mark.parametrize(
