@@ -23,6 +23,7 @@ from keras_ncsn.images import save_grid, to_floats
 
 BATCH_SIZE = 250
 CURVE_STEPS = (6, 10, 18, 30)
+CURVE_GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
 # How many test digits play the part of reality, and enter the loss.
 NUM_REAL = 1000
 NUM_LEVELS = 10
@@ -253,19 +254,19 @@ def report_inpainting(model, judge, digits, folder, num_inpainted):
     return [*lines, ""]
 
 
-def report_curve(model, judge, num_images, real):
-    """Returns a table of quality against the number of evaluations."""
+def report_curve(model, judge, num_images, real, name, values, **fixed):
+    """Returns a table of quality against one setting of the sampling."""
     lines = [
-        "| num_steps of heun | evaluations | seconds | confidence > 0.9 "
+        f"| {name} | evaluations | seconds | confidence > 0.9 "
         f"| Frechet distance to all {len(real)} |",
         "|---|---|---|---|---|",
     ]
-    for num_steps in CURVE_STEPS:
-        settings = {"sampler": "heun", "num_steps": num_steps}
+    for value in values:
+        settings = {name: value} | fixed
         images, seconds = generate(model, num_images, settings)
         probabilities, features = judge(images)
         lines.append(
-            f"| {num_steps} | {num_evaluations(model, settings)} "
+            f"| {value} | {num_evaluations(model, settings)} "
             f"| {seconds:.1f} | {np.mean(probabilities.max(axis=1) > 0.9):.1%} "
             f"| {frechet_distance(features, real):.2f} |"
         )
@@ -304,13 +305,18 @@ def load_test_digits(data_dir):
     show_default=True,
     help="Precision of the network's layers.",
 )
-@click.option("--curve", is_flag=True, help="Also vary the steps of heun.")
+@click.option("--guidance", type=float, help="Weight of the guide.")
+@click.option(
+    "--curve",
+    is_flag=True,
+    help="Also vary the steps of heun, and the guidance.",
+)
 def main(preset, classifier, output, **options):
     """Measure the samples and inpaintings of PRESET, trained on MNIST."""
     model = NCSNModel.from_preset(preset, dtype=options["dtype"])
     settings = {
         name: options[name]
-        for name in ("sampler", "num_steps")
+        for name in ("sampler", "num_steps", "guidance")
         if options[name] is not None
     }
     output.mkdir(parents=True, exist_ok=True)
@@ -351,7 +357,10 @@ def sections(model, preset, judge, output, settings, options):
         model, judge, digits, output, options["num_inpainted"]
     )
     if options["curve"]:
-        yield report_curve(model, judge, num_images, real)
+        curve = model, judge, num_images, real
+        yield report_curve(*curve, "num_steps", CURVE_STEPS, sampler="heun")
+        if model.guide is not None:
+            yield report_curve(*curve, "guidance", CURVE_GUIDANCE)
 
 
 if __name__ == "__main__":

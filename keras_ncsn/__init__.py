@@ -10,5 +10,6 @@ from keras_ncsn import layers as layers
 from keras_ncsn import networks as networks
 from keras_ncsn import parallel as parallel
 from keras_ncsn import samplers as samplers
+from keras_ncsn.guidance import Guide as Guide
 from keras_ncsn.model import NCSNModel as NCSNModel
 from keras_ncsn.noise import NoiseSchedule as NoiseSchedule

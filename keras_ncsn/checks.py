@@ -211,6 +211,31 @@ def check_schedule(schedule, network):
         )
 
 
+def check_guide(guide, network):
+    """Raises a `ValueError` unless a guide is for the images of a network.
+
+    Args:
+        guide: What should be a `Guide`.
+        network: A functional Keras model.
+    """
+    worse = getattr(guide, "network", None)
+    if worse is None or worse is network:
+        raise ValueError(
+            "`guide` must be a `Guide` of another network than the model's. "
+            f"Received: guide={guide!r}"
+        )
+    shapes = checked_image_shape(network), checked_image_shape(worse)
+    scaled = [getattr(x, "variance_preserving", None) for x in (network, worse)]
+    if shapes[0] != shapes[1] or (
+        None not in scaled and scaled[0] != scaled[1]
+    ):
+        raise ValueError(
+            "`guide` must know the images that the network knows. Received: "
+            f"images of shape {shapes[1]} and {shapes[0]}, variance_preserving="
+            f"{scaled[1]} and {scaled[0]}"
+        )
+
+
 def checked_image_shape(network):
     """Returns the shape of the images that a network takes and returns.
 

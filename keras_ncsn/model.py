@@ -1,5 +1,6 @@
 """NCSNModel: a score network that trains, samples and inpaints."""
 
+import contextlib
 import functools
 import math
 import pathlib
@@ -22,6 +23,7 @@ from keras_ncsn.checks import (
     check_above_zero,
     check_choice,
     check_count,
+    check_guide,
     check_momentum,
     check_schedule,
     check_value_range,
@@ -84,6 +86,9 @@ class NCSNModel(keras.Model):
             Defaults to `None`.
         seed: Integer, seed of the noise in training. Defaults to `None`,
             random.
+        guide: A `Guide`, a worse network for `generate` to go away from.
+            Scores, losses and completions are the network's own. Defaults to
+            `None`.
         **kwargs: Base model arguments, such as `name`.
 
     Call arguments:
@@ -126,6 +131,7 @@ class NCSNModel(keras.Model):
         sampler="annealed_langevin",
         sampler_settings=None,
         seed=None,
+        guide=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -146,6 +152,8 @@ class NCSNModel(keras.Model):
         check_value_range(value_range)
         schedule = NoiseSchedule.geometric() if schedule is None else schedule
         check_schedule(schedule, network)
+        if guide is not None:
+            check_guide(guide, network)
         for name, settings in (
             {sampler: {}} | (sampler_settings or {})
         ).items():
@@ -153,6 +161,7 @@ class NCSNModel(keras.Model):
         # Noisy images stay float32 at the border; each layer casts its own.
         self.autocast = False
         self.network = network
+        self.guide = guide
         self.schedule = schedule
         self.prediction = prediction
         self.objective = objective
@@ -185,6 +194,9 @@ class NCSNModel(keras.Model):
         noisy, sigma = inputs
         network = self.network if training else self.sampling_network
         output = network([noisy, sigma], training=training)
+        return self._output_to_score(output, sigma)
+
+    def _output_to_score(self, output, sigma):
         output = ops.cast(output, "float32")
         if self.prediction == "noise":
             scale = self.schedule.scale(sigma) * sigma
@@ -349,6 +361,7 @@ class NCSNModel(keras.Model):
         sampler=None,
         return_trajectory=False,
         verbose="auto",
+        guidance=None,
         **settings,
     ):
         """Returns new images.
@@ -367,6 +380,8 @@ class NCSNModel(keras.Model):
             verbose: 0, 1 or `"auto"`. 1 shows a progress bar once sampling
                 has taken some seconds, `"auto"` does where standard error is
                 a terminal. Defaults to `"auto"`.
+            guidance: Float, at least 1, in place of the guide's own `weight`;
+                1 is the network alone. Defaults to `None`.
             **settings: The sampler's settings, such as `steps_per_level`,
                 `step_size` and `denoise` of `annealed_langevin`, or
                 `num_steps` of `heun`. Default to the model's, then the
@@ -386,6 +401,7 @@ class NCSNModel(keras.Model):
             sampler,
             return_trajectory,
             verbose,
+            guidance,
             settings,
         )
 
@@ -520,13 +536,14 @@ class NCSNModel(keras.Model):
                 for name, settings in self.sampler_settings.items()
             },
             "seed": self.seed,
+            "guide": keras.saving.serialize_keras_object(self.guide),
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for name in ("network", "schedule"):
-            if not isinstance(config[name], dict):
+        for name in ("network", "schedule", "guide"):
+            if not isinstance(config.get(name), dict):
                 continue
             config[name] = keras.saving.deserialize_keras_object(
                 config[name], custom_objects=custom_objects
@@ -626,16 +643,17 @@ class NCSNModel(keras.Model):
         config = loading.read_config(folder, custom_objects)
         dtype = kwargs.pop("dtype", None)
         if dtype is not None:
-            kwargs = {"network": _with_dtype(config["network"], dtype)} | kwargs
-        model = loading.build(
-            lambda config: cls.from_config(config, custom_objects),
-            folder,
-            config,
-            kwargs,
-        )
+            _check_dtype(config["network"], dtype)
+        with _dtype_policy(dtype):
+            model = loading.build(
+                lambda config: cls.from_config(config, custom_objects),
+                folder,
+                config,
+                kwargs,
+            )
         if load_weights:
             # A preset holds one set of weights: no average beside it.
-            bare = cls(model.network, model.schedule)
+            bare = cls(model.network, model.schedule, guide=model.guide)
             loading.load_weights(bare, folder)
             model.reset_ema()
         return model
@@ -670,6 +688,8 @@ class NCSNModel(keras.Model):
             }
             bare = type(self).from_config(config)
             bare.network.set_weights(self.sampling_network.get_weights())
+            if self.guide is not None:
+                bare.guide.set_weights(self.guide.get_weights())
             saving.save(
                 bare, folder, metadata, card, weights_dtype, max_shard_size
             )
@@ -736,15 +756,53 @@ class NCSNModel(keras.Model):
 
         return ScoreFunction(function, self.sampling_network.variables)
 
+    @functools.cached_property
+    def _guided_score_functions(self):
+        return {}
 
-def _with_dtype(network, dtype):
+    def guided_score_function(self, weight):
+        """Returns `score_function`, but guided.
+
+        Args:
+            weight: Float, as of the guide.
+
+        Returns:
+            A `ScoreFunction`.
+        """
+
+        def function(x, sigma):
+            scale = expand_like(self.schedule.scale(sigma), x)
+            inputs = [scale * x, sigma]
+            score = self(inputs, training=False)
+            worse = self.guide.network(inputs, training=False)
+            worse = self._output_to_score(worse, sigma)
+            return scale * self.guide.extrapolate(score, worse, sigma, weight)
+
+        # What was compiled for a weight is kept.
+        variables = self.sampling_network.variables + self.guide.variables
+        return self._guided_score_functions.setdefault(
+            weight, ScoreFunction(function, variables)
+        )
+
+
+@contextlib.contextmanager
+def _dtype_policy(dtype):
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _check_dtype(network, dtype):
     if not str(network.get("module")).startswith("keras_ncsn."):
         raise ValueError(
             "`dtype` can be chosen for the networks of this package, because "
             "those of others fix it in each layer. Received: "
             f"dtype={dtype!r} for a {network['class_name']}"
         )
-    return network | {"config": network["config"] | {"dtype": dtype}}
 
 
 def _copy_network(network):

@@ -214,6 +214,10 @@ def train(
             ema_momentum=recipe["ema_momentum"] or None,
             **{k: v for k, v in overrides.items() if v is not None},
         )
+        # For other images, or a better network, the guide would be wrong.
+        model = NCSNModel.from_config(
+            model.get_config() | {"network": model.network, "guide": None}
+        )
     check_images(images[:1], model.image_shape)
     check_batch(recipe["batch_size"])
     run = run | {"images": _fingerprint(images)}

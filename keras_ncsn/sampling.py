@@ -34,12 +34,14 @@ def generate(
     sampler,
     return_trajectory,
     verbose,
+    guidance,
     settings,
 ):
     """Returns new images; see `NCSNModel.generate`."""
     check_count(num_images=num_images, batch_size=batch_size)
+    score_fn = _guided(model, guidance)
     samples = sample_in_batches(
-        configure_sampler(model, sampler, settings),
+        configure_sampler(model, sampler, settings, score_fn),
         (num_images, *model.image_shape),
         check_seed(seed),
         batch_size,
@@ -100,13 +102,33 @@ def denoise(model, noisy, sigma, batch_size):
     return model.from_sampled(clean, clip=False)
 
 
-def configure_sampler(model, name, settings):
+def _guided(model, guidance):
+    """Returns the score to generate by."""
+    if model.guide is None:
+        if guidance is not None:
+            raise ValueError(
+                "`guidance` can be chosen for a model with a guide. Received: "
+                f"guidance={guidance}"
+            )
+        return model.score_function
+    weight = model.guide.weight if guidance is None else guidance
+    if not 1 <= weight < float("inf"):
+        raise ValueError(
+            f"`guidance` must be at least 1. Received: guidance={guidance}"
+        )
+    if weight == 1:
+        return model.score_function
+    return model.guided_score_function(float(weight))
+
+
+def configure_sampler(model, name, settings, score_fn=None):
     """Returns the sampler of a name, with all but its noise settled.
 
     Args:
         model: An `NCSNModel`.
         name: String, or `None` for the model's default.
         settings: Dictionary of settings that override the model's.
+        score_fn: A `ScoreFunction`. Defaults to `None`, the model's own.
 
     Returns:
         A function of a `NoiseStream`, a `Known` or `None`, and a function
@@ -121,7 +143,7 @@ def configure_sampler(model, name, settings):
 
     def run(noise, known, on_progress):
         return SAMPLERS[name](
-            model.score_function,
+            score_fn or model.score_function,
             model.schedule,
             noise,
             known,

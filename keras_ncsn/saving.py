@@ -113,6 +113,9 @@ def _write_rest(model, folder, metadata, card):
         config.pop(run_time, None)
     # Weights load in any precision: who loads them chooses.
     config["config"]["network"]["config"].pop("dtype", None)
+    if model.guide is not None:
+        guide = config["config"]["guide"]["config"]
+        guide["network"]["config"].pop("dtype", None)
     weights = sorted(folder.glob("*.weights.*"))
     # What is measured here wins over what the caller says.
     metadata = metadata | {

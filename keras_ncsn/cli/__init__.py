@@ -11,6 +11,7 @@ COMMANDS = (
     "generate",
     "inpaint",
     "train",
+    "guide",
     "suggest-schedule",
     "presets",
     "push",

@@ -30,6 +30,12 @@ from keras_ncsn.cli.options import given, sampler_options
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
     help="Also write a film of the sampling, such as film.gif.",
 )
+@click.option(
+    "--guidance",
+    type=click.FloatRange(min=1),
+    help="Weight of the guide, of a preset that has one; 1 is the network "
+    "alone. Default: the preset's own.",
+)
 @sampler_options
 def generate(
     preset, num_images, output, gif, seed, batch_size, sampler, **settings

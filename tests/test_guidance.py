@@ -1,0 +1,315 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from contract import assert_equal, randomize
+from keras import ops
+
+from keras_ncsn import Guide, NCSNModel, NoiseSchedule, presets, runs
+from keras_ncsn.cli import cli
+from keras_ncsn.networks import MLP, UNet
+
+QUICK = {"sampler": "heun", "num_steps": 4, "verbose": 0}
+
+
+def small_unet(width=8, seed=0, **kwargs):
+    network = UNet((8, 8, 1), widths=(width,), num_blocks=1, **kwargs)
+    randomize(network, seed)
+    return network
+
+
+def guided_model(weight=3.0, sigma_range=(0.1, 0.5), **kwargs):
+    guide = Guide(small_unet(4, seed=1), weight, sigma_range)
+    return NCSNModel(small_unet(), guide=guide, **kwargs)
+
+
+def scores(model, x, sigma):
+    """Returns those of the network, of its guide, and of both together."""
+    results = (
+        model.score_function(x, sigma),
+        NCSNModel(model.guide.network).score_function(x, sigma),
+        model.guided_score_function(model.guide.weight)(x, sigma),
+    )
+    return [ops.convert_to_numpy(result) for result in results]
+
+
+def noisy_images(count):
+    images = np.random.default_rng(0).standard_normal((count, 8, 8, 1), "f4")
+    return ops.array(images)
+
+
+def test_score_goes_beyond_the_better_network():
+    model = guided_model(weight=3.0, sigma_range=(0.1, 0.5))
+    sigma = ops.array([0.05, 0.1, 0.3, 0.5, 0.9])
+    better, worse, guided = scores(model, noisy_images(5), sigma)
+    expected = better.copy()
+    expected[1:4] += 2.0 * (better - worse)[1:4]
+    assert_equal(guided, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", ["score", "noise"])
+def test_guide_predicts_what_the_network_does(prediction):
+    schedule = NoiseSchedule.linear_beta()
+    make = {"variance_preserving": True}
+    guide = Guide(small_unet(4, seed=1, **make), 2.0, (0.0, 1000.0))
+    model = NCSNModel(
+        small_unet(**make), schedule, prediction=prediction, guide=guide
+    )
+    worse = NCSNModel(guide.network, schedule, prediction=prediction)
+    x, sigma = noisy_images(2), ops.array([0.1, 3.0])
+    expected = 2.0 * model.score_function(x, sigma)
+    expected = expected - worse.score_function(x, sigma)
+    assert_equal(
+        model.guided_score_function(2.0)(x, sigma), expected, rtol=1e-5
+    )
+
+
+def test_guided_samples_stay_away_from_what_the_guide_does_worse():
+    """Of two Gaussians, the wider the guide's, the narrower the samples.
+
+    With scores -x / (v + sigma^2) and -x / (g + sigma^2) the flow is solved
+    by d ln x / d sigma = sigma (w / (v + sigma^2) - (w - 1) / (g + sigma^2)).
+    """
+    weight, variance, worse = 2.0, 0.04, 0.09
+
+    def network(variance):
+        mlp = MLP(1, width=4, data_std=variance**0.5)
+        # Its raw output is 0: the score of a normal distribution.
+        mlp.get_layer("last").set_weights([np.zeros((4, 1)), np.zeros(1)])
+        return mlp
+
+    guide = Guide(network(worse), weight, sigma_range=(0.0, 100.0))
+    model = NCSNModel(
+        network(variance),
+        NoiseSchedule.geometric(20.0, 0.01),
+        guide=guide,
+        value_range=None,
+        sampler="heun",
+    )
+    settings = {"seed": 0, "batch_size": 4000, "num_steps": 60, "verbose": 0}
+    samples = model.generate(4000, **settings)
+    spread = 20.0 * (
+        (variance / (variance + 400.0)) ** (weight / 2)
+        * (worse / (worse + 400.0)) ** ((1 - weight) / 2)
+    )
+    assert spread < 0.9 * variance**0.5
+    assert samples.std() == pytest.approx(spread, rel=0.05)
+    alone = model.generate(4000, guidance=1.0, **settings)
+    assert alone.std() == pytest.approx(variance**0.5, rel=0.05)
+
+
+def test_only_new_images_are_guided():
+    model = guided_model()
+    alone = NCSNModel(model.network)
+    images = model.generate(2, seed=0, **QUICK)
+    unguided = alone.generate(2, seed=0, **QUICK)
+    assert np.abs(images - unguided).max() > 0.01
+    for same in (
+        model.generate(2, seed=0, guidance=1.0, **QUICK),
+        model.generate(2, seed=0, guidance=1, **QUICK),
+    ):
+        np.testing.assert_array_equal(same, unguided)
+    more = model.generate(2, seed=0, guidance=5.0, **QUICK)
+    assert np.abs(more - images).max() > 0.01
+    np.testing.assert_array_equal(model.generate(2, seed=0, **QUICK), images)
+    mask = np.zeros((8, 8), bool)
+    mask[:, :4] = True
+    np.testing.assert_array_equal(
+        model.inpaint(images, mask, seed=0, **QUICK),
+        alone.inpaint(images, mask, seed=0, **QUICK),
+    )
+    sigma = np.array([0.3, 0.3], "float32")
+    np.testing.assert_array_equal(
+        model.score(images, sigma), alone.score(images, sigma)
+    )
+
+
+@pytest.mark.parametrize("sampler", ["annealed_langevin", "langevin"])
+def test_each_sampler_is_guided(sampler):
+    model = guided_model(sigma_range=(0.0, 2.0))
+    settings = {"seed": 0, "verbose": 0, "sampler": sampler}
+    settings |= (
+        {"steps_per_level": 1} if sampler != "langevin" else {"num_steps": 5}
+    )
+    images = model.generate(1, **settings)
+    alone = model.generate(1, guidance=1.0, **settings)
+    assert np.abs(images - alone).max() > 1e-6
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_training_is_of_the_network_alone(momentum):
+    model = guided_model(seed=0, ema_momentum=momentum)
+    alone = NCSNModel(small_unet(), seed=0, ema_momentum=momentum)
+    alone.network.set_weights(model.network.get_weights())
+    alone.reset_ema()
+    guide = model.guide.get_weights()
+    images = np.random.default_rng(0).random((16, 8, 8, 1), "float32")
+    losses = []
+    for each in (model, alone):
+        each.compile(keras.optimizers.Adam(1e-3))
+        losses.append(each.train_on_batch(images))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for before, after in zip(guide, model.guide.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert len(model.optimizer.variables) == len(alone.optimizer.variables)
+
+
+@pytest.mark.parametrize("momentum", [None, 0.9])
+def test_preset_and_keras_file_hold_both(tmp_path, momentum):
+    model = guided_model(weight=1.5, ema_momentum=momentum)
+    images = model.generate(2, seed=0, **QUICK)
+    model.save_to_preset(tmp_path / "preset")
+    model.save(tmp_path / "model.keras")
+    for copy in (
+        NCSNModel.from_preset(tmp_path / "preset"),
+        keras.models.load_model(tmp_path / "model.keras"),
+    ):
+        assert (copy.guide.weight, copy.guide.sigma_range) == (1.5, (0.1, 0.5))
+        np.testing.assert_allclose(
+            copy.generate(2, seed=0, **QUICK), images, atol=1e-5
+        )
+    config = json.loads((tmp_path / "preset" / "config.json").read_text())
+    network = config["config"]["guide"]["config"]["network"]
+    assert "dtype" not in network["config"]
+
+
+def test_one_dtype_reaches_both(tmp_path):
+    guided_model().save_to_preset(tmp_path / "preset")
+    before = keras.config.dtype_policy()
+    copy = NCSNModel.from_preset(tmp_path / "preset", dtype="mixed_bfloat16")
+    assert keras.config.dtype_policy() is before
+    for network in (copy.network, copy.guide.network):
+        layer = network.get_layer("first_convolution")
+        assert layer.compute_dtype == "bfloat16"
+    assert np.isfinite(copy.generate(1, seed=0, **QUICK)).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: small_unet(), "must be a `Guide`"),
+        (lambda: Guide(MLP(width=4)), "must know the images"),
+        (
+            lambda: Guide(small_unet(variance_preserving=True)),
+            "must know the images",
+        ),
+        (lambda: Guide(keras.Sequential()), "two inputs"),
+        (lambda: Guide(small_unet(), weight=0.5), "`weight`"),
+        (lambda: Guide(small_unet(), weight=float("nan")), "`weight`"),
+        (lambda: Guide(small_unet(), sigma_range=(1.0, 0.5)), "`sigma_range`"),
+    ],
+)
+def test_wrong_guides_are_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        NCSNModel(small_unet(), guide=make())
+
+
+def test_a_network_does_not_guide_itself():
+    network = small_unet()
+    with pytest.raises(ValueError, match="another network"):
+        NCSNModel(network, guide=Guide(network))
+
+
+@pytest.mark.parametrize("guidance", [0.5, float("nan"), float("inf")])
+def test_wrong_guidance_is_refused(guidance):
+    with pytest.raises(ValueError, match="`guidance` must be at least 1"):
+        guided_model().generate(1, guidance=guidance)
+
+
+def test_guidance_needs_a_guide():
+    with pytest.raises(ValueError, match="a model with a guide"):
+        NCSNModel(small_unet()).generate(1, guidance=2.0)
+
+
+def write_presets(folder):
+    for name, width in (("network", 8), ("guide", 4)):
+        NCSNModel(small_unet(width), sampler="heun").save_to_preset(
+            folder / name / "last",
+            {
+                "data": "mnist",
+                "command": f"keras-ncsn train mnist OUTPUT --width {width}",
+                "metrics": {"frechet": 1.0},
+            },
+        )
+    return str(folder / "network" / "last"), str(folder / "guide" / "last")
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli, list(map(str, arguments)))
+
+
+def test_command_makes_a_guided_preset(tmp_path):
+    paths = write_presets(tmp_path)
+    made = tmp_path / "made"
+    result = run("guide", *paths, made, "--weight", 1.5)
+    assert result.exit_code == 0, result.output
+    model = NCSNModel.from_preset(made)
+    assert (model.guide.weight, model.guide.sigma_range) == (1.5, (0.2, 3.0))
+    for network, path in zip(
+        (model.network, model.guide.network), paths, strict=True
+    ):
+        before = NCSNModel.from_preset(path).network.get_weights()
+        for mine, other in zip(network.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(mine, other)
+    metadata = presets.read_metadata(made)
+    assert metadata["command"] == (
+        "keras-ncsn train mnist NETWORK --width 8 && "
+        "keras-ncsn train mnist GUIDE --width 4 && "
+        "keras-ncsn guide NETWORK/last GUIDE/last OUTPUT --weight 1.5 "
+        "--sigma-range 0.2 3"
+    )
+    assert "metrics" not in metadata
+    assert metadata["data"] == "mnist"
+    arrays = []
+    for guidance in ("1", "1.5", "9"):
+        output = tmp_path / f"{guidance}.npy"
+        result = run(
+            *("generate", made, "--num-images", 1, "--seed", 0),
+            *("--num-steps", 4, "--guidance", guidance, "--output", output),
+        )
+        assert result.exit_code == 0, result.output
+        arrays.append(np.load(output))
+    np.testing.assert_array_equal(arrays[1], model.generate(1, seed=0, **QUICK))
+    assert not np.array_equal(arrays[0], arrays[1])
+    assert not np.array_equal(arrays[2], arrays[1])
+
+
+def test_command_refuses_before_it_writes(tmp_path):
+    paths = write_presets(tmp_path)
+    other = NCSNModel(small_unet(4), prediction="noise")
+    other.save_to_preset(tmp_path / "noise")
+    result = run("guide", paths[0], tmp_path / "noise", tmp_path / "made")
+    assert isinstance(result.exception, ValueError)
+    assert "predict" in str(result.exception)
+    result = run("guide", *paths, tmp_path / "made", "--weight", 0.5)
+    assert result.exit_code == 2
+    assert not (tmp_path / "made").exists()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "note").write_text("mine")
+    result = run("guide", *paths, tmp_path / "full")
+    assert "new or empty" in str(result.exception)
+
+
+def test_a_run_goes_on_without_the_guide(tmp_path):
+    paths = write_presets(tmp_path)
+    assert run("guide", *paths, tmp_path / "made").exit_code == 0
+    images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), "uint8")
+    described = runs.describe(
+        "images.npy",
+        "unet-mnist",
+        {"steps": 2, "batch_size": 8},
+        from_preset=str(tmp_path / "made"),
+    )
+    runs.train(
+        tmp_path / "run",
+        described,
+        images,
+        log_every=1,
+        checkpoint_every=2,
+        sample_every=0,
+    )
+    last = NCSNModel.from_preset(tmp_path / "run" / "last")
+    assert last.guide is None
+    assert last.network.get_config()["widths"] == (8,)
