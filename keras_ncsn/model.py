@@ -17,6 +17,7 @@ from keras_ncsn import (
     publishing,
     sampling,
     saving,
+    sources,
     training,
 )
 from keras_ncsn.checks import (
@@ -590,7 +591,7 @@ class NCSNModel(keras.Model):
         """Returns the zoo: a dictionary from names to what is known of each."""
         return {
             name: presets.read_metadata(folder)
-            for name, folder in presets.zoo().items()
+            for name, folder in sources.zoo().items()
         }
 
     @classmethod
@@ -639,7 +640,7 @@ class NCSNModel(keras.Model):
         >>> model.image_shape
         (28, 28, 1)
         """
-        folder = presets.find(preset, revision, token, load_weights)
+        folder = sources.find(preset, revision, token, load_weights)
         config = loading.read_config(folder, custom_objects)
         dtype = kwargs.pop("dtype", None)
         if dtype is not None:

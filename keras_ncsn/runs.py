@@ -10,7 +10,7 @@ import filelock
 import keras
 import numpy as np
 
-from keras_ncsn import datasets, presets, recipes
+from keras_ncsn import datasets, recipes, sources
 from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
 from keras_ncsn.checks import check_images
 from keras_ncsn.files import open_whole
@@ -49,7 +49,7 @@ def describe(data, recipe_name, settings=None, from_preset=None, seed=0):
     if from_preset is None:
         recipes.make_schedule(recipe)
     else:
-        presets.find(from_preset)
+        sources.find(from_preset)
         names = recipes.TRAINING_NAMES + recipes.PRESET_NAMES
         odd = sorted(settings.keys() - set(names))
         if odd:

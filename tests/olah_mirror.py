@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 import venv
 
-from keras_ncsn import presets
+from keras_ncsn import presets, sources
 
 OLAH = "olah==0.5.4"
 CONFIG = """
@@ -62,7 +62,7 @@ def make_repository(folder):
     folder.mkdir(parents=True)
     git = "git", "-c", "user.name=test", "-c", "user.email=test@localhost"
     subprocess.run([*git, "init", "-q", "-b", "main"], cwd=folder, check=True)
-    for path in presets.zoo()["mnist"].iterdir():
+    for path in sources.zoo()["mnist"].iterdir():
         if path.name != presets.WEIGHTS_FILE:
             shutil.copy(path, folder)
             continue

@@ -9,7 +9,7 @@ import pytest
 from hub_runs import HERE, command, load, push, read_files, weights
 
 import keras_ncsn
-from keras_ncsn import hub, presets
+from keras_ncsn import hub, presets, sources
 
 WEIGHTS = presets.WEIGHTS_FILE
 
@@ -140,7 +140,7 @@ def test_a_model_is_pushed_from_python(run, server, published, folder):
 
 
 def zoo_without_weights(folder, name):
-    presets.ZOO_FOLDERS = (pathlib.Path(folder),)
+    sources.ZOO_FOLDERS = (pathlib.Path(folder),)
     where = command("presets")
     loaded = load(name)
     return where, loaded, command("presets")
@@ -222,7 +222,7 @@ def test_a_revision_said_twice_must_be_one():
     with pytest.raises(ValueError, match="must not contradict"):
         hub.parse("hf://owner/repo@a", revision="b")
     with pytest.raises(ValueError, match="preset on the Hub"):
-        presets.find(presets.zoo()["mnist"], revision="a")
+        sources.find(sources.zoo()["mnist"], revision="a")
 
 
 def generate(folder, preset):
@@ -235,7 +235,7 @@ def generate(folder, preset):
 def test_the_mnist_preset_goes_there_and_comes_back(run, server, tmp_path):
     run(push, "mnist", "owner/digits", HF_TOKEN=server.token)
     sent = newest(server.repositories["owner/digits"])
-    given = read_files(presets.zoo()["mnist"])
+    given = read_files(sources.zoo()["mnist"])
     assert sent.pop("README.md").startswith(given.pop("README.md"))
     for name in sent.keys() & given.keys():
         assert sent[name] == given[name]

@@ -8,7 +8,7 @@ import pytest
 from hub_runs import HERE, load, read_files, weights
 
 import keras_ncsn
-from keras_ncsn import presets
+from keras_ncsn import presets, sources
 
 WEIGHTS = presets.WEIGHTS_FILE
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -167,7 +167,7 @@ def test_a_text_that_came_damaged_is_refused_and_fetched_anew(
 
 
 def show(preset):
-    return presets.read_card(preset)
+    return sources.read_card(preset)
 
 
 def test_a_card_that_came_damaged_is_refused_and_fetched_anew(

@@ -7,7 +7,7 @@ import pytest
 from contract import randomize
 
 import keras_ncsn
-from keras_ncsn import presets, saving
+from keras_ncsn import presets, saving, sources
 from keras_ncsn.noise import NoiseSchedule
 
 
@@ -346,7 +346,7 @@ def test_links_out_of_a_preset_are_refused(folder, tmp_path, name):
     ):
         keras_ncsn.NCSNModel.from_preset(folder)
     with pytest.raises(ValueError, match="in its folder"):
-        presets.read_card(folder)
+        sources.read_card(folder)
 
 
 def test_saving_over_a_preset_takes_in_nothing_from_elsewhere(
@@ -394,12 +394,12 @@ def test_unknown_presets_are_refused_with_the_known_ones(tmp_path):
         keras_ncsn.NCSNModel.from_preset(tmp_path)
 
 
-@pytest.mark.parametrize("name", sorted(presets.zoo()))
+@pytest.mark.parametrize("name", sorted(sources.zoo()))
 def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
     model = keras_ncsn.NCSNModel.from_preset(name)
     metadata = keras_ncsn.NCSNModel.presets[name]
     assert model.network.count_params() == metadata["parameter_count"]
-    assert (pathlib.Path(presets.zoo()[name]) / "README.md").is_file()
+    assert (pathlib.Path(sources.zoo()[name]) / "README.md").is_file()
 
 
 def test_mnist_gives_the_same_scores_on_each_backend():

@@ -10,7 +10,7 @@ import pytest
 from keras import ops
 
 import keras_ncsn
-from keras_ncsn import presets, trust
+from keras_ncsn import presets, sources, trust
 
 
 def functional():
@@ -47,7 +47,7 @@ def test_a_network_of_plain_layers_is_trusted(folder):
 
 
 def test_presets_of_the_zoo_are_trusted():
-    for preset in presets.zoo().values():
+    for preset in sources.zoo().values():
         trust.check_config(presets.read_config(preset))
 
 

@@ -39,11 +39,11 @@ def guide(preset, guide_preset, output, weight, sigma_range):
     keras-ncsn train mnist runs/small --width 16 --steps 3000
     keras-ncsn guide runs/mnist/best runs/small/best guided
     """
-    from keras_ncsn import Guide, NCSNModel, presets
+    from keras_ncsn import Guide, NCSNModel, presets, sources
     from keras_ncsn.saving import check_folder
 
     check_folder(output)
-    folders = [presets.find(name) for name in (preset, guide_preset)]
+    folders = [sources.find(name) for name in (preset, guide_preset)]
     model, worse = (NCSNModel.from_preset(folder) for folder in folders)
     if worse.prediction != model.prediction:
         raise ValueError(

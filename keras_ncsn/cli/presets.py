@@ -43,27 +43,28 @@ def presets(context, as_json):
 @click.argument("name")
 def show(name):
     """Print the card of a preset: a name, hf://owner/repo, or a folder."""
-    from keras_ncsn import presets as zoo
+    from keras_ncsn.sources import read_card
     from keras_ncsn.text import printable
 
-    click.echo(printable(zoo.read_card(name)))
+    click.echo(printable(read_card(name)))
 
 
 def _rows():
-    from keras_ncsn import presets as zoo
+    from keras_ncsn import presets as folders
+    from keras_ncsn import sources
 
     rows = []
-    for name, folder in zoo.zoo().items():
-        metadata = zoo.read_metadata(folder)
+    for name, folder in sources.zoo().items():
+        metadata = folders.read_metadata(folder)
         rows.append(
             {
                 "name": name,
-                "image": "x".join(map(str, zoo.image_shape(folder))),
+                "image": "x".join(map(str, folders.image_shape(folder))),
                 "parameters": metadata["parameter_count"],
                 "data": metadata.get("data"),
                 "steps": metadata.get("steps"),
                 "bytes": metadata.get("weights_bytes"),
-                "where": zoo.whereabouts(folder),
+                "where": sources.whereabouts(folder),
                 "license": metadata.get("license"),
                 "metrics": metadata.get("metrics", {}),
             }

@@ -36,10 +36,10 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     \b
     keras-ncsn push runs/mine/best owner/repo
     """
-    from keras_ncsn import NCSNModel, presets, publishing
+    from keras_ncsn import NCSNModel, publishing, sources
 
     published = publishing.ask(repo_id, revision)
-    folder = presets.find(preset)
+    folder = sources.find(preset)
     model = NCSNModel.from_preset(folder)
     with tempfile.TemporaryDirectory() as made:
         upload = publishing.prepare(folder, made, model, repo_id, published)

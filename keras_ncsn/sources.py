@@ -1,0 +1,198 @@
+"""Where presets come from: the zoo of this package, the Hub, or a folder."""
+
+import pathlib
+
+from keras_ncsn import hub, hub_cache, presets
+
+# Beside the package in a checkout, inside it where a wheel is installed.
+_PACKAGE = pathlib.Path(__file__).resolve().parent
+ZOO_FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "presets")
+
+
+def zoo():
+    """Returns the presets that come with the package.
+
+    Returns:
+        A dictionary from names to folders, sorted by name.
+
+    Example:
+
+    >>> "mnist" in zoo()
+    True
+    """
+    folder = next((path for path in ZOO_FOLDERS if path.is_dir()), None)
+    if folder is None:
+        return {}
+    configs = sorted(folder.glob(f"*/{presets.CONFIG_FILE}"))
+    return {config.parent.name: config.parent for config in configs}
+
+
+def find(preset, revision=None, token=None, load_weights=True):
+    """Returns the folder of a preset, whole, from the Hub if need be.
+
+    Args:
+        preset: A name of the zoo, `"hf://owner/repo[/subfolder][@revision]"`,
+            or a path of a folder. A name of the zoo wins.
+        revision: String, a branch, tag or commit on the Hub. Defaults to
+            `None`: what `preset` says, else the main branch; for a name of
+            the zoo what comes with the package.
+        token: String, of the Hub. Defaults to `None`, that of the environment
+            or of `hf auth login`.
+        load_weights: Boolean, whether the weights are needed. Defaults to
+            `True`.
+
+    Returns:
+        A `pathlib.Path`.
+    """
+    known = zoo()
+    name = str(preset)
+    if name in known:
+        return _find_in_zoo(name, known[name], revision, token, load_weights)
+    if name.startswith(hub.PREFIX):
+        source = hub.parse(name, revision)
+        return _download(source, token, load_weights)
+    folder = pathlib.Path(preset)
+    if (folder / presets.CONFIG_FILE).is_file():
+        if revision is not None:
+            raise ValueError(
+                "`revision` must be of a preset on the Hub. Received: "
+                f"revision={revision!r} for the folder {folder}"
+            )
+        if folder not in known.values():
+            _check_links(folder)
+        presets.check_whole(folder, load_weights)
+        return folder
+    raise ValueError(
+        "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
+        f"with a `{presets.CONFIG_FILE}`. Received: preset={name!r}. Names: "
+        f"{', '.join(known)}."
+    )
+
+
+def read_card(preset):
+    """Returns the card of a preset.
+
+    Args:
+        preset: As in `find`.
+
+    Returns:
+        A string, Markdown.
+    """
+    name = str(preset)
+    if name.startswith(hub.PREFIX) and name not in zoo():
+        download = hub.Download(hub.parse(name), presets.CARD_FILE)
+        path = download.get(presets.CARD_FILE)
+        hub_cache.check(path)
+        if not hub_cache.is_cached(download.source, presets.CONFIG_FILE):
+            download.remember(presets.CARD_FILE)
+    else:
+        path = find(preset, load_weights=False) / presets.CARD_FILE
+    if not path.is_file():
+        raise ValueError(
+            f"A preset must have a card, {presets.CARD_FILE}, to be shown. "
+            f"Received: {preset}, which has none"
+        )
+    return path.read_text(encoding="utf-8")
+
+
+def whereabouts(folder):
+    """Returns where the weights of a preset of the zoo are now.
+
+    Args:
+        folder: Path of its folder.
+
+    Returns:
+        `"bundled"`, `"cached"`, `"on the Hub"` or `"not published"`.
+    """
+    stated = presets.checksums(folder)
+    if all((folder / name).is_file() for name in stated):
+        return "bundled"
+    metadata = presets.read_metadata(folder)
+    repo_id = metadata.get("hub_repository")
+    if repo_id is None:
+        return "not published"
+    source = hub.Source(repo_id, "", metadata.get("hub_revision"))
+    return "on the Hub" if _cached(source, stated) is None else "cached"
+
+
+def _check_links(folder):
+    # A folder that somebody packed could point at files of this machine. The
+    # Hub's cache is made of links, to another place in it.
+    whole = folder.resolve()
+    for path in folder.iterdir():
+        is_part = path.name in (
+            presets.CONFIG_FILE,
+            presets.METADATA_FILE,
+            presets.CARD_FILE,
+        )
+        if not path.is_symlink() or not (
+            is_part or presets.WEIGHTS_NAME.fullmatch(path.name)
+        ):
+            continue
+        target = path.resolve()
+        if not target.is_relative_to(whole) and not hub_cache.holds(target):
+            raise ValueError(
+                "The files of a preset must be in its folder. Received: "
+                f"{path}, a link to {target}. Copy it, if you trust it."
+            )
+
+
+def _find_in_zoo(name, folder, revision, token, load_weights):
+    stated = presets.checksums(folder)
+    if revision is None and (
+        not load_weights or all((folder / x).is_file() for x in stated)
+    ):
+        presets.check_whole(folder, load_weights)
+        return folder
+    metadata = presets.read_metadata(folder)
+    repo_id = metadata.get("hub_repository")
+    if repo_id is None:
+        raise ValueError(
+            f"The weights of {name} are not published yet. Received: "
+            f"preset={name!r}. Pass `load_weights=False` for random weights."
+        )
+    if revision is not None:
+        source = hub.Source(repo_id, "", revision)
+        return _download(source, token, load_weights)
+    source = hub.Source(repo_id, "", metadata.get("hub_revision"))
+    # A tag stays what it is: what is cached need not be asked for.
+    found = _cached(source, stated)
+    if found is None:
+        return _download(source, token, load_weights, stated)
+    presets.check_whole(found)
+    return found
+
+
+def _cached(source, expected):
+    # The folder in the cache, if it has the weights of these checksums.
+    names = presets.CONFIG_FILE, presets.METADATA_FILE, *expected
+    if not all(hub_cache.is_cached(source, name) for name in names):
+        return None
+    folder = hub_cache.cached_path(source, presets.CONFIG_FILE).parent
+    try:
+        return folder if presets.checksums(folder) == expected else None
+    except ValueError:
+        return None
+
+
+def _download(source, token, load_weights, expected=None):
+    download = hub.Download(source, presets.CONFIG_FILE, token)
+    folder = download.get(presets.CONFIG_FILE).parent
+    download.get(presets.METADATA_FILE)
+    presets.check_whole(folder, load_weights=False)
+    presets.read_config(folder)
+    stated = presets.checksums(folder)
+    if expected is not None and stated != expected:
+        raise ValueError(
+            f"The weights at {source} must be those that this version of "
+            "keras-ncsn was made for. Received: others, by their SHA-256. "
+            "Upgrade: pip install --upgrade keras-ncsn"
+        )
+    if load_weights:
+        for name in stated:
+            download.get(name)
+        presets.check_whole(folder)
+    # Only now: what was there before serves until all that is needed is whole.
+    if load_weights or not hub_cache.is_cached(source, presets.CONFIG_FILE):
+        download.remember(presets.CONFIG_FILE)
+    return folder
