@@ -41,6 +41,7 @@ _UNET = {
     "dtype": "float32",
     "sampler": "heun",
     "num_steps": 18,
+    "churn": 0.0,
     "steps_per_level": 5,
     "step_size": 1.1e-5,
     "denoise": True,
@@ -99,6 +100,8 @@ RECIPES = {
         "learning_rate": 2e-3,
         "warmup_steps": 500,
         "ema_momentum": 0.999,
+        "num_steps": 24,
+        "churn": 10.0,
     },
     "unet-cifar10": _UNET | {"num_blocks": 3, "dropout": 0.1},
     "unet-celeba": _UNET | {"image_size": 32},
@@ -311,7 +314,8 @@ def _sampler_settings(recipe):
     langevin = "steps_per_level", "step_size", "denoise"
     settings = {"annealed_langevin": {name: recipe[name] for name in langevin}}
     if recipe["sampler"] == "heun":
-        settings["heun"] = {"num_steps": recipe["num_steps"]}
+        names = "num_steps", "churn"
+        settings["heun"] = {name: recipe[name] for name in names}
     return settings
 
 

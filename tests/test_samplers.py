@@ -210,6 +210,35 @@ def test_heun_is_of_second_order():
     assert order == pytest.approx(2.0, abs=0.5)
 
 
+@pytest.mark.parametrize("churn", [1.0, 1000.0])
+def test_churn_keeps_the_distribution_and_forgets_the_start(churn):
+    settings = {"num_steps": 60, "churn": churn}
+    samples = run(samplers.heun, gaussian_score, WIDE, stream(4000), **settings)
+    assert samples.mean() == pytest.approx(MEAN, abs=0.05)
+    assert samples.std() == pytest.approx(SPREAD, rel=0.05)
+    flow = run(samplers.heun, gaussian_score, WIDE, stream(4000), num_steps=60)
+    related = np.corrcoef(samples.ravel(), flow.ravel())[0, 1]
+    # Each step forgets a part, the more the larger the churn.
+    assert (0.2 < related < 0.8) if churn == 1.0 else (abs(related) < 0.1)
+
+
+def test_churn_is_within_its_range(eagerly):
+    levels = []
+
+    def score_fn(x, sigma):
+        levels.append(float(ops.convert_to_numpy(sigma)[0]))
+        return -x
+
+    settings = {"num_steps": 6, "churn": 0.6, "churn_range": (0.1, 5.0)}
+    with eagerly():
+        run(samplers.heun, score_fn, WIDE, stream(2), **settings)
+    sigmas = heun_sigmas(WIDE.sigma_max, WIDE.sigma_min, 6)
+    inside = (sigmas >= 0.1) & (sigmas <= 5.0)
+    expected = np.where(inside, 1.1 * sigmas, sigmas)[:-1]
+    np.testing.assert_allclose(levels[:-1:2], expected, rtol=1e-5)
+    np.testing.assert_allclose(levels[1:-1:2], sigmas[1:], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("sampler", "settings", "message"),
     [
@@ -226,6 +255,9 @@ def test_heun_is_of_second_order():
         (samplers.langevin, {"num_steps": 1.5}, "num_steps=1.5"),
         (samplers.langevin, {"sigma": 2.0}, r"within the schedule.*sigma=2\.0"),
         (samplers.heun, {"num_steps": 1}, "at least 2.*num_steps=1"),
+        (samplers.heun, {"churn": -1.0}, r"`churn` must be.*churn=-1\.0"),
+        (samplers.heun, {"churn": float("nan")}, "`churn` must be.*churn=nan"),
+        (samplers.heun, {"churn_range": (2.0, 1.0)}, "`churn_range` a pair"),
     ],
 )
 def test_wrong_settings_are_refused(sampler, settings, message):

@@ -40,6 +40,12 @@ def sampler_options(command):
             "preset's, else 18 and 1000.",
         ),
         click.option(
+            "--churn",
+            type=click.FloatRange(min=0),
+            help="Fresh noise at each step, of heun: churn / num-steps of what "
+            "is there. Default: the preset's, else 0.",
+        ),
+        click.option(
             "--steps-per-level",
             type=click.IntRange(min=1),
             help="Steps at each noise level, of annealed_langevin. Default: "

@@ -97,6 +97,7 @@ OPTIONS = {
         "Sampler of the preset.",
     ),
     "num_steps": (click.IntRange(min=2), "Its setting, for heun."),
+    "churn": (click.FloatRange(min=0), "Its setting, for heun."),
     "steps_per_level": (
         click.IntRange(min=1),
         "Its setting, for annealed_langevin.",

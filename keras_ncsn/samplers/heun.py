@@ -45,18 +45,23 @@ def heun(
     value_range=None,
     *,
     num_steps=18,
+    churn=0.0,
+    churn_range=(0.05, 50.0),
 ):
     """Samples by Heun's method along the probability flow.
 
     The flow dx/dsigma = -sigma * score carries noise to images without
     drawing any more noise, in far fewer evaluations than Langevin dynamics.
     It needs a score network that knows all noise levels between the ends of
-    the schedule, not only its rungs.
+    the schedule, not only its rungs. With `churn` each step first adds some
+    fresh noise, which lets images leave what the network got wrong before, and
+    wants more steps.
 
     With `known`, the flow would settle on the rest before it sees what is
     known. Each step then first raises the noise to twice its level, puts the
     known pixels into the denoised image, and comes down from there with fresh
     noise, as DDPM does: one evaluation a step, as many of them in all.
+    `churn` has no part in it.
 
     Args:
         score_fn: As in `annealed_langevin`.
@@ -67,6 +72,11 @@ def heun(
         value_range: Pair of floats; the flow starts around its middle.
             Defaults to `None`, around 0.
         num_steps: Integer, at least 2. Defaults to `18`.
+        churn: Float, at least 0. Each of the steps raises the noise to
+            1 + churn / num_steps times its level, at most sqrt(2) times.
+            Defaults to `0.0`.
+        churn_range: Pair of floats, the noise levels between which it does.
+            Defaults to `(0.05, 50.0)`.
 
     Returns:
         A float32 tensor of shape `noise.shape`. The score was called
@@ -87,13 +97,21 @@ def heun(
 
     Reference:
 
-    - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Algorithm 1.
+    - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Algorithms 1 and
+      2, with `S_noise` = 1.
     """
     check_count(num_steps=num_steps)
     if num_steps < 2:
         raise ValueError(
             "`num_steps` must be at least 2, from the largest to the smallest "
             f"noise level and from there to 0. Received: num_steps={num_steps}"
+        )
+    low, high = churn_range
+    if not (0 <= churn < float("inf") and 0 <= low < high):
+        raise ValueError(
+            "`churn` must be at least 0, and `churn_range` a pair of noise "
+            f"levels, the smaller first. Received: churn={churn}, "
+            f"churn_range={churn_range}"
         )
     score_fn = ScoreFunction.of(score_fn)
     ends = schedule.sigma_max, schedule.sigma_min
@@ -105,6 +123,10 @@ def heun(
     report = on_progress or (lambda *progress: None)
     for index, (sigma, next_sigma) in enumerate(itertools.pairwise(sigmas)):
         if known is None:
+            if churn and low <= sigma <= high:
+                raised = sigma * min(1.0 + churn / num_steps, 2.0**0.5)
+                spread = np.float32(np.sqrt(raised**2 - sigma**2))
+                x, sigma = ops.add(x, spread * noise.normal()), raised
             x = score_fn.run(_step, x, sigma, next_sigma)
         else:
             # The flow decides early what it draws, while noise still hides
