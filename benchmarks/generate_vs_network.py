@@ -54,6 +54,8 @@ def main(num_images, repeats):
                 seed=0,
                 batch_size=num_images,
                 sampler=sampler,
+                # Its calls are not those of the network.
+                guidance=1.0,
                 **settings,
             ),
             repeats,

@@ -22,7 +22,7 @@ from keras_ncsn.datasets import load_images
 from keras_ncsn.images import save_grid, to_floats
 
 BATCH_SIZE = 250
-CURVE_STEPS = (6, 10, 18, 30)
+CURVE_STEPS = (6, 12, 24, 36)
 CURVE_GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
 # How many test digits play the part of reality, and enter the loss.
 NUM_REAL = 1000

@@ -144,7 +144,7 @@ def test_presets_lists_the_zoo():
         for row in json.loads(run("presets", "--json"))
         if row["name"] == "mnist"
     ]
-    assert row["parameters"] == 1_901_725
+    assert row["parameters"] == 2_156_462
     assert row["license"] == "apache-2.0"
     assert "Handwritten digits" in run("presets", "show", "mnist")
 

@@ -398,7 +398,7 @@ def test_unknown_presets_are_refused_with_the_known_ones(tmp_path):
 def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
     model = keras_ncsn.NCSNModel.from_preset(name)
     metadata = keras_ncsn.NCSNModel.presets[name]
-    assert model.network.count_params() == metadata["parameter_count"]
+    assert model.count_params() == metadata["parameter_count"]
     assert (pathlib.Path(sources.zoo()[name]) / "README.md").is_file()
 
 
