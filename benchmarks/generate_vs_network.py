@@ -42,7 +42,7 @@ def main(num_images, repeats):
     num_levels = model.schedule.num_levels
     runs = {
         "annealed_langevin": ({"steps_per_level": 1}, num_levels + 1),
-        "heun": ({"num_steps": 18}, 35),
+        "heun": ({"num_steps": 18, "churn": 0.0}, 35),
     }
     print(f"On {backend.BACKEND}:\n")
     print("| sampler | calls | generate | its calls alone | ratio |")

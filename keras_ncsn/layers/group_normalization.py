@@ -14,8 +14,8 @@ class ModulatedGroupNormalization(keras.layers.Layer):
     (1 + modulation's first half) and the second half is added.
 
     All is computed in float32 whatever the dtype policy, and rounded once, at
-    the end: CPUs take longer for bfloat16, but for products of matrices. The
-    factors are folded into one multiply-add an element.
+    the end: TensorFlow on CPUs takes longer for bfloat16, but for products of
+    matrices. The factors are folded into one multiply-add an element.
 
     Args:
         groups: Integer, the number of groups; it must divide the channels.

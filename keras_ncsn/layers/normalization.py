@@ -134,8 +134,8 @@ class InstanceNormalizationPlus(LevelLayer):
         # All of it folded into one factor and one offset a channel, so that
         # the large tensor is read once more and no more.
         outputs = x * scale[:, None, None, :] + shift[:, None, None, :]
-        # Before it is rounded: CPUs take longer for bfloat16, but for products
-        # of matrices.
+        # Before it is rounded: TensorFlow on CPUs takes longer for bfloat16,
+        # but for products of matrices.
         return ops.cast(self.activation(outputs), self.compute_dtype)
 
     def get_config(self):
