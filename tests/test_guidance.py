@@ -106,11 +106,8 @@ def test_only_new_images_are_guided():
     images = model.generate(2, seed=0, **QUICK)
     unguided = alone.generate(2, seed=0, **QUICK)
     assert np.abs(images - unguided).max() > 0.01
-    for same in (
-        model.generate(2, seed=0, guidance=1.0, **QUICK),
-        model.generate(2, seed=0, guidance=1, **QUICK),
-    ):
-        np.testing.assert_array_equal(same, unguided)
+    same = model.generate(2, seed=0, guidance=1.0, **QUICK)
+    np.testing.assert_array_equal(same, unguided)
     more = model.generate(2, seed=0, guidance=5.0, **QUICK)
     assert np.abs(more - images).max() > 0.01
     np.testing.assert_array_equal(model.generate(2, seed=0, **QUICK), images)
@@ -138,10 +135,9 @@ def test_each_sampler_is_guided(sampler):
     assert np.abs(images - alone).max() > 1e-6
 
 
-@pytest.mark.parametrize("momentum", [None, 0.9])
-def test_training_is_of_the_network_alone(momentum):
-    model = guided_model(seed=0, ema_momentum=momentum)
-    alone = NCSNModel(small_unet(), seed=0, ema_momentum=momentum)
+def test_training_is_of_the_network_alone():
+    model = guided_model(seed=0, ema_momentum=0.9)
+    alone = NCSNModel(small_unet(), seed=0, ema_momentum=0.9)
     alone.network.set_weights(model.network.get_weights())
     alone.reset_ema()
     guide = model.guide.get_weights()
@@ -156,9 +152,8 @@ def test_training_is_of_the_network_alone(momentum):
     assert len(model.optimizer.variables) == len(alone.optimizer.variables)
 
 
-@pytest.mark.parametrize("momentum", [None, 0.9])
-def test_preset_and_keras_file_hold_both(tmp_path, momentum):
-    model = guided_model(weight=1.5, ema_momentum=momentum)
+def test_preset_and_keras_file_hold_both(tmp_path):
+    model = guided_model(weight=1.5, ema_momentum=0.9)
     images = model.generate(2, seed=0, **QUICK)
     model.save_to_preset(tmp_path / "preset")
     model.save(tmp_path / "model.keras")
