@@ -15,7 +15,8 @@ QUICK = {"sampler": "heun", "num_steps": 4, "verbose": 0}
 
 
 def small_unet(width=8, seed=0, **kwargs):
-    network = UNet((8, 8, 1), widths=(width,), num_blocks=1, **kwargs)
+    settings = {"widths": (width,), "num_blocks": 1, "attention_stages": ()}
+    network = UNet((8, 8, 1), **settings, **kwargs)
     randomize(network, seed)
     return network
 
