@@ -152,7 +152,7 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
             f"preset={name!r}. Pass `load_weights=False` for random weights."
         )
     if revision is not None:
-        source = hub.Source(repo_id, "", revision)
+        source = hub.parse(hub.PREFIX + repo_id, revision)
         return _download(source, token, load_weights)
     source = hub.Source(repo_id, "", metadata.get("hub_revision"))
     # A tag stays what it is: what is cached need not be asked for.

@@ -394,6 +394,12 @@ def test_unknown_presets_are_refused_with_the_known_ones(tmp_path):
         keras_ncsn.NCSNModel.from_preset(tmp_path)
 
 
+@pytest.mark.parametrize("revision", ["../x", "-x", "a b"])
+def test_odd_revisions_of_a_name_are_refused(revision):
+    with pytest.raises(ValueError, match="A revision must be"):
+        keras_ncsn.NCSNModel.from_preset("mnist", revision=revision)
+
+
 @pytest.mark.parametrize("name", sorted(sources.zoo()))
 def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
     model = keras_ncsn.NCSNModel.from_preset(name)
