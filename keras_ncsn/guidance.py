@@ -44,7 +44,7 @@ class Guide(keras.layers.Layer):
     def __init__(self, network, weight=2.0, sigma_range=(0.2, 3.0), **kwargs):
         super().__init__(trainable=False, **kwargs)
         low, high = sigma_range
-        if not (weight >= 1 and 0 <= low < high):
+        if not (1 <= weight < float("inf") and 0 <= low < high):
             raise ValueError(
                 "`weight` must be at least 1, and `sigma_range` a pair of "
                 "noise levels, the smaller first. Received: "

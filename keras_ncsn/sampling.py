@@ -114,7 +114,7 @@ def _guided(model, guidance):
     weight = model.guide.weight if guidance is None else guidance
     if not 1 <= weight < float("inf"):
         raise ValueError(
-            f"`guidance` must be at least 1. Received: guidance={guidance}"
+            f"`guidance` must be at least 1. Received: guidance={weight}"
         )
     if weight == 1:
         return model.score_function

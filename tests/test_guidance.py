@@ -104,6 +104,8 @@ def test_guided_samples_stay_away_from_what_the_guide_does_worse():
 def test_only_new_images_are_guided():
     model = guided_model()
     alone = NCSNModel(model.network)
+    images = model.generate(2, seed=0, churn=1.0, **QUICK)
+    assert images.dtype == np.float32
     images = model.generate(2, seed=0, **QUICK)
     unguided = alone.generate(2, seed=0, **QUICK)
     assert np.abs(images - unguided).max() > 0.01
@@ -194,6 +196,7 @@ def test_one_dtype_reaches_both(tmp_path):
         (lambda: Guide(keras.Sequential()), "two inputs"),
         (lambda: Guide(small_unet(), weight=0.5), "`weight`"),
         (lambda: Guide(small_unet(), weight=float("nan")), "`weight`"),
+        (lambda: Guide(small_unet(), weight=float("inf")), "`weight`"),
         (lambda: Guide(small_unet(), sigma_range=(1.0, 0.5)), "`sigma_range`"),
     ],
 )

@@ -116,7 +116,8 @@ def heun(
     score_fn = ScoreFunction.of(score_fn)
     ends = schedule.sigma_max, schedule.sigma_min
     middle = 0.0 if value_range is None else sum(value_range) / 2
-    x = middle + np.float32(schedule.sigma_max) * noise.normal()
+    # NumPy would go on in float64, and PyTorch with it.
+    x = np.float32(middle) + np.float32(schedule.sigma_max) * noise.normal()
     # With known pixels a step takes one evaluation, not two.
     num_levels = num_steps if known is None else 2 * num_steps - 1
     sigmas = heun_sigmas(*ends, num_levels)
