@@ -29,6 +29,9 @@ def make(metadata, model, repo_id, picture=None):
     """
     shape = "x".join(str(side) for side in model.image_shape)
     kind = "images" if len(model.image_shape) == 3 else "points"
+    guide = ""
+    if model.guide is not None:
+        guide = f", and a guide of {model.guide.count_params():,}"
     lines = [
         "---",
         *_front_matter(metadata),
@@ -37,9 +40,9 @@ def make(metadata, model, repo_id, picture=None):
         f"# {repo_id.split('/')[1]}",
         "",
         f"A score network ({type(model.network).__name__}, "
-        f"{model.network.count_params():,} parameters) that generates and "
-        f"completes {shape} {kind}, for keras-ncsn (`pip install keras-ncsn`) "
-        "on TensorFlow, JAX or PyTorch.",
+        f"{model.network.count_params():,} parameters{guide}) that "
+        f"generates and completes {shape} {kind}, for keras-ncsn "
+        "(`pip install keras-ncsn`) on TensorFlow, JAX or PyTorch.",
         "",
         "```python",
         "import keras_ncsn",

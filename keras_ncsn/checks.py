@@ -1,6 +1,8 @@
 """What must hold of arguments, checked before any work is done."""
 
+import math
 import random
+from numbers import Real
 
 import numpy as np
 
@@ -136,10 +138,51 @@ def check_above_zero(**numbers):
         **numbers: The arguments by name.
     """
     for name, number in numbers.items():
-        if not 0 < number < float("inf"):
+        if not _is_number(number) or number <= 0:
             raise ValueError(
                 f"`{name}` must be a number above 0. Received: {name}={number}"
             )
+
+
+def check_at_least(least, **numbers):
+    """Raises a `ValueError` unless each argument is finite and large enough.
+
+    Args:
+        least: Float, the smallest that is allowed.
+        **numbers: The arguments by name.
+    """
+    for name, number in numbers.items():
+        if not _is_number(number) or number < least:
+            raise ValueError(
+                f"`{name}` must be at least {least}. Received: {name}={number}"
+            )
+
+
+def check_levels(**pairs):
+    """Raises a `ValueError` unless each argument is a range of noise levels.
+
+    Args:
+        **pairs: The arguments by name.
+    """
+    for name, pair in pairs.items():
+        is_pair = isinstance(pair, (tuple, list)) and len(pair) == 2
+        if (
+            not is_pair
+            or not all(map(_is_number, pair))
+            or not 0 <= pair[0] < pair[1]
+        ):
+            raise ValueError(
+                f"`{name}` must be a pair of noise levels, the smaller first. "
+                f"Received: {name}={pair}"
+            )
+
+
+def _is_number(value):
+    return (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    )
 
 
 def check_seed(seed):
@@ -167,7 +210,9 @@ def check_momentum(ema_momentum):
     Args:
         ema_momentum: Float, or `None` for no average.
     """
-    if ema_momentum is not None and not 0 < ema_momentum < 1:
+    if ema_momentum is not None and not (
+        _is_number(ema_momentum) and 0 < ema_momentum < 1
+    ):
         raise ValueError(
             "`ema_momentum` must be above 0 and below 1, or None for no "
             f"average. Received: ema_momentum={ema_momentum}"
@@ -218,8 +263,9 @@ def check_guide(guide, network):
         guide: What should be a `Guide`.
         network: A functional Keras model.
     """
+    # An `NCSNModel` has a `network` too.
     worse = getattr(guide, "network", None)
-    if worse is None or worse is network:
+    if not hasattr(guide, "extrapolate") or worse is network:
         raise ValueError(
             "`guide` must be a `Guide` of another network than the model's. "
             f"Received: guide={guide!r}"

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_ncsn.checks import check_at_least, check_levels
 from keras_ncsn.noise import expand_like
 
 
@@ -19,7 +20,7 @@ class Guide(keras.layers.Layer):
     Args:
         network: A score network, for the same images and trained on the same
             data as the one that it guides, that is worse in the same ways. It
-            is not trained any more.
+            is set not to be trained any more.
         weight: Float, at least 1, how far to go; at 1 the guide has no say.
             Defaults to `2.0`.
         sigma_range: Pair of floats, the noise levels between which it guides:
@@ -43,16 +44,12 @@ class Guide(keras.layers.Layer):
 
     def __init__(self, network, weight=2.0, sigma_range=(0.2, 3.0), **kwargs):
         super().__init__(trainable=False, **kwargs)
-        low, high = sigma_range
-        if not (1 <= weight < float("inf") and 0 <= low < high):
-            raise ValueError(
-                "`weight` must be at least 1, and `sigma_range` a pair of "
-                "noise levels, the smaller first. Received: "
-                f"weight={weight}, sigma_range={sigma_range}"
-            )
+        check_at_least(1, weight=weight)
+        check_levels(sigma_range=sigma_range)
+        network.trainable = False
         self.network = network
         self.weight = weight
-        self.sigma_range = (low, high)
+        self.sigma_range = tuple(sigma_range)
         self.built = True
 
     def extrapolate(self, score, guide_score, sigma, weight):

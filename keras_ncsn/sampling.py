@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_ncsn import samplers
 from keras_ncsn.checks import (
+    check_at_least,
     check_choice,
     check_count,
     check_images,
@@ -112,10 +113,7 @@ def _guided(model, guidance):
             )
         return model.score_function
     weight = model.guide.weight if guidance is None else guidance
-    if not 1 <= weight < float("inf"):
-        raise ValueError(
-            f"`guidance` must be at least 1. Received: guidance={weight}"
-        )
+    check_at_least(1, guidance=weight)
     if weight == 1:
         return model.score_function
     return model.guided_score_function(float(weight))

@@ -122,11 +122,13 @@ def _write_rest(model, folder, metadata, card):
         "format_version": presets.FORMAT_VERSION,
         "keras_version": keras.__version__,
         "keras_ncsn_version": importlib.metadata.version("keras-ncsn"),
-        "parameter_count": model.count_params(),
+        "parameter_count": model.network.count_params(),
         "date_saved": f"{datetime.datetime.now():%Y-%m-%d@%H:%M:%S}",
         "weights_bytes": sum(path.stat().st_size for path in weights),
         "sha256": {path.name: presets.sha256(path) for path in weights},
     }
+    if model.guide is not None:
+        metadata["guide_parameter_count"] = model.guide.count_params()
     _write_json(folder / presets.CONFIG_FILE, config)
     _write_json(folder / presets.METADATA_FILE, metadata)
     if card is not None:

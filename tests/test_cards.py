@@ -37,6 +37,15 @@ def test_points_are_no_images():
     assert f"{network.count_params():,} parameters" in card
 
 
+def test_a_guide_is_counted_apart():
+    guide = keras_ncsn.Guide(keras_ncsn.networks.MLP(2, width=4))
+    network = keras_ncsn.networks.MLP(2)
+    model = keras_ncsn.NCSNModel(network, value_range=None, guide=guide)
+    card = cards.make({}, model, "owner/repo")
+    counts = network.count_params(), guide.count_params()
+    assert "{:,} parameters, and a guide of {:,})".format(*counts) in card
+
+
 def test_odd_facts_leave_the_card_readable(model):
     metadata = {
         "license": None,

@@ -144,7 +144,9 @@ def test_presets_lists_the_zoo():
         for row in json.loads(run("presets", "--json"))
         if row["name"] == "mnist"
     ]
-    assert row["parameters"] == 2_156_462
+    assert row["parameters"] == 1_901_725
+    assert row["guide_parameters"] == 254_737
+    assert "1,901,725 + 254,737" in run("presets")
     assert row["license"] == "apache-2.0"
     assert "Handwritten digits" in run("presets", "show", "mnist")
 

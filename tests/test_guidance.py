@@ -153,6 +153,7 @@ def test_training_is_of_the_network_alone():
     for before, after in zip(guide, model.guide.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
     assert len(model.optimizer.variables) == len(alone.optimizer.variables)
+    assert len(model.trainable_variables) == len(alone.trainable_variables)
 
 
 def test_preset_and_keras_file_hold_both(tmp_path):
@@ -188,6 +189,7 @@ def test_one_dtype_reaches_both(tmp_path):
     ("make", "words"),
     [
         (lambda: small_unet(), "must be a `Guide`"),
+        (lambda: NCSNModel(small_unet(4)), "must be a `Guide`"),
         (lambda: Guide(MLP(width=4)), "must know the images"),
         (
             lambda: Guide(small_unet(variance_preserving=True)),
@@ -197,6 +199,8 @@ def test_one_dtype_reaches_both(tmp_path):
         (lambda: Guide(small_unet(), weight=0.5), "`weight`"),
         (lambda: Guide(small_unet(), weight=float("nan")), "`weight`"),
         (lambda: Guide(small_unet(), weight=float("inf")), "`weight`"),
+        (lambda: Guide(small_unet(), weight="2"), "`weight`"),
+        (lambda: Guide(small_unet(), sigma_range=0.5), "`sigma_range`"),
         (lambda: Guide(small_unet(), sigma_range=(1.0, 0.5)), "`sigma_range`"),
     ],
 )
@@ -211,7 +215,7 @@ def test_a_network_does_not_guide_itself():
         NCSNModel(network, guide=Guide(network))
 
 
-@pytest.mark.parametrize("guidance", [0.5, float("nan"), float("inf")])
+@pytest.mark.parametrize("guidance", [0.5, float("nan"), float("inf"), "2"])
 def test_wrong_guidance_is_refused(guidance):
     with pytest.raises(ValueError, match="`guidance` must be at least 1"):
         guided_model().generate(1, guidance=guidance)
@@ -261,6 +265,13 @@ def test_command_makes_a_guided_preset(tmp_path):
     )
     assert "metrics" not in metadata
     assert metadata["data"] == "mnist"
+    counts = [each.count_params() for each in (model.network, model.guide)]
+    assert metadata["parameter_count"] == counts[0]
+    assert metadata["guide_parameter_count"] == counts[1]
+    # Of a guided one, no training run of the network is known.
+    result = run("guide", made, paths[1], tmp_path / "again")
+    assert result.exit_code == 0, result.output
+    assert "command" not in presets.read_metadata(tmp_path / "again")
     arrays = []
     for guidance in ("1", "1.5", "9"):
         output = tmp_path / f"{guidance}.npy"
@@ -282,8 +293,15 @@ def test_command_refuses_before_it_writes(tmp_path):
     result = run("guide", paths[0], tmp_path / "noise", tmp_path / "made")
     assert isinstance(result.exception, ValueError)
     assert "predict" in str(result.exception)
+    result = run("guide", paths[0], paths[0], tmp_path / "made")
+    assert "the same preset twice" in str(result.exception)
     result = run("guide", *paths, tmp_path / "made", "--weight", 0.5)
     assert result.exit_code == 2
+    nowhere = str(tmp_path / "nowhere")
+    result = run(
+        "guide", nowhere, nowhere, tmp_path / "made", "--sigma-range", 2, 1
+    )
+    assert "pair of noise levels" in str(result.exception)
     assert not (tmp_path / "made").exists()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "note").write_text("mine")

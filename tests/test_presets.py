@@ -404,7 +404,9 @@ def test_odd_revisions_of_a_name_are_refused(revision):
 def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
     model = keras_ncsn.NCSNModel.from_preset(name)
     metadata = keras_ncsn.NCSNModel.presets[name]
-    assert model.count_params() == metadata["parameter_count"]
+    assert model.network.count_params() == metadata["parameter_count"]
+    of_guide = model.guide and model.guide.count_params()
+    assert of_guide == metadata.get("guide_parameter_count")
     assert (pathlib.Path(sources.zoo()[name]) / "README.md").is_file()
 
 

@@ -40,10 +40,18 @@ def guide(preset, guide_preset, output, weight, sigma_range):
     keras-ncsn guide runs/mnist/best runs/small/best guided
     """
     from keras_ncsn import Guide, NCSNModel, presets, sources
+    from keras_ncsn.checks import check_at_least, check_levels
     from keras_ncsn.saving import check_folder
 
     check_folder(output)
+    check_at_least(1, weight=weight)
+    check_levels(sigma_range=sigma_range)
     folders = [sources.find(name) for name in (preset, guide_preset)]
+    if folders[0].samefile(folders[1]):
+        raise ValueError(
+            "The guide must be a worse network than the one that it guides. "
+            f"Received: the same preset twice, {folders[0]}"
+        )
     model, worse = (NCSNModel.from_preset(folder) for folder in folders)
     if worse.prediction != model.prediction:
         raise ValueError(
@@ -69,15 +77,16 @@ def guide(preset, guide_preset, output, weight, sigma_range):
 
 
 def _command(folders, metadata, weight, sigma_range):
-    """Returns what makes the preset from nothing, if both say how."""
-    commands = [known.get("command") for known in metadata]
-    if not all(isinstance(command, str) for command in commands):
-        return {}
+    """Returns what makes the preset from nothing, if runs made both."""
+    commands = [str(known.get("command")) for known in metadata]
     names = "NETWORK", "GUIDE"
     words = ["keras-ncsn guide"]
-    for name, folder in zip(names, folders, strict=True):
-        # Which of the two presets of a run it was.
-        words.append(f"{name}/{'best' if folder.name == 'best' else 'last'}")
+    for name, folder, command in zip(names, folders, commands, strict=True):
+        if folder.name not in ("best", "last") or not command.startswith(
+            "keras-ncsn train "
+        ):
+            return {}
+        words.append(f"{name}/{folder.name}")
     low, high = sigma_range
     words.append(f"OUTPUT --weight {weight:g} --sigma-range {low:g} {high:g}")
     trainings = [

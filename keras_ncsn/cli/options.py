@@ -42,8 +42,9 @@ def sampler_options(command):
         click.option(
             "--churn",
             type=click.FloatRange(min=0),
-            help="Fresh noise at each step, of heun: churn / num-steps of what "
-            "is there. Default: the preset's, else 0.",
+            help="Fresh noise at each step, of heun: the noise grows by its "
+            "churn / num-steps, at most 41 %, for new images alone. Default: "
+            "the preset's, else 0.",
         ),
         click.option(
             "--steps-per-level",

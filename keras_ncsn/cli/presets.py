@@ -24,7 +24,7 @@ def presets(context, as_json):
             [
                 row["name"],
                 row["image"],
-                f"{row['parameters']:,}",
+                " + ".join(f"{count:,}" for count in _counts(row)),
                 row["data"] or "",
                 "" if row["steps"] is None else f"{row['steps']:,}",
                 "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}",
@@ -61,6 +61,7 @@ def _rows():
                 "name": name,
                 "image": "x".join(map(str, folders.image_shape(folder))),
                 "parameters": metadata["parameter_count"],
+                "guide_parameters": metadata.get("guide_parameter_count"),
                 "data": metadata.get("data"),
                 "steps": metadata.get("steps"),
                 "bytes": metadata.get("weights_bytes"),
@@ -70,3 +71,8 @@ def _rows():
             }
         )
     return rows
+
+
+def _counts(row):
+    counts = row["parameters"], row["guide_parameters"]
+    return [count for count in counts if count is not None]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 from keras import ops
 
-from keras_ncsn.checks import check_count
+from keras_ncsn.checks import check_at_least, check_count, check_levels
 from keras_ncsn.samplers.langevin import remove_noise
 from keras_ncsn.samplers.score_function import ScoreFunction, fill_levels
 
@@ -72,11 +72,11 @@ def heun(
         value_range: Pair of floats; the flow starts around its middle.
             Defaults to `None`, around 0.
         num_steps: Integer, at least 2. Defaults to `18`.
-        churn: Float, at least 0. Each of the steps raises the noise to
-            1 + churn / num_steps times its level, at most sqrt(2) times.
-            Defaults to `0.0`.
-        churn_range: Pair of floats, the noise levels between which it does.
-            Defaults to `(0.05, 50.0)`.
+        churn: Float, at least 0. A step first raises the noise to
+            1 + churn / num_steps times its level, at most sqrt(2) times and
+            not above the first level. Defaults to `0.0`.
+        churn_range: Pair of floats, the noise levels between which steps do
+            so. Defaults to `(0.05, 50.0)`.
 
     Returns:
         A float32 tensor of shape `noise.shape`. The score was called
@@ -106,13 +106,9 @@ def heun(
             "`num_steps` must be at least 2, from the largest to the smallest "
             f"noise level and from there to 0. Received: num_steps={num_steps}"
         )
+    check_at_least(0, churn=churn)
+    check_levels(churn_range=churn_range)
     low, high = churn_range
-    if not (0 <= churn < float("inf") and 0 <= low < high):
-        raise ValueError(
-            "`churn` must be at least 0, and `churn_range` a pair of noise "
-            f"levels, the smaller first. Received: churn={churn}, "
-            f"churn_range={churn_range}"
-        )
     score_fn = ScoreFunction.of(score_fn)
     ends = schedule.sigma_max, schedule.sigma_min
     middle = 0.0 if value_range is None else sum(value_range) / 2
@@ -124,10 +120,13 @@ def heun(
     report = on_progress or (lambda *progress: None)
     for index, (sigma, next_sigma) in enumerate(itertools.pairwise(sigmas)):
         if known is None:
-            if churn and low <= sigma <= high:
+            if low <= sigma <= high:
                 raised = sigma * min(1.0 + churn / num_steps, 2.0**0.5)
-                spread = np.float32(np.sqrt(raised**2 - sigma**2))
-                x, sigma = ops.add(x, spread * noise.normal()), raised
+                # The network does not know what lies above the first level.
+                raised = min(raised, sigmas[0])
+                if raised > sigma:
+                    spread = np.float32(np.sqrt(raised**2 - sigma**2))
+                    x, sigma = ops.add(x, spread * noise.normal()), raised
             x = score_fn.run(_step, x, sigma, next_sigma)
         else:
             # The flow decides early what it draws, while noise still hides

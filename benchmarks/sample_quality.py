@@ -1,11 +1,11 @@
-"""How good the samples and inpaintings of an MNIST preset are.
+"""How good the samples and inpaintings of an MNIST or CIFAR-10 preset are.
 
-Generates digits, asks a classifier (from `mnist_classifier.py`) what it sees in
-them and in real digits that training has not seen, fills in hidden parts of
-test digits, measures the loss at several noise levels, and writes a report and
+Generates images, asks a classifier (from `classifier.py`) what it sees in them
+and in real images that training has not seen, fills in hidden parts of test
+images, measures the loss at several noise levels, and writes a report and
 pictures to a folder.
 
-    python benchmarks/mnist_quality.py mnist \
+    python benchmarks/sample_quality.py mnist mnist \
         --classifier classifier.keras --output quality
 """
 
@@ -24,15 +24,17 @@ from keras_ncsn.images import save_grid, to_floats
 BATCH_SIZE = 250
 CURVE_STEPS = (6, 12, 24, 36)
 CURVE_GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
-# How many test digits play the part of reality, and enter the loss.
+# How many test images play the part of reality, and enter the loss.
 NUM_REAL = 1000
 NUM_LEVELS = 10
+# Pictures of samples are squares of so many a side.
+GRID_SIDES = {"mnist": 16, "cifar10": 10}
 NUM_INPAINTED_SHOWN = 8
 NUM_COMPLETIONS_SHOWN = 6
 
 
 class Judge:
-    """A classifier of digits, with what its layer `features` sees."""
+    """A classifier, with what its layer `features` sees."""
 
     def __init__(self, path):
         model = keras.saving.load_model(path)
@@ -107,7 +109,6 @@ def num_evaluations(model, settings):
 
 def nearest_images(images, pool):
     """Returns for each image the nearest of the pool, by squared distance."""
-    pool = to_floats(pool)
     flat = pool.reshape(len(pool), -1)
     squares = np.square(flat).sum(axis=1)
     rows = [np.argmin(squares - 2 * flat @ image.ravel()) for image in images]
@@ -138,31 +139,31 @@ def border_jump(images, known_mask):
     return float(np.concatenate(jumps, axis=1).mean())
 
 
-def measure_inpainting(model, judge, digits, known_mask):
+def measure_inpainting(model, judge, images, known_mask):
     """Returns the share that keep their class, the jump, and the real one."""
-    filled = model.inpaint(digits, known_mask, seed=0, batch_size=BATCH_SIZE)
-    before, after = judge(digits)[0], judge(filled)[0]
+    filled = model.inpaint(images, known_mask, seed=0, batch_size=BATCH_SIZE)
+    before, after = judge(images)[0], judge(filled)[0]
     kept = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
     return (
         kept,
         border_jump(filled, known_mask),
-        border_jump(digits, known_mask),
+        border_jump(images, known_mask),
     )
 
 
-def save_inpaintings(model, digits, known_mask, path):
-    """Draws a row for each digit: it, what is known of it, completions."""
+def save_inpaintings(model, images, known_mask, path):
+    """Draws a row for each image: it, what is known of it, completions."""
     filled = model.inpaint(
-        digits,
+        images,
         known_mask,
         num_samples=NUM_COMPLETIONS_SHOWN,
         seed=0,
         batch_size=BATCH_SIZE,
     )
-    known = np.where(known_mask, digits, 0.5)
-    rows = np.concatenate([digits[:, None], known[:, None], filled], axis=1)
-    images = rows.reshape(-1, *digits.shape[1:])
-    save_grid(images, path, columns=rows.shape[1])
+    known = np.where(known_mask, images, 0.5)
+    rows = np.concatenate([images[:, None], known[:, None], filled], axis=1)
+    columns = rows.shape[1]
+    save_grid(rows.reshape(-1, *images.shape[1:]), path, columns=columns)
 
 
 def report_sampling(model, preset, num_images, settings, seconds):
@@ -180,10 +181,10 @@ def report_sampling(model, preset, num_images, settings, seconds):
 
 
 def report_classes(sets):
-    """Returns a table of what the classifier sees in sets of digits."""
-    digits = " | ".join(str(digit) for digit in range(10))
+    """Returns a table of what the classifier sees in sets of images."""
+    classes = " | ".join(str(number) for number in range(10))
     lines = [
-        f"| set | mean confidence | > 0.5 | > 0.9 | {digits} |",
+        f"| set | mean confidence | > 0.5 | > 0.9 | {classes} |",
         "|---" * 14 + "|",
     ]
     for name, probabilities in sets.items():
@@ -200,20 +201,20 @@ def report_classes(sets):
 
 
 def report_distances(features, real):
-    """Returns a table of Frechet distances to test digits.
+    """Returns a table of Frechet distances to test images.
 
-    As many real digits as there are samples say what could be reached.
+    As many real images as there are samples say what could be reached.
     """
     near, others = real[:NUM_REAL], real[NUM_REAL:]
     floor = others[: len(features)]
     rest = np.concatenate([near, others[len(floor) :]])
     return [
-        f"| Frechet distance | to {NUM_REAL} test digits "
+        f"| Frechet distance | to {NUM_REAL} test images "
         f"| to all {len(real)} |",
         "|---|---|---|",
         f"| {len(features)} samples | {frechet_distance(features, near):.2f} "
         f"| {frechet_distance(features, real):.2f} |",
-        f"| {len(floor)} other test digits "
+        f"| {len(floor)} other test images "
         f"| {frechet_distance(floor, near):.2f} "
         f"| {frechet_distance(floor, rest):.2f} (to the others) |",
         "",
@@ -221,33 +222,37 @@ def report_distances(features, real):
 
 
 def report_losses(losses, num_images):
-    return [
-        f"Loss of {num_images} test digits by noise level:",
+    """Returns a table of losses by noise level, of sets by name."""
+    levels = [level for level, _ in next(iter(losses.values()))]
+    lines = [
+        f"Loss of {num_images} images by noise level:",
         "",
-        "| sigma | " + " | ".join(f"{level:.3g}" for level, _ in losses) + " |",
-        "|---" * (len(losses) + 1) + "|",
-        "| loss | " + " | ".join(f"{loss:.2f}" for _, loss in losses) + " |",
-        "",
+        "| sigma | " + " | ".join(f"{level:.3g}" for level in levels) + " |",
+        "|---" * (len(levels) + 1) + "|",
     ]
+    for name, pairs in losses.items():
+        cells = " | ".join(f"{loss:.2f}" for _, loss in pairs)
+        lines.append(f"| {name} | {cells} |")
+    return [*lines, ""]
 
 
-def report_inpainting(model, judge, digits, folder, num_inpainted):
+def report_inpainting(model, judge, images, folder, num_inpainted):
     """Returns a table, and draws a picture, for each mask."""
     lines = [
-        f"Inpaintings of {num_inpainted} test digits; the jump is the mean "
+        f"Inpaintings of {num_inpainted} test images; the jump is the mean "
         "squared step from a known pixel to a hidden neighbour:",
         "",
-        "| known | class kept | jump | jump in the real digits |",
+        "| known | class kept | jump | jump in the real images |",
         "|---|---|---|---|",
     ]
-    for name, known_mask in known_masks(*digits.shape[1:3]).items():
+    for name, known_mask in known_masks(*images.shape[1:3]).items():
         kept, jump, real_jump = measure_inpainting(
-            model, judge, digits[:num_inpainted], known_mask
+            model, judge, images[:num_inpainted], known_mask
         )
         lines.append(f"| {name} | {kept:.1%} | {jump:.4f} | {real_jump:.4f} |")
         save_inpaintings(
             model,
-            digits[:NUM_INPAINTED_SHOWN],
+            images[:NUM_INPAINTED_SHOWN],
             known_mask,
             folder / f"inpainted_{name.split()[0]}.png",
         )
@@ -273,19 +278,20 @@ def report_curve(model, judge, num_images, real, name, values, **fixed):
     return [*lines, ""]
 
 
-def load_test_digits(data_dir):
-    """Returns MNIST's test digits in [0, 1], in an order without meaning."""
-    digits = to_floats(load_images("mnist", "test", data_dir=data_dir))
-    return digits[np.random.default_rng(0).permutation(len(digits))]
+def load_shuffled(data, split, data_dir):
+    """Returns images of a set in [0, 1], in an order without meaning."""
+    images = to_floats(load_images(data, split, data_dir=data_dir))
+    return images[np.random.default_rng(0).permutation(len(images))]
 
 
 @click.command()
+@click.argument("data", type=click.Choice(sorted(GRID_SIDES)))
 @click.argument("preset")
 @click.option(
     "--classifier",
     type=click.Path(exists=True, dir_okay=False),
     required=True,
-    help="File that mnist_classifier.py wrote.",
+    help="File that classifier.py wrote.",
 )
 @click.option(
     "--output",
@@ -311,8 +317,8 @@ def load_test_digits(data_dir):
     is_flag=True,
     help="Also vary the steps of heun, and the guidance.",
 )
-def main(preset, classifier, output, **options):
-    """Measure the samples and inpaintings of PRESET, trained on MNIST."""
+def main(data, preset, classifier, output, **options):
+    """Measure the samples and inpaintings of PRESET, trained on DATA."""
     model = NCSNModel.from_preset(preset, dtype=options["dtype"])
     settings = {
         name: options[name]
@@ -322,24 +328,24 @@ def main(preset, classifier, output, **options):
     output.mkdir(parents=True, exist_ok=True)
     with open(output / "report.md", "w", encoding="utf-8") as file:
         for section in sections(
-            model, preset, Judge(classifier), output, settings, options
+            data, model, preset, Judge(classifier), output, settings, options
         ):
             text = "\n".join(section)
             print(text, flush=True)
             print(text, file=file, flush=True)
 
 
-def sections(model, preset, judge, output, settings, options):
+def sections(data, model, preset, judge, output, settings, options):
     """Yields the parts of the report as lists of lines; draws on the way."""
     num_images, data_dir = options["num_images"], options["data_dir"]
-    digits = load_test_digits(data_dir)
-    real_probabilities, real = judge(digits)
+    test = load_shuffled(data, "test", data_dir)
+    train = load_shuffled(data, "train", data_dir)
+    real_probabilities, real = judge(test)
     images, seconds = generate(model, num_images, settings)
     probabilities, features = judge(images)
-    save_grid(images[:256], output / "samples.png", columns=16)
-    nearest = nearest_images(
-        images[:8], load_images("mnist", data_dir=data_dir)
-    )
+    side = GRID_SIDES[data]
+    save_grid(images[: side**2], output / "samples.png", columns=side)
+    nearest = nearest_images(images[:8], train)
     save_grid(
         np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8
     )
@@ -347,14 +353,17 @@ def sections(model, preset, judge, output, settings, options):
     yield report_classes(
         {
             f"{num_images} samples": probabilities,
-            f"{NUM_REAL} test digits": real_probabilities[:NUM_REAL],
+            f"{NUM_REAL} test images": real_probabilities[:NUM_REAL],
         }
     )
     yield report_distances(features, real)
-    losses = losses_by_level(model, digits[:NUM_REAL])
+    losses = {
+        "train": losses_by_level(model, train[:NUM_REAL]),
+        "test": losses_by_level(model, test[:NUM_REAL]),
+    }
     yield report_losses(losses, NUM_REAL)
     yield report_inpainting(
-        model, judge, digits, output, options["num_inpainted"]
+        model, judge, test, output, options["num_inpainted"]
     )
     if options["curve"]:
         curve = model, judge, num_images, real
