@@ -257,14 +257,15 @@ def train(
         start=start,
         indices=indices,
     )
-    # Nothing is written before all is known to fit.
+    if tensorboard and is_main_process():
+        events = TensorBoardLog(folder / "tensorboard", start)
+        log.on_row = events.add_row
+        if sample_every:
+            pictures.on_picture = events.add_images
+    # Nothing is written before all is known to fit, and this file first: by
+    # it `check` knows the folder.
     with _locked(folder):
         if is_main_process():
-            if tensorboard:
-                events = TensorBoardLog(folder / "tensorboard", start)
-                log.on_row = events.add_row
-                if sample_every:
-                    pictures.on_picture = events.add_images
             with open_whole(folder / RUN_FILE) as file:
                 file.write((json.dumps(run, indent=2) + "\n").encode())
         model.fit(

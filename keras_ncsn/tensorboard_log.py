@@ -1,5 +1,6 @@
 """Numbers and pictures for TensorBoard, without TensorFlow."""
 
+import functools
 import io
 import time
 
@@ -7,7 +8,7 @@ from keras_ncsn.images import make_grid, to_pil
 
 
 class TensorBoardLog:
-    """Writes event files that TensorBoard shows.
+    """Writes event files that TensorBoard shows, from the first number on.
 
     Args:
         folder: Path of the folder to write to, and to give to
@@ -28,14 +29,23 @@ class TensorBoardLog:
                 "it: pip install tensorboard"
             ) from None
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
-        self._writer = event_file_writer.EventFileWriter(str(folder))
-        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._make_writer = event_file_writer.EventFileWriter
+        self.folder = folder
+        self.start = start
+
+    @functools.cached_property
+    def _writer(self):
+        writer = self._make_writer(str(self.folder))
         # Orphans begin with the first step after `start`.
-        self._writer.add_event(
-            event_pb2.Event(
-                wall_time=time.time(), step=start + 1, session_log=session
+        writer.add_event(
+            self._event(
+                wall_time=time.time(),
+                step=self.start + 1,
+                session_log=self._session,
             )
         )
+        return writer
 
     def add_row(self, row):
         """Writes the numbers of a row of the log, each a curve of its own.

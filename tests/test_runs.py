@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import sys
 
 import filelock
 import keras
@@ -195,6 +196,29 @@ def test_tensorboard_forgets_what_is_done_again(tmp_path):
     events.Reload()
     shown = [(event.step, event.value) for event in events.Scalars("loss")]
     assert shown == [(2, 2.0), (4, 9.0)]
+
+
+def test_a_run_killed_at_its_first_file_goes_on(train, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(folder):
+        os.mkdir(folder)
+        raise Killed
+
+    writers = "tensorboard.summary.writer.event_file_writer"
+    monkeypatch.setattr(f"{writers}.EventFileWriter", kill)
+    with pytest.raises(Killed):
+        train("--tensorboard")
+    monkeypatch.undo()
+    assert "Step 4 is saved" in train("--tensorboard", "--resume")
+
+
+def test_without_tensorboard_nothing_is_begun(train, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary.writer", None)
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        train("--tensorboard")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_file_that_is_damaged_is_named(tmp_path):
