@@ -1,8 +1,9 @@
 """Whether memory grows with the data set: peaks for few images, and for many.
 
 Makes data sets of noise, 64 by 64 pixels in colour, as a folder of PNGs, as an
-.npz file and as a set of tensorflow-datasets. For each, a process of its own
-loads it and goes through one shuffled epoch. What is counted is anonymous
+.npz file, as an .npy file and as a set of tensorflow-datasets. For each, a
+process of its own loads it, takes its mean and spread as a run begins, and
+goes through one shuffled epoch. What is counted is anonymous
 memory (RssAnon in /proc/self/status, so on Linux alone), which the machine
 cannot take back, sampled every 10 ms, beyond what the imports took.
 
@@ -43,6 +44,16 @@ def make_npz(num_images, folder):
     return folder / "noise.npz"
 
 
+def make_npy(num_images, folder):
+    shape = (num_images, SIDE, SIDE, 3)
+    images = np.lib.format.open_memmap(
+        folder / "noise.npy", "w+", "uint8", shape
+    )
+    for index, image in enumerate(noise(num_images)):
+        images[index] = image
+    return folder / "noise.npy"
+
+
 def make_named(num_images, folder):
     import tensorflow_datasets as tfds
 
@@ -63,7 +74,12 @@ def make_named(num_images, folder):
     return "noise"
 
 
-MAKERS = {"folder": make_folder, "npz": make_npz, "named set": make_named}
+MAKERS = {
+    "folder": make_folder,
+    "npz": make_npz,
+    "npy": make_npy,
+    "named set": make_named,
+}
 
 
 def anonymous_mib():
@@ -73,7 +89,7 @@ def anonymous_mib():
 
 def measure(source, data_dir):
     """Returns the peak in MiB beyond the start, and seconds."""
-    from keras_ncsn import datasets
+    from keras_ncsn import datasets, recipes
 
     if source == "noise":
         # Importing it takes the same for any number of images.
@@ -93,6 +109,7 @@ def measure(source, data_dir):
     watching.start()
     started = time.monotonic()
     images = datasets.load_images(source, data_dir=data_dir)
+    recipes.mean_and_spread(images)
     batches = datasets.shuffled_batches(images, BATCH_SIZE, seed=0, flip=True)
     for _ in range(len(images) // BATCH_SIZE):
         next(batches)

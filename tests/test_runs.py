@@ -308,6 +308,17 @@ def test_recipes_make_what_they_say(name):
     )
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_mean_and_spread_are_those_of_all_pixels(dtype):
+    images = np.random.default_rng(0).random((1000, 8, 8, 3)) ** 2
+    images = (images * 255).astype("uint8") if dtype == "uint8" else images
+    pixels = images / (255 if dtype == "uint8" else 1)
+    assert recipes.mean_and_spread(images) == (
+        pytest.approx(pixels.mean(), abs=6e-5),
+        pytest.approx(pixels.std(), abs=6e-5),
+    )
+
+
 def test_validation_of_a_zero_network_is_half_the_pixels(make_zero):
     model = make_zero((16, 16, 1), weighting="edm", data_std=0.5)
     images = np.zeros((64, 16, 16, 1), "uint8")
