@@ -67,8 +67,21 @@ def save(
         _write_rest(model, temporary, metadata or {}, card)
         temporary.chmod(0o755)
         _replace(folder, temporary)
+    except OSError as error:
+        raise OSError(
+            f"The preset {folder}, weights of {_bytes_needed(model):,} bytes, "
+            f"could not be written: {_reason(error)}. Make room, or choose "
+            "another disk."
+        ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _reason(error):
+    # `copytree` goes on to the end, and lists what failed.
+    if isinstance(error, shutil.Error):
+        return error.args[0][0][-1]
+    return error.strerror or error
 
 
 def _written_anew(folder, names):
@@ -135,23 +148,20 @@ def _write_rest(model, folder, metadata, card):
         (folder / presets.CARD_FILE).write_text(card, encoding="utf-8")
 
 
+def _bytes_needed(model):
+    # With room for what HDF5 notes of each array.
+    return sum(4096 + 4 * math.prod(w.shape) for w in model.weights)
+
+
 def _write_weights(model, folder, weights_dtype, max_shard_size):
     # HDF5 takes a full disk badly, up to a crash of the process: so fill what
-    # it will need before, with room for what it notes of each array.
-    needed = sum(4096 + 4 * math.prod(w.shape) for w in model.weights)
+    # it will need before.
+    needed = _bytes_needed(model)
     path = folder / presets.WEIGHTS_FILE
-    try:
-        with open(path, "wb") as file:
-            file.write(bytes(needed))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"A preset of {needed:,} bytes could not be written: "
-            f"{error.strerror}. Make room, or choose another disk",
-            str(path),
-        ) from None
+    with open(path, "wb") as file:
+        file.write(bytes(needed))
+        file.flush()
+        os.fsync(file.fileno())
     path.unlink()
     if needed > max_shard_size * 2**30:
         index = folder / presets.INDEX_FILE
