@@ -5,8 +5,6 @@ was stopped goes on as if it never was. Of several processes all count, and the
 main one writes.
 """
 
-import csv
-import io
 import pathlib
 import shutil
 import time
@@ -15,14 +13,13 @@ import keras
 import numpy as np
 
 from keras_ncsn import saving
-from keras_ncsn.files import open_whole
 from keras_ncsn.images import save_grid
+from keras_ncsn.log_file import LOG_FILE, append_row, read_log, write_log
 from keras_ncsn.parallel import is_main_process
 from keras_ncsn.training_state import load_state, save_state
 from keras_ncsn.validation import validation_losses, validation_sigmas
 
 STATE_FILE = "state.npz"
-LOG_FILE = "log.csv"
 
 
 class EverySteps(keras.callbacks.Callback):
@@ -217,7 +214,7 @@ class TrainingLog(EverySteps):
         self.row_began = time.monotonic(), self.start
         self.sigmas = validation_sigmas(self.model)
         if is_main_process():
-            self._write_all()
+            write_log(self.folder / LOG_FILE, self._columns(), self.rows)
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
@@ -250,8 +247,7 @@ class TrainingLog(EverySteps):
         ):
             row |= self._validate(step)
         self.rows.append(row)
-        with open(self.folder / LOG_FILE, "a", newline="") as file:
-            csv.DictWriter(file, self._columns()).writerow(row)
+        append_row(self.folder / LOG_FILE, self._columns(), row)
         self.on_row(row)
         # Validation is not training: its time is in no rate.
         self.row_began = time.monotonic(), step
@@ -288,31 +284,6 @@ class TrainingLog(EverySteps):
             "validation_loss",
             *(f"loss_at_{sigma:.4g}" for sigma in self.sigmas),
         ]
-
-    def _write_all(self):
-        with open_whole(self.folder / LOG_FILE) as file:
-            text = io.TextIOWrapper(file, newline="", write_through=True)
-            writer = csv.DictWriter(text, self._columns())
-            writer.writeheader()
-            writer.writerows(self.rows)
-            text.detach()
-
-
-def read_log(path):
-    """Returns the rows of a `log.csv`; one that was cut off is left out.
-
-    Args:
-        path: Path of the file, which need not exist.
-
-    Returns:
-        A list of dictionaries of strings by column.
-    """
-    path = pathlib.Path(path)
-    if not path.exists():
-        return []
-    with open(path, newline="") as file:
-        lines = [line for line in file if line.endswith("\n")]
-    return list(csv.DictReader(lines))
 
 
 class SamplePictures(EverySteps):

@@ -1,5 +1,6 @@
 """A run that was killed ends as one that never was."""
 
+import contextlib
 import csv
 import errno
 import multiprocessing
@@ -14,7 +15,7 @@ import pytest
 from conftest import two_convolutions
 
 import keras_ncsn
-from keras_ncsn import files
+from keras_ncsn import files, log_file
 from keras_ncsn.callbacks import Checkpoint, TrainingLog
 from keras_ncsn.training_state import load_state, save_state
 
@@ -129,22 +130,37 @@ def test_a_run_killed_again_and_again_ends_to_the_last_bit(
     assert not list(killed.glob(".*"))
 
 
+@contextlib.contextmanager
+def files_may_grow_to(num_bytes):
+    """A file that may not grow any more fails as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_stops_with_the_last_checkpoint_whole(tmp_path):
     model = killable_model()
     path = tmp_path / "state.npz"
     save_state(model, path, 7)
     before = path.read_bytes()
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # A file that may not grow any more fails as a full disk does.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
+    with files_may_grow_to(1000):
         with pytest.raises(OSError, match="step 8 could not.*one before it is"):
             save_state(model, path, 8)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
     assert load_state(model, path) == 7
+
+
+def test_a_log_on_a_full_disk_says_so_and_is_read_without_half_a_row(tmp_path):
+    path, columns = tmp_path / "log.csv", ["step", "loss"]
+    log_file.write_log(path, columns, [{"step": 1, "loss": 2.0}])
+    with files_may_grow_to(path.stat().st_size + 3):
+        with pytest.raises(OSError, match=r"row of step 2 could not.*\.csv: F"):
+            log_file.append_row(path, columns, {"step": 2, "loss": 3.0})
+    assert log_file.read_log(path) == [{"step": "1", "loss": "2.0"}]
 
 
 def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path):
