@@ -6,7 +6,6 @@ main one writes.
 """
 
 import pathlib
-import shutil
 import time
 
 import keras
@@ -130,10 +129,8 @@ class Checkpoint(EverySteps):
         if not is_main_process():
             return
         self.folder.mkdir(parents=True, exist_ok=True)
+        saving.recover(self.folder / "last")
         saving.check_folder(self.folder / "last")
-        # What a run that was killed could not finish or take away.
-        for left_over in self.folder.glob(".last.*"):
-            shutil.rmtree(left_over, ignore_errors=True)
 
     def on_step(self, step, logs):
         self.saved = step
@@ -201,8 +198,7 @@ class TrainingLog(EverySteps):
     def on_train_begin(self, logs=None):
         if is_main_process():
             self.folder.mkdir(parents=True, exist_ok=True)
-            for left_over in self.folder.glob(".best.*"):
-                shutil.rmtree(left_over, ignore_errors=True)
+            saving.recover(self.folder / "best")
         rows = read_log(self.folder / LOG_FILE)
         self.rows = [row for row in rows if int(row["step"]) <= self.start]
         losses = [row.get("validation_loss") for row in self.rows]

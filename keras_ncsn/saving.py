@@ -120,6 +120,23 @@ def check_folder(folder):
     return False
 
 
+def recover(folder):
+    """Puts right what a process that was killed in `save` left behind.
+
+    No other process may be saving there.
+
+    Args:
+        folder: Path of a preset, or of where one may be saved.
+    """
+    folder = pathlib.Path(folder)
+    for left_over in sorted(folder.parent.glob(f".{folder.name}.*")):
+        # The preset before, which had stepped aside.
+        if left_over.suffix == ".old" and not folder.exists():
+            left_over.rename(folder)
+        else:
+            shutil.rmtree(left_over, ignore_errors=True)
+
+
 def _write_rest(model, folder, metadata, card):
     config = keras.saving.serialize_keras_object(model)
     for run_time in ("compile_config", "build_config"):

@@ -5,8 +5,10 @@ import csv
 import errno
 import multiprocessing
 import os
+import pathlib
 import random
 import resource
+import shutil
 import signal
 
 import keras
@@ -128,6 +130,43 @@ def test_a_run_killed_again_and_again_ends_to_the_last_bit(
     assert losses(killed) == losses(whole)
     assert state(killed) == state(whole)
     assert not list(killed.glob(".*"))
+
+
+def test_a_preset_that_stepped_aside_comes_back(
+    make_model, images, tmp_path, monkeypatch
+):
+    class Killed(BaseException):
+        pass
+
+    def rename(self, target):
+        # All that a killed process does of saving: `finally` it does not.
+        real(self, target)
+        monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+        monkeypatch.setattr(pathlib.Path, "rename", killed)
+
+    def killed(self, target):
+        raise Killed
+
+    model = make_model()
+    model.compile("sgd")
+    for name in ("last", "best"):
+        model.save_to_preset(tmp_path / name)
+        (tmp_path / name / "added").write_text("by a person")
+        real = pathlib.Path.rename
+        monkeypatch.setattr(pathlib.Path, "rename", rename)
+        with pytest.raises(Killed):
+            model.save_to_preset(tmp_path / name)
+        monkeypatch.undo()
+        assert not (tmp_path / name).exists()
+    log = TrainingLog(
+        tmp_path, 1, 4, validation_images=images, validate_every=1
+    )
+    callbacks = [log, Checkpoint(tmp_path, every=1)]
+    model.fit(images, batch_size=16, callbacks=callbacks, verbose=0)
+    for name in ("last", "best"):
+        assert (tmp_path / name / "added").exists()
+        assert (tmp_path / name / "metadata.json").exists()
+    assert not list(tmp_path.glob(".*"))
 
 
 @contextlib.contextmanager
