@@ -125,6 +125,9 @@ RECIPES = {
     },
 }
 
+# Settings that recipes did not have from the first, and what training did.
+ADDED = {"patch_size": 1, "churn": 0.0}
+
 _OF_DATA = {
     "mnist": "unet-mnist",
     "fashion_mnist": "unet-mnist",

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from contract import assert_equal, randomize
 from keras import ops
 
-from keras_ncsn import Guide, NCSNModel, NoiseSchedule, presets, runs
+from keras_ncsn import Guide, NCSNModel, NoiseSchedule, presets, run_file, runs
 from keras_ncsn.cli import cli
 from keras_ncsn.networks import MLP, UNet
 
@@ -313,7 +313,7 @@ def test_a_run_goes_on_without_the_guide(tmp_path):
     paths = write_presets(tmp_path)
     assert run("guide", *paths, tmp_path / "made").exit_code == 0
     images = np.random.default_rng(0).integers(0, 256, (32, 8, 8, 1), "uint8")
-    described = runs.describe(
+    described = run_file.describe(
         "images.npy",
         "unet-mnist",
         {"steps": 2, "batch_size": 8},

@@ -16,7 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import keras_ncsn
-from keras_ncsn import cli, datasets, recipes, runs
+from keras_ncsn import cli, datasets, recipes, run_file, runs
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.callbacks import Checkpoint, EverySteps, TrainingLog
 from keras_ncsn.cli import recipe_options
@@ -168,14 +168,50 @@ def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
     assert "Step 4 is saved" in train("--resume")
 
 
-def test_resume_wants_the_images_it_began_with(train, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "check", lambda *args: None)
-    (tmp_path / "run").mkdir()
-    before = {"images": {"shape": [41, 8, 8, 1]}}
-    (tmp_path / "run" / "run.json").write_text(json.dumps(before))
-    message = r"images that it began with.*\[40, 8, 8, 1\].*\[41, 8, 8, 1\]"
+def test_resume_wants_the_images_it_began_with(train, tmp_path):
+    train()
+    save_images(np.ones((41, 8, 8, 1)), tmp_path / "pictures")
+    message = r"images that it began with.*\[41, 8, 8, 1\].*\[40, 8, 8, 1\]"
     with pytest.raises(ValueError, match=message):
         train("--resume")
+
+
+def test_resume_takes_what_the_run_began_with(train, tmp_path):
+    begun = {"learning_rate": 0.5, "steps": 4, "batch_size": 4, "image_size": 8}
+    recipe = ("--learning-rate", 0.5, "--image-size", 8, "--seed", 3)
+    train(*recipe, network=("--recipe", "unet-mnist", *TINY))
+    command = [*("train", tmp_path / "pictures", tmp_path / "run", "--resume")]
+    command = [str(argument) for argument in command]
+    result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
+    assert "Step 4 is saved" in result.output
+    run = run_file.read(tmp_path / "run")
+    assert run["recipe"] == run["recipe"] | begun
+    assert (run["recipe_name"], run["seed"]) == ("unet-mnist", 3)
+    for given, message in [
+        (("--learning-rate", "0.4"), "learning_rate=0.4; .*learning_rate=0.5"),
+        (("--seed", "0"), "seed=0; .*seed=3"),
+        (("--recipe", "ncsn-mnist"), "recipe_name='ncsn-mnist'"),
+        (("--from-preset", "mnist"), "from_preset='mnist'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            CliRunner().invoke(
+                cli.cli, [*command, *given], catch_exceptions=False
+            )
+
+
+def test_a_run_goes_on_from_its_preset():
+    before = run_file.describe("mnist", from_preset="mnist", seed=3)
+    assert run_file.describe("mnist", before=before) == before
+
+
+def test_what_recipes_did_not_have_yet_goes_on_as_it_was(tmp_path):
+    run = run_file.describe("mnist", "unet-mnist", {"churn": 0.0})
+    old = run | {"recipe": dict(run["recipe"])}
+    del old["recipe"]["churn"]
+    run_file.write(tmp_path, old)
+    resumed = run_file.describe("mnist", before=run_file.read(tmp_path))
+    assert resumed["recipe"]["churn"] == 0.0
+    run_file.check(tmp_path, resumed, resume=True)
 
 
 def test_a_run_is_trained_by_one_process_at_a_time(train, tmp_path):
@@ -222,11 +258,11 @@ def test_without_tensorboard_nothing_is_begun(train, tmp_path, monkeypatch):
 
 
 def test_a_run_file_that_is_damaged_is_named(tmp_path):
-    run = runs.describe("mnist", "unet-mnist")
-    for damaged in ("{", "[1]"):
+    run = run_file.describe("mnist", "unet-mnist")
+    for damaged in ("{", "[1]", '{"recipe": 1}'):
         (tmp_path / "run.json").write_text(damaged)
         with pytest.raises(ValueError, match="readable run.json"):
-            runs.check(tmp_path, run, resume=True)
+            run_file.check(tmp_path, run, resume=True)
 
 
 def test_ctrl_c_is_the_program_s_again_after_the_first(make_model, images):
@@ -246,38 +282,38 @@ def test_ctrl_c_is_the_program_s_again_after_the_first(make_model, images):
 
 
 def test_a_run_goes_on_as_it_began(tmp_path):
-    run = runs.describe("mnist", "unet-mnist", {"steps": 10})
-    runs.check(tmp_path, run)
+    run = run_file.describe("mnist", "unet-mnist", {"steps": 10})
+    run_file.check(tmp_path, run)
     (tmp_path / "run.json").write_text(json.dumps(run))
-    runs.check(tmp_path, run, resume=True)
-    moved = runs.describe("elsewhere", "unet-mnist", {"steps": 10})
-    runs.check(tmp_path, moved, resume=True)
+    run_file.check(tmp_path, run, resume=True)
+    moved = run_file.describe("elsewhere", "unet-mnist", {"steps": 10})
+    run_file.check(tmp_path, moved, resume=True)
     with pytest.raises(ValueError, match="holds a run. Go on with it by --re"):
-        runs.check(tmp_path, run)
-    other = runs.describe("mnist", "unet-mnist", {"steps": 20}, seed=1)
+        run_file.check(tmp_path, run)
+    other = run_file.describe("mnist", "unet-mnist", {"steps": 20}, seed=1)
     with pytest.raises(ValueError, match="steps=20, seed=1; .*steps=10, seed"):
-        runs.check(tmp_path, other, resume=True)
+        run_file.check(tmp_path, other, resume=True)
 
 
 def test_a_folder_with_other_things_is_refused(tmp_path):
     (tmp_path / "letters").write_text("dear")
-    run = runs.describe("mnist", "unet-mnist")
+    run = run_file.describe("mnist", "unet-mnist")
     with pytest.raises(ValueError, match="new or empty folder"):
-        runs.check(tmp_path, run, resume=True)
+        run_file.check(tmp_path, run, resume=True)
 
 
 def test_a_preset_says_what_the_model_is():
     with pytest.raises(ValueError, match="from_preset='mnist', and width"):
-        runs.describe("mnist", "unet-mnist", {"width": 8}, "mnist")
+        run_file.describe("mnist", "unet-mnist", {"width": 8}, "mnist")
     with pytest.raises(ValueError, match="dropout for ncsn-mnist"):
-        runs.describe("mnist", "ncsn-mnist", {"dropout": 0.5})
+        run_file.describe("mnist", "ncsn-mnist", {"dropout": 0.5})
 
 
 def test_what_cannot_be_is_refused_before_images_are_loaded():
     with pytest.raises(ValueError, match="preset='no-such'"):
-        runs.describe("mnist", "unet-mnist", from_preset="no-such")
+        run_file.describe("mnist", "unet-mnist", from_preset="no-such")
     with pytest.raises(ValueError, match="sigma_min"):
-        runs.describe("mnist", "ncsn-mnist", {"sigma_max": 0.001})
+        run_file.describe("mnist", "ncsn-mnist", {"sigma_max": 0.001})
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

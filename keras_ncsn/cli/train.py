@@ -35,14 +35,13 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
     "--resume",
     is_flag=True,
     help="Go on with the run in OUTPUT, to the last bit as if it had not "
-    "stopped; where there is none, start it.",
+    "stopped, with the recipe, seed and preset that it began with; where there "
+    "is none, start it.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Seed of weights, noise and order.",
+    help="Seed of weights, noise and order. Default: 0.",
 )
 @click.option(
     "--data-dir",
@@ -113,13 +112,13 @@ def train(
     \b
     keras-ncsn train mnist runs/mnist
     """
-    from keras_ncsn import parallel, recipes, runs
+    from keras_ncsn import parallel, run_file, runs
     from keras_ncsn.cli.progress import ProgressBar, StopOnSignal
 
     settings = given(**{name: options.pop(name) for name in OPTIONS})
-    name = recipe or recipes.recipe_of_data(data)
-    run = runs.describe(data, name, settings, from_preset, seed)
-    runs.check(output, run, resume)
+    before = run_file.read(output) if resume else None
+    run = run_file.describe(data, recipe, settings, from_preset, seed, before)
+    run_file.check(output, run, resume)
     if data_parallel:
         parallel.data_parallel()
     images = runs.load_images(run, data_dir, skip_unreadable)

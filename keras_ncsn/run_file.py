@@ -1,0 +1,222 @@
+"""What a run is, as its folder's `run.json` says, and whether to go on."""
+
+import json
+import pathlib
+import shlex
+
+from keras_ncsn import recipes, sources
+from keras_ncsn.files import open_whole
+
+RUN_FILE = "run.json"
+LOCK_FILE = ".lock"
+
+
+def describe(
+    data,
+    recipe_name=None,
+    settings=None,
+    from_preset=None,
+    seed=None,
+    before=None,
+):
+    """Returns all that the result of a run depends on.
+
+    Args:
+        data: String, a name or a path, see `datasets.load_images`.
+        recipe_name: String, a key of `recipes.RECIPES`. Defaults to `None`,
+            what `before` says, else what suits the data.
+        settings: Dictionary of values that replace the recipe's. Defaults to
+            `None`; what they leave out is as `before` says.
+        from_preset: String, a preset whose model to go on with. Defaults to
+            `None`, what `before` says, else none.
+        seed: Integer, at least 0. Defaults to `None`, what `before` says,
+            else 0.
+        before: Dictionary, the run that this goes on with, from `read`.
+            Defaults to `None`, a new run.
+
+    Returns:
+        A dictionary that JSON can hold.
+
+    Example:
+
+    >>> run = describe("mnist", "unet-mnist", {"steps": 100})
+    >>> run["recipe"]["steps"], run["recipe"]["width"]
+    (100, 44)
+    """
+    settings = settings or {}
+    if before is not None:
+        recipe_name = recipe_name or before["recipe_name"]
+        from_preset = from_preset or before["from_preset"]
+        seed = before["seed"] if seed is None else seed
+        # Of another recipe or preset it says nothing; `check` refuses those.
+        began = before["recipe_name"], before["from_preset"]
+        if (recipe_name, from_preset) == began:
+            settings = before["recipe"] | settings
+    recipe_name = recipe_name or recipes.recipe_of_data(data)
+    recipe = recipes.find(recipe_name, settings)
+    if from_preset is None:
+        recipes.make_schedule(recipe)
+    else:
+        sources.find(from_preset)
+        names = recipes.TRAINING_NAMES + recipes.PRESET_NAMES
+        odd = sorted(settings.keys() - set(names))
+        if odd:
+            raise ValueError(
+                "What the model is comes from the preset. Received: "
+                f"from_preset={from_preset!r}, and {', '.join(odd)}. Leave "
+                "them out, or start from random weights."
+            )
+        recipe = {name: recipe[name] for name in recipes.TRAINING_NAMES}
+        recipe |= {name: settings.get(name) for name in recipes.PRESET_NAMES}
+    run = {
+        "data": str(data),
+        "recipe_name": recipe_name,
+        "recipe": recipe,
+        "from_preset": from_preset,
+        "seed": seed or 0,
+    }
+    # Tuples become lists, as they will when it is read back.
+    return json.loads(json.dumps(run))
+
+
+def command(run):
+    """Returns the command that does a run, as its card gives it.
+
+    Args:
+        run: Dictionary, from `describe`.
+
+    Returns:
+        A string.
+
+    Example:
+
+    >>> command(describe("mnist", "unet-mnist", {"steps": 9}, seed=1))
+    'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
+    """
+    words = ["keras-ncsn", "train", run["data"], "OUTPUT"]
+    words += ["--recipe", run["recipe_name"]]
+    if run["from_preset"] is not None:
+        words += ["--from-preset", run["from_preset"]]
+    words += ["--seed", str(run["seed"])]
+    usual = json.loads(json.dumps(recipes.find(run["recipe_name"])))
+    for name, value in run["recipe"].items():
+        if value is None or value == usual[name]:
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            words += [f"--{flag}", ",".join(map(str, value))]
+        else:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def check(folder, run, resume=False):
+    """Raises a `ValueError` unless the folder is for this run.
+
+    Args:
+        folder: Path.
+        run: Dictionary, from `describe`.
+        resume: Boolean, whether to go on where the folder holds the run
+            already. Defaults to `False`.
+    """
+    folder = pathlib.Path(folder)
+    before = read(folder)
+    if before is None:
+        if folder.exists() and (not folder.is_dir() or _holds_files(folder)):
+            raise ValueError(
+                "A run must be kept in a new or empty folder. Received: "
+                f"{folder}"
+            )
+        return
+    if not resume:
+        raise ValueError(
+            f"A run must be kept in a new or empty folder. Received: {folder}, "
+            "which holds a run. Go on with it by --resume (`resume=True`), or "
+            "choose another."
+        )
+    # The images may lie elsewhere now; `check_same_images` looks at them.
+    odd = [
+        difference
+        for difference in _differences(before, run)
+        if difference[0] not in {"data", "images"}
+    ]
+    if odd:
+        raise ValueError(
+            "A run must go on as it began. Received: "
+            + ", ".join(f"{name}={value!r}" for name, _, value in odd)
+            + f"; {folder} began with "
+            + ", ".join(f"{name}={value!r}" for name, value, _ in odd)
+        )
+
+
+def read(folder):
+    """Returns the run that a folder holds.
+
+    Args:
+        folder: Path.
+
+    Returns:
+        A dictionary, as from `describe`, or `None` where there is no run.
+    """
+    path = pathlib.Path(folder) / RUN_FILE
+    if not path.is_file():
+        return None
+    try:
+        run = json.loads(path.read_text())
+        recipe = run["recipe"] | {}
+        names = recipes.RECIPES[run["recipe_name"]].keys()
+        if run["from_preset"] is None:
+            added = {n: v for n, v in recipes.ADDED.items() if n in names}
+            recipe = added | recipe
+        return run | {"recipe": recipe, "seed": int(run["seed"])}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"A run must have a readable {RUN_FILE}. Received: {path}, "
+            f"{type(error).__name__}: {error}"
+        ) from None
+
+
+def write(folder, run):
+    """Writes the run file into a folder.
+
+    Args:
+        folder: Path.
+        run: Dictionary, from `describe`.
+    """
+    with open_whole(pathlib.Path(folder) / RUN_FILE) as file:
+        file.write((json.dumps(run, indent=2) + "\n").encode())
+
+
+def check_same_images(folder, run):
+    """Raises a `ValueError` if a folder's run began with other images.
+
+    Args:
+        folder: Path.
+        run: Dictionary, from `describe`, with `images`, what is known of them.
+    """
+    # Runs of versions before this one did not say.
+    before = (read(folder) or {}).get("images")
+    if before not in (None, run["images"]):
+        raise ValueError(
+            "A run must go on with the images that it began with. Received: "
+            f"data={run['data']!r}, which is {run['images']}; {folder} began "
+            f"with {before}"
+        )
+
+
+def _holds_files(folder):
+    # But what a run that was killed at its very beginning left.
+    left_over = {f".{RUN_FILE}.tmp", LOCK_FILE}
+    return any(path.name not in left_over for path in folder.iterdir())
+
+
+def _differences(before, run):
+    """Yields the name, old and new value of all that is not the same."""
+    for name in sorted(before.keys() | run.keys()):
+        old, new = before.get(name), run.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new)
+        elif old != new:
+            yield name, old, new
