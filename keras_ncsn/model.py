@@ -75,9 +75,11 @@ class NCSNModel(keras.Model):
         dequantize: Boolean, whether uint8 images get uniform noise of one
             grey level in training. Defaults to `True`, as in NCSN.
         ema_momentum: Float in (0, 1). The model keeps an average of the
-            weights, new = momentum * old + (1 - momentum) * weights after each
-            step, and uses it for all but training. Defaults to `None`, no
-            average.
+            weights, new = m * old + (1 - m) * weights after step t, and uses
+            it for all but training. There m = min(ema_momentum,
+            (1 + t) / (10 + t)), so that a young average follows, as in
+            `tf.train.ExponentialMovingAverage`; t counts the optimizer's
+            steps, from 1 with a new one. Defaults to `None`, no average.
         value_range: Pair of floats, where the images lie, or `None` for data
             that is no image, such as points. Defaults to `(0.0, 1.0)`.
         sampler: String, the default sampler: `"annealed_langevin"`,
@@ -334,14 +336,22 @@ class NCSNModel(keras.Model):
     def test_on_batch(self, x, *args, **kwargs):
         return super().test_on_batch(self._check_data(x), *args, **kwargs)
 
-    def update_ema(self):
-        """Moves the averaged weights a step towards the trained ones."""
+    def update_ema(self, step):
+        """Moves the averaged weights a step towards the trained ones.
+
+        Args:
+            step: Integer or scalar tensor, how many steps were taken.
+        """
+        if self.ema_network is None:
+            return
+        step = ops.cast(step, "float32")
+        momentum = ops.minimum(self.ema_momentum, (1.0 + step) / (10.0 + step))
         for average, weight in self._ema_pairs():
-            new = ops.cast(weight.value, average.dtype)
+            new = weight.value
             if weight.trainable:
-                momentum = self.ema_momentum
-                new = momentum * average.value + (1.0 - momentum) * new
-            average.assign(new)
+                old, new = (ops.cast(x, "float32") for x in (average, new))
+                new = momentum * old + (1.0 - momentum) * new
+            average.assign(ops.cast(new, average.dtype))
 
     def reset_ema(self):
         """Sets the averaged weights, if kept, to those of the network."""

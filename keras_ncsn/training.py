@@ -51,7 +51,7 @@ def train_on(model, data):
 
     def update():
         backend.apply_gradients(optimizer, gradients, weights)
-        model.update_ema()
+        model.update_ema(optimizer.iterations)
 
     changed = [*weights, *optimizer.variables, *model.ema_variables]
     backend.update_if(finite, update, changed)

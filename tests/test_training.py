@@ -178,25 +178,56 @@ def test_uint8_is_dequantised_or_divided(make_zero):
     np.testing.assert_allclose(images, 51 / 255, rtol=1e-6)
 
 
-def test_average_of_the_weights_is_what_it_says(make_model, images):
-    model = make_model(ema_momentum=0.75)
+@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+def test_average_of_the_weights_is_what_it_says(images, policy):
+    # Of three steps, the last is past the ramp.
+    model = keras_ncsn.NCSNModel(
+        two_convolutions(dtype=policy), ema_momentum=0.3, seed=0
+    )
     randomize(model.network)
     model.reset_ema()
     model.compile(keras.optimizers.SGD(1e-4))
     expected = weights_of(model.network)
-    raw = [expected]
+    raw = []
     for _ in range(3):
         model.train_on_batch(images)
         raw.append(weights_of(model.network))
-    for weights in raw[1:]:
+    for momentum, weights in zip((2 / 11, 3 / 12, 0.3), raw, strict=True):
         expected = [
-            0.75 * average + 0.25 * weight
+            momentum * average + (1 - momentum) * weight
             for average, weight in zip(expected, weights, strict=True)
         ]
     for average, value in zip(
         weights_of(model.ema_network), expected, strict=True
     ):
         np.testing.assert_allclose(average, value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "steps_per_execution", [1] if BACKEND == "torch" else [1, 4]
+)
+def test_average_follows_in_a_short_run(
+    make_model, images, steps_per_execution
+):
+    model = make_model(ema_momentum=0.9999)
+    randomize(model.ema_network)
+    # At rest, so that the average is the weights but for a known share.
+    before = weights_of(model.ema_network)
+    model.compile(
+        keras.optimizers.SGD(0.0), steps_per_execution=steps_per_execution
+    )
+    model.fit(images, batch_size=2, verbose=0)
+    steps = np.arange(1, 9)
+    share = np.prod((1 + steps) / (10 + steps))
+    for average, old, weight in zip(
+        weights_of(model.ema_network),
+        before,
+        weights_of(model.network),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            average, share * old + (1 - share) * weight, rtol=1e-4, atol=1e-6
+        )
 
 
 def test_average_is_used_by_all_but_training(make_model, images):
