@@ -303,7 +303,8 @@ class SamplePictures(EverySteps):
         self.on_picture = on_picture or (lambda step, images: None)
 
     def on_step(self, step, logs):
-        if not is_main_process():
+        # Who asked to stop does not want to wait for pictures.
+        if not is_main_process() or self.model.stop_training:
             return
         images = self.model.generate(self.num_images, seed=0, verbose=0)
         self.folder.mkdir(parents=True, exist_ok=True)

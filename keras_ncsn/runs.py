@@ -144,7 +144,8 @@ def train(
         model.fit(
             process_share(batches),
             steps_per_epoch=recipe["steps"] - start,
-            callbacks=[*writers, *extra_callbacks],
+            # These first: one of them may tell the writers to stop.
+            callbacks=[*extra_callbacks, *writers],
             verbose=0,
         )
     return checkpoint.step

@@ -154,8 +154,10 @@ def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
         return real(*args, extra_callbacks=extra, **kwargs)
 
     monkeypatch.setattr(runs, "train", interrupted)
-    printed = train(status=128 + signal.SIGTERM)
+    printed = train("--sample-every", 3, status=128 + signal.SIGTERM)
+    assert "SIGTERM: stopping after this step; once more to leave" in printed
     assert "SIGTERM: step 3 is saved" in printed
+    assert not (tmp_path / "run" / "samples").exists()
     with np.load(tmp_path / "run" / "state.npz") as file:
         assert file["step"] == 3
     monkeypatch.undo()

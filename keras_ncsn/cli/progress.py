@@ -1,5 +1,6 @@
 """What a person sees while training runs, and how they stop it."""
 
+import contextlib
 import signal
 import sys
 import time
@@ -71,8 +72,10 @@ class ProgressBar(keras.callbacks.Callback):
 class StopOnSignal(keras.callbacks.Callback):
     """Ends training after the step at hand on Ctrl-C or SIGTERM.
 
-    Used in a `with` statement, within which the signals mean this. A second
-    one ends the process as if this were not here.
+    What was asked for is confirmed at once: a step may take long, and so may
+    pictures that are being made; no new ones are begun. Used in a `with`
+    statement, within which the signals mean this. A second one ends the
+    process as if this were not here.
     """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -98,6 +101,13 @@ class StopOnSignal(keras.callbacks.Callback):
     def _receive(self, number, frame):
         self.received = signal.Signals(number)
         self._restore()
+        # A signal that came while a line was being printed gets none.
+        with contextlib.suppress(RuntimeError):
+            click.echo(
+                f"\n{self.received.name}: stopping after this step; once more "
+                "to leave at once, without saving",
+                err=True,
+            )
 
     def _restore(self):
         for number, handler in self.before.items():
