@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 NUM_NAMED = 5
 
 
@@ -34,6 +34,7 @@ def load_image(file, image_size=None, crop_size=None, name=None):
         with Image.open(file) as image:
             image.load()
             _check_sides(image.size)
+            _check_mode(image.mode)
             image = _to_plain(image)
     # PIL raises whatever a broken file makes it stumble on.
     except Exception as error:
@@ -60,7 +61,8 @@ def load_folder(path, image_size=None, skip_unreadable=False):
         image_size: As in `load_image`. Defaults to `None`: the pictures must
             all have one size.
         skip_unreadable: Boolean, whether to go on without pictures that cannot
-            be read, with a warning that counts them. Defaults to `False`.
+            be read, with a warning that counts them. Defaults to `False`;
+            `True` decodes all twice, to know their size and channels.
 
     Returns:
         A read-only uint8 array of shape
@@ -148,10 +150,12 @@ def _find_files(path):
 
 def _survey(files, image_size, skip_unreadable):
     """Returns the shape that all images will have, from their headers."""
+    # The header of a broken picture may say anything.
+    read = _read_whole if skip_unreadable else _read_header
     shape, channels = image_size and (image_size, image_size), 1
     for file in files:
         try:
-            size, is_grey = _read_header(file)
+            size, is_grey = read(file)
         except ValueError as error:
             if not skip_unreadable:
                 raise _with_advice(error) from None
@@ -160,7 +164,7 @@ def _survey(files, image_size, skip_unreadable):
         shape = shape or size
         if image_size is None:
             _check_size(file, size, shape)
-    # Without a readable header, any shape: decoding will find no image.
+    # Without a readable picture, any shape: decoding will find no image.
     return (*(shape or (1, 1)), channels)
 
 
@@ -168,6 +172,7 @@ def _read_header(file):
     try:
         with Image.open(file) as image:
             _check_sides(image.size)
+            _check_mode(image.mode)
             width, height = image.size
             orientation = ExifTags.Base.Orientation
             # From 5 on, cameras lay on their sides.
@@ -176,6 +181,11 @@ def _read_header(file):
             return (height, width), _is_grey(image)
     except Exception as error:
         raise _unreadable(file, error) from None
+
+
+def _read_whole(file):
+    image = load_image(file)
+    return (image.height, image.width), image.mode == "L"
 
 
 def _is_grey(image):
@@ -202,6 +212,12 @@ def _check_sides(size):
         )
 
 
+def _check_mode(mode):
+    if mode == "F":
+        # Which PIL would clip at 255, whatever they count to.
+        raise ValueError("it must hold whole numbers, and holds floats")
+
+
 def _check_size(name, size, expected):
     if tuple(size) != tuple(expected):
         raise ValueError(
@@ -217,5 +233,6 @@ def _unreadable(file, error):
 
 def _with_advice(error):
     return ValueError(
-        f"{error}. Repair or remove it, or skip what is unreadable."
+        f"{error}. Repair or remove it, or skip what is unreadable by "
+        "--skip-unreadable (`skip_unreadable=True`)."
     )

@@ -135,6 +135,14 @@ def test_suggest_schedule_takes_a_budget_and_a_sample(tmp_path):
     assert "among 10 images" in printed
 
 
+def test_suggest_schedule_skips_what_is_unreadable(tmp_path):
+    save_images(np.random.default_rng(0).random((9, 8, 8, 1)), tmp_path)
+    (tmp_path / "broken.png").write_text("no picture")
+    with pytest.warns(UserWarning, match="Skipped 1 of 10"):
+        printed = run("suggest-schedule", tmp_path, "--skip-unreadable")
+    assert "9 images of 8x8x1" in printed
+
+
 def test_presets_lists_the_zoo():
     assert "mnist" in run("presets")
     assert "28x28x1" in run("presets")

@@ -65,6 +65,12 @@ PALETTE = np.where(CHECKS, [40, 50, 60], [10, 20, 30])
             Image.fromarray(GREY.astype("uint16") * 256 + 7).save,
             GREY,
         ),
+        ("rgb.tif", Image.fromarray(WIDE).save, WIDE),
+        (
+            "sixteen_bits.tiff",
+            Image.fromarray(GREY.astype("uint16") * 256 + 7).save,
+            GREY,
+        ),
         ("palette.png", save_palette, PALETTE),
         (
             "palette_with_a_hole.png",
@@ -185,6 +191,7 @@ BROKEN = [
     ("text.png", lambda path: path.write_text("no picture")),
     ("dangling.png", lambda path: path.symlink_to("nowhere.png")),
     ("one_pixel.png", lambda path: Image.new("L", (1, 1)).save(path)),
+    ("floats.tif", lambda path: Image.new("F", (64, 64), 0.5).save(path)),
     ("thin.png", lambda path: Image.new("L", (64, 1)).save(path)),
 ]
 
@@ -195,7 +202,7 @@ def test_broken_pictures_are_named(tmp_path, name, make):
     make(tmp_path / name)
     with pytest.raises(ValueError, match=f"must be readable.*{name}"):
         pictures.load_image(tmp_path / name)
-    with pytest.raises(ValueError, match=f"{name}.*skip what is unreadable"):
+    with pytest.raises(ValueError, match=f"{name}.*skip.*--skip-unreadable"):
         pictures.load_folder(tmp_path)
 
 
@@ -203,12 +210,22 @@ def test_broken_pictures_are_named(tmp_path, name, make):
 def test_broken_pictures_are_skipped_and_counted(tmp_path, image_size):
     save_noise(tmp_path / "z.png")
     [make(tmp_path / name) for name, make in BROKEN]
-    with pytest.warns(UserWarning, match=r"Skipped 9 of 10.*dangling\.png"):
+    with pytest.warns(UserWarning, match=r"Skipped 10 of 11.*dangling\.png"):
         images = pictures.load_folder(tmp_path, image_size, True)
     side = image_size or 64
     assert images.shape == (1, side, side, 3)
     expected = pictures.load_image(tmp_path / "z.png", image_size)
     np.testing.assert_array_equal(images[0], np.asarray(expected))
+
+
+@pytest.mark.parametrize("image_size", [None, 16])
+def test_broken_pictures_say_nothing_of_the_others(tmp_path, image_size):
+    truncate(tmp_path / "a.png")
+    Image.new("L", (32, 32), 7).save(tmp_path / "b.png")
+    with pytest.warns(UserWarning, match="Skipped 1 of 2"):
+        images = pictures.load_folder(tmp_path, image_size, True)
+    side = image_size or 32
+    np.testing.assert_array_equal(images, np.full((1, side, side, 1), 7))
 
 
 @pytest.mark.parametrize(

@@ -179,9 +179,8 @@ def test_resume_wants_the_images_it_began_with(train, tmp_path):
 
 
 def test_resume_takes_what_the_run_began_with(train, tmp_path):
-    begun = {"learning_rate": 0.5, "steps": 4, "batch_size": 4, "image_size": 8}
-    recipe = ("--learning-rate", 0.5, "--image-size", 8, "--seed", 3)
-    train(*recipe, network=("--recipe", "unet-mnist", *TINY))
+    begun = {"learning_rate": 0.5, "steps": 4, "batch_size": 4}
+    train("--recipe", "unet-mnist", "--learning-rate", 0.5, "--seed", 3)
     command = [*("train", tmp_path / "pictures", tmp_path / "run", "--resume")]
     command = [str(argument) for argument in command]
     result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)

@@ -46,6 +46,11 @@ import click
     type=click.Path(file_okay=False),
     help="Folder of tensorflow-datasets. Default: its own.",
 )
+@click.option(
+    "--skip-unreadable",
+    is_flag=True,
+    help="Go on without pictures that cannot be read, and count them.",
+)
 def suggest_schedule(
     data,
     sigma_min,
@@ -55,6 +60,7 @@ def suggest_schedule(
     seed,
     image_size,
     data_dir,
+    skip_unreadable,
 ):
     """Suggest noise levels and a step size for DATA, with the reasons.
 
@@ -76,7 +82,10 @@ def suggest_schedule(
     from keras_ncsn.noise import geometric_sigmas
 
     images = datasets.load_images(
-        data, image_size=image_size, data_dir=data_dir
+        data,
+        image_size=image_size,
+        data_dir=data_dir,
+        skip_unreadable=skip_unreadable,
     )
     image_shape = images.shape[1:]
     check_images(images, image_shape)
