@@ -141,14 +141,28 @@ def train(
     with _locked(folder):
         if is_main_process():
             run_file.write(folder, run)
-        model.fit(
-            process_share(batches),
-            steps_per_epoch=recipe["steps"] - start,
-            # These first: one of them may tell the writers to stop.
-            callbacks=[*extra_callbacks, *writers],
-            verbose=0,
-        )
+        try:
+            model.fit(
+                process_share(batches),
+                steps_per_epoch=recipe["steps"] - start,
+                # These first: one of them may tell the writers to stop.
+                callbacks=[*extra_callbacks, *writers],
+                verbose=0,
+            )
+        except FloatingPointError as error:
+            advice = _advice(folder, checkpoint.saved)
+            raise FloatingPointError(f"{error} {advice}") from None
     return checkpoint.step
+
+
+def _advice(folder, step):
+    # To resume would repeat what happened, to the last bit.
+    if not step:
+        return "Nothing is saved yet: begin anew, in another folder."
+    return (
+        f"{folder / 'last'} holds step {step}: go on from it in another "
+        f"folder, by --from-preset {folder / 'last'}."
+    )
 
 
 @contextlib.contextmanager

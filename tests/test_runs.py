@@ -170,6 +170,39 @@ def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
     assert "Step 4 is saved" in train("--resume")
 
 
+class Spoil(keras.callbacks.Callback):
+    """Makes the weights no numbers after a step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch + 1 == self.step:
+            for weight in self.model.network.trainable_variables:
+                weight.assign(weight * float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        (1, "loss became nan.*Nothing is saved yet: begin anew"),
+        (3, "loss became nan.*holds step 2: .* --from-preset .*/run/last"),
+    ],
+)
+def test_a_loss_that_is_none_says_how_to_go_on(
+    train, monkeypatch, step, message
+):
+    real = runs.train
+
+    def spoiled(*args, extra_callbacks, **kwargs):
+        return real(*args, extra_callbacks=[Spoil(step)], **kwargs)
+
+    monkeypatch.setattr(runs, "train", spoiled)
+    with pytest.raises(FloatingPointError, match=message):
+        train()
+
+
 def test_resume_wants_the_images_it_began_with(train, tmp_path):
     train()
     save_images(np.ones((41, 8, 8, 1)), tmp_path / "pictures")
@@ -383,7 +416,7 @@ def test_validation_levels_are_shares_of_those_of_training(
 
 
 def test_best_is_the_lowest_loss_on_images_held_out(tmp_path, images):
-    class Spoil(EverySteps):
+    class Worsen(EverySteps):
         """After the second step the network is worse than before."""
 
         def on_step(self, step, logs):
@@ -399,7 +432,7 @@ def test_best_is_the_lowest_loss_on_images_held_out(tmp_path, images):
     model.fit(
         datasets.shuffled_batches(images, 4, seed=0),
         steps_per_epoch=6,
-        callbacks=[Spoil(1), log],
+        callbacks=[Worsen(1), log],
         verbose=0,
     )
     losses = [float(row["validation_loss"]) for row in read_rows(tmp_path)]
