@@ -29,6 +29,9 @@ class EverySteps(keras.callbacks.Callback):
         start: Integer, the steps taken before this `fit`. Defaults to `0`.
     """
 
+    # Of all such callbacks together: what `training_clock` leaves out.
+    seconds_beside = 0.0
+
     def __init__(self, every, start=0):
         super().__init__()
         self.every = every
@@ -43,10 +46,21 @@ class EverySteps(keras.callbacks.Callback):
         # `batch` is the last of several where a call executes several steps.
         before, self.step = self.step, self.epoch_start + batch + 1
         if self.step // self.every > before // self.every:
+            began = time.monotonic()
             self.on_step(self.step, logs)
+            EverySteps.seconds_beside += time.monotonic() - began
 
     def on_step(self, step, logs):
         raise NotImplementedError
+
+
+def training_clock():
+    """Returns seconds, of which none pass while an `EverySteps` is at work.
+
+    Returns:
+        A float; only differences mean something.
+    """
+    return time.monotonic() - EverySteps.seconds_beside
 
 
 class Checkpoint(EverySteps):
@@ -150,11 +164,12 @@ class Checkpoint(EverySteps):
 class TrainingLog(EverySteps):
     """Writes a row of `log.csv` every so many steps, and keeps the best.
 
-    A row has the mean loss since the row before, and what the time and the
-    learning rate were. Every `validate_every` steps, and at the last, it also
-    has the loss on images held out, at fixed noise levels and for a fixed
-    seed; where that is the lowest so far, the model is saved as the preset
-    `best`.
+    A row has the mean loss since the row before, what the time and the
+    learning rate were, and images per second of training: pictures,
+    checkpoints and validation do not count. Every `validate_every` steps, and
+    at the last, it also has the loss on images held out, at fixed noise
+    levels and for a fixed seed; where that is the lowest so far, the model is
+    saved as the preset `best`.
 
     Args:
         folder: Path of the run's folder.
@@ -207,7 +222,7 @@ class TrainingLog(EverySteps):
         )
         seconds = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         self.began = time.monotonic() - seconds
-        self.row_began = time.monotonic(), self.start
+        self.row_began = training_clock(), self.start
         self.sigmas = validation_sigmas(self.model)
         if is_main_process():
             write_log(self.folder / LOG_FILE, self._columns(), self.rows)
@@ -219,12 +234,12 @@ class TrainingLog(EverySteps):
 
     def on_step(self, step, logs):
         model = self.model
-        now = time.monotonic()
-        then, first = self.row_began
+        now, (then, first) = training_clock(), self.row_began
+        self.row_began = now, step
         row = {
             "step": step,
             "images": step * self.batch_size,
-            "seconds": round(now - self.began, 1),
+            "seconds": round(time.monotonic() - self.began, 1),
             "images_per_second": round(
                 (step - first) * self.batch_size / (now - then), 2
             ),
@@ -245,8 +260,6 @@ class TrainingLog(EverySteps):
         self.rows.append(row)
         append_row(self.folder / LOG_FILE, self._columns(), row)
         self.on_row(row)
-        # Validation is not training: its time is in no rate.
-        self.row_began = time.monotonic(), step
 
     def _is_last(self, step):
         steps = self.params.get("steps")

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+import time
 
 import filelock
 import keras
@@ -462,6 +463,19 @@ def test_steps_are_counted_across_epochs(tmp_path, make_model, images):
     np.testing.assert_array_equal(
         other.get_weights()[0], model.get_weights()[0]
     )
+
+
+def test_images_per_second_are_those_of_training(tmp_path, make_model, images):
+    class Dawdle(EverySteps):
+        def on_step(self, step, logs):
+            time.sleep(0.5)
+
+    model = make_model()
+    model.compile("sgd")
+    log = TrainingLog(tmp_path, 2, batch_size=4)
+    model.fit(images, batch_size=4, callbacks=[Dawdle(1), log], verbose=0)
+    # The first row has the compilation.
+    assert float(read_rows(tmp_path)[1]["images_per_second"]) > 2 * 4 / 1.0
 
 
 def test_wrong_intervals_leave_no_folder(train, tmp_path):

@@ -8,6 +8,8 @@ import time
 import click
 import keras
 
+from keras_ncsn.callbacks import training_clock
+
 
 class ProgressBar(keras.callbacks.Callback):
     """A bar with time left, loss and images per second.
@@ -53,14 +55,15 @@ class ProgressBar(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         now = time.monotonic()
+        trained = training_clock()
         if self.step == self.start:
             # The first call compiles: its time says nothing of the others.
-            self.timed_from = now, self.start + batch + 1
+            self.timed_from = trained, self.start + batch + 1
         previous, self.step = self.step, self.start + batch + 1
         text = f"step {self.step}, loss {float(logs['loss']):.2f}"
         then, first = self.timed_from
         if self.step > first:
-            speed = (self.step - first) * self.batch_size / (now - then)
+            speed = (self.step - first) * self.batch_size / (trained - then)
             text += f", {speed:.1f} images/s"
         if sys.stderr.isatty():
             self.bar.update(self.step - previous, text)
