@@ -37,7 +37,8 @@ def load_images(
             `"train"`, which is all that folders and files have.
         image_size: Integer, height and width to which images are cropped and
             resized. Defaults to `None`, as they are, or 32 for `"celeb_a"`,
-            of which the paper takes the inner 140 pixels.
+            of which the paper takes the inner 140 pixels. From a folder it
+            is the largest square; `load_image` has a `crop_size`.
         data_dir: Folder where tensorflow-datasets keeps its data. Defaults to
             `None`, its own default.
         skip_unreadable: Boolean, whether to go on without pictures that cannot

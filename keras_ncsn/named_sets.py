@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import tempfile
+import time
 
 import keras
 import numpy as np
@@ -17,6 +18,7 @@ from keras_ncsn.pictures import store_images
 CELEB_A_CROP = 140
 CELEB_A_SIZE = 32
 READ_TOGETHER = 64
+SECONDS_AT_REST = 3600
 
 
 def find_set(name, data_dir=None):
@@ -183,6 +185,7 @@ def _write_cache(path, shape, store):
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(exist_ok=True)
+        _remove_left_over(path)
         stream = open(partial, "w+b")
     except OSError:
         with tempfile.TemporaryFile() as stream:
@@ -199,3 +202,10 @@ def _write_cache(path, shape, store):
         return images
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _remove_left_over(path):
+    # Of processes that were killed; one at work writes all the time.
+    for partial in path.parent.glob(f".{path.name}.*"):
+        if time.time() - partial.stat().st_mtime > SECONDS_AT_REST:
+            partial.unlink(missing_ok=True)

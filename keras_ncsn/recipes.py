@@ -1,5 +1,7 @@
 """Recipes: everything about a training run but the data and the seed."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -163,8 +165,8 @@ def find(name, settings=None):
 
     Args:
         name: String, a key of `RECIPES`.
-        settings: Dictionary of values by name, of names that the recipe has.
-            Defaults to `None`.
+        settings: Dictionary of values by name, of names that the recipe has;
+            numbers must be finite. Defaults to `None`.
 
     Returns:
         A dictionary.
@@ -183,6 +185,12 @@ def find(name, settings=None):
             f"{', '.join(odd)} for {name}, which has "
             f"{', '.join(RECIPES[name])}"
         )
+    for setting, value in settings.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(
+                f"`{setting}` must be a finite number. Received: "
+                f"{setting}={value}"
+            )
     return RECIPES[name] | settings
 
 
@@ -244,6 +252,11 @@ def make_model(recipe, images, seed):
     image_shape = images.shape[1:]
     if recipe["network"] == "unet" or recipe["weighting"] == "edm":
         mean, std = mean_and_spread(images)
+        if std == 0:
+            raise ValueError(
+                "Images must not be all of one colour, because networks scale "
+                f"by the spread of pixels. Received: pixels of {mean} alone"
+            )
     if recipe["network"] == "unet":
         network = UNet(
             image_shape,

@@ -227,6 +227,9 @@ def test_help_gives_each_option_its_default(command):
         (["train", ".", "out", "--width-multipliers", "a"], "with commas"),
         (["train", ".", "out", "--recipe", "soup"], "one of unet-mnist"),
         (["train", ".", "out", "--image-size", "8"], "batch_size=128, 3 im"),
+        (["train", ".", "out", "--clip-norm", "nan"], "finite.*norm=nan"),
+        (["train", ".", "out", "--step-size", "inf"], "finite.*size=inf"),
+        (["train", "flat.npy", "out", "--batch-size", "1"], "of one colour"),
         (["suggest-schedule", "no-where"], "no-where"),
         (["suggest-schedule", "flat.npy"], r"above the smallest.*flat\.npy"),
         (

@@ -1,6 +1,7 @@
 """Sets of tensorflow-datasets, prepared here, against their pixels."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -67,6 +68,18 @@ def test_sets_are_read_by_name_and_kept(prepare, tmp_path, channels):
     images = datasets.load_images("shapes", data_dir=tmp_path)
     np.testing.assert_array_equal(images, expected)
     np.testing.assert_array_equal(np.load(kept), expected)
+
+
+def test_what_killed_processes_left_is_taken_away(prepare, tmp_path):
+    prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
+    (tmp_path / "keras_ncsn").mkdir()
+    name = ".shapes-2.1.0-train.npy"
+    for process in ("1", "2"):
+        (tmp_path / "keras_ncsn" / f"{name}.{process}").write_text("half")
+    os.utime(tmp_path / "keras_ncsn" / f"{name}.1", (0, 0))
+    datasets.load_images("shapes", data_dir=tmp_path)
+    # The second may be at work.
+    assert cached(tmp_path) == [f"{name}.2", name[1:]]
 
 
 def test_sets_are_read_where_nothing_can_be_kept(prepare, tmp_path):

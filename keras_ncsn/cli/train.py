@@ -23,7 +23,8 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
     is_eager=True,
     expose_value=False,
     callback=show_recipe,
-    help="Print a recipe and leave. Default: train.",
+    help="Print a recipe, as it is without other options, and leave. Default: "
+    "train.",
 )
 @click.option(
     "--from-preset",
