@@ -161,7 +161,7 @@ def translated(error, source, filename, sending=False):
 
 def _status(error):
     response = getattr(error, "response", None)
-    if response is None and isinstance(error, ConnectionError):
+    if response is None and isinstance(error, (ConnectionError, RuntimeError)):
         # Of Xet, which sends large files, and says it in words alone.
         found = re.search(r"HTTP status \w+ error \((\d{3})\b", str(error))
         return found and int(found[1])

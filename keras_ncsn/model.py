@@ -622,7 +622,7 @@ class NCSNModel(keras.Model):
         environment variables of `huggingface_hub` (`HF_TOKEN`, `HF_HOME`,
         `HF_HUB_OFFLINE`, `HF_ENDPOINT`) mean what they do there. A Hub that
         says nothing for 30 seconds is given up; a slow one may take as long
-        as it needs. Xet, its store of large files, has limits of its own.
+        as it needs.
 
         Args:
             preset: String, a name of the zoo (see `NCSNModel.presets`),

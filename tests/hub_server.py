@@ -18,6 +18,7 @@ API = re.compile(
 )
 BATCH = re.compile(r"/([^/]+/[^/]+)\.git/info/lfs/objects/batch")
 OBJECT = re.compile(r"/lfs/([0-9a-f]{64})")
+XET_TOKEN = "/api/models/xet-read-token"
 PIECE = 1 << 18
 
 
@@ -51,7 +52,8 @@ class Hub(http.server.ThreadingHTTPServer):
     A fault is a tuple of a status, an error code and a `Retry-After`, of which
     the last may be missing, or one of `"close"`, `"cut"`, `"flip"`, `"hang"`,
     `"slow"`, `"stall"`; a list of faults is played once. Files whose names end
-    in one of `large` are stored apart, by their SHA-256. `pause` are the
+    in one of `large` are stored apart, by their SHA-256; those in one of `xet`
+    are said to be in Xet, which is not there. `pause` are the
     seconds for which the server rests before each piece of what is sent to it,
     or of what it sends slowly. `etag` names a file by its content.
     """
@@ -65,6 +67,7 @@ class Hub(http.server.ThreadingHTTPServer):
         self.repositories = {}
         self.faults = {}
         self.large = ()
+        self.xet = ()
         self.objects = {}
         self.pause = 0.0
         self.requests = []
@@ -237,6 +240,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("X-Repo-Commit", oid)
         self.send_header("ETag", f'"{etag}"')
         self.send_header("Content-Length", str(len(content) - first))
+        self.send_place_in_xet(content)
         if ranged:
             last = f"{len(content) - 1}/{len(content)}"
             self.send_header("Content-Range", f"bytes {first}-{last}")
@@ -256,6 +260,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content[first:])
         if self.played == "stall":
             self.server.released.wait(60)
+
+    def send_place_in_xet(self, content):
+        if self.path.endswith(self.server.xet):
+            place = f"{self.server.endpoint}{XET_TOKEN}"
+            digest = hashlib.sha256(content).hexdigest()
+            self.send_header("X-Xet-Hash", digest)
+            self.send_header("X-Xet-Refresh-Route", place)
 
     def send_slowly(self, content, num_pieces=8):
         size = -(-len(content) // num_pieces)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 
+import hub_server
 import pytest
 from hub_runs import HERE, load, read_files, weights
 
@@ -100,6 +101,16 @@ def test_a_hub_that_says_nothing_is_given_up(
     assert failed["seconds"] < 6.5
     server.faults.clear()
     assert run(load) == weights(folder)
+
+
+def test_what_is_in_xet_comes_without_it(run, server, published, folder):
+    """Its client waits for minutes for a store that is silent."""
+    pytest.importorskip("hf_xet")
+    server.xet = (".h5",)
+    loaded = run.report(load)
+    assert loaded["error"] is None
+    assert loaded["result"] == weights(folder)
+    assert ("GET", hub_server.XET_TOKEN) not in server.requests
 
 
 def test_a_slow_download_is_no_silence(run, server, published, folder):
