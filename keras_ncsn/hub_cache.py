@@ -66,6 +66,18 @@ def forget(path):
         blob.unlink(missing_ok=True)
 
 
+def distrust(path):
+    """Removes a file from the cache unless it is known to be whole.
+
+    For what is wrong in a way that damage could explain.
+
+    Args:
+        path: A `pathlib.Path`; a file that is not in the cache stays.
+    """
+    if not is_whole(path):
+        forget(path)
+
+
 def remember(source, path):
     """Lets the cache take the commit of a file for that of its revision.
 

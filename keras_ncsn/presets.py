@@ -27,8 +27,9 @@ WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
 def check_whole(folder, load_weights=True):
     """Raises a `ValueError` unless what a preset consists of is whole.
 
-    A file that came damaged from the Hub is removed from the cache, so that it
-    is fetched anew; all others stay, for other presets may share them.
+    A file that came damaged from the Hub, or may have, is removed from the
+    cache, so that it is fetched anew; all others stay, for other presets may
+    share them.
 
     Args:
         folder: Path of the preset.
@@ -38,7 +39,9 @@ def check_whole(folder, load_weights=True):
     for name in (CONFIG_FILE, METADATA_FILE):
         hub_cache.check(folder / name)
     # Of a format that is known, before anything else may seem wrong.
-    read_metadata(folder)
+    metadata = read_metadata(folder)
+    if "config_sha256" in metadata:
+        _check_sha256(folder, CONFIG_FILE, metadata["config_sha256"])
     if not load_weights:
         return
     for name, expected in checksums(folder).items():
@@ -49,17 +52,7 @@ def check_whole(folder, load_weights=True):
                 f"{folder}, which has none. Pass `load_weights=False` for "
                 "random weights."
             )
-        received = sha256(path)
-        if received != expected:
-            # If they are what the Hub has, what it says of them is wrong.
-            if not hub_cache.is_whole(path):
-                hub_cache.forget(path)
-            raise ValueError(
-                "The weights of a preset must have the SHA-256 that its "
-                f"`{METADATA_FILE}` states, else they are damaged or belong "
-                f"to another. Received: {received} in {path}, stated: "
-                f"{expected}. Fetch or save the preset anew."
-            )
+        _check_sha256(folder, name, expected)
 
 
 def read_config(folder):
@@ -99,6 +92,7 @@ def read_metadata(folder):
     metadata = read_json(path)
     version = metadata.get("format_version", 1)
     if not isinstance(version, int) or version > FORMAT_VERSION:
+        hub_cache.distrust(path)
         raise ValueError(
             "A preset must be of a format that this version of keras-ncsn "
             f"knows, at most {FORMAT_VERSION}. Received: format {version} in "
@@ -116,6 +110,7 @@ def checksums(folder):
     Returns:
         A dictionary from names of files to strings.
     """
+    folder = pathlib.Path(folder)
     stated = read_metadata(folder).get("sha256")
     names = stated.keys() if isinstance(stated, dict) else ()
     if (
@@ -123,6 +118,7 @@ def checksums(folder):
         or not all(WEIGHTS_NAME.fullmatch(name) for name in names)
         or not all(isinstance(digest, str) for digest in stated.values())
     ):
+        hub_cache.distrust(folder / METADATA_FILE)
         raise ValueError(
             f"A preset must state the SHA-256 of its weights in "
             f"`{METADATA_FILE}`, by names of weights such as {WEIGHTS_FILE}. "
@@ -143,11 +139,13 @@ def read_json(path):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
+        hub_cache.distrust(path)
         raise ValueError(
             f"A preset must have a readable `{path.name}`. Received: {path}, "
             f"{error}"
         ) from None
     if not isinstance(content, dict):
+        hub_cache.distrust(path)
         raise ValueError(
             f"A preset must have a readable `{path.name}`. Received: {path}, "
             "which holds something else"
@@ -180,3 +178,23 @@ def image_shape(folder):
     network = read_config(folder)["config"]["network"]["config"]
     shape = network.get("image_shape")
     return tuple(shape) if isinstance(shape, list) else ()
+
+
+def _check_sha256(folder, name, expected):
+    path = folder / name
+    received = sha256(path)
+    if received == expected:
+        return
+    # The one that is wrong may be either; what is as the Hub has it stays.
+    hub_cache.distrust(path)
+    hub_cache.distrust(folder / METADATA_FILE)
+    own = (
+        ", or remove `config_sha256` from the metadata if you changed the "
+        "config yourself"
+    )
+    raise ValueError(
+        f"`{name}` must have the SHA-256 that the preset's `{METADATA_FILE}` "
+        "states, else it is damaged or belongs to another. Received: "
+        f"{received} in {path}, stated: {expected}. Fetch or save the preset "
+        f"anew{own if name == CONFIG_FILE else ''}."
+    )

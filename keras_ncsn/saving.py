@@ -146,6 +146,7 @@ def _write_rest(model, folder, metadata, card):
     if model.guide is not None:
         guide = config["config"]["guide"]["config"]
         guide["network"]["config"].pop("dtype", None)
+    _write_json(folder / presets.CONFIG_FILE, config)
     weights = sorted(folder.glob("*.weights.*"))
     # What is measured here wins over what the caller says.
     metadata = metadata | {
@@ -155,11 +156,11 @@ def _write_rest(model, folder, metadata, card):
         "parameter_count": model.network.count_params(),
         "date_saved": f"{datetime.datetime.now():%Y-%m-%d@%H:%M:%S}",
         "weights_bytes": sum(path.stat().st_size for path in weights),
+        "config_sha256": presets.sha256(folder / presets.CONFIG_FILE),
         "sha256": {path.name: presets.sha256(path) for path in weights},
     }
     if model.guide is not None:
         metadata["guide_parameter_count"] = model.guide.count_params()
-    _write_json(folder / presets.CONFIG_FILE, config)
     _write_json(folder / presets.METADATA_FILE, metadata)
     if card is not None:
         (folder / presets.CARD_FILE).write_text(card, encoding="utf-8")

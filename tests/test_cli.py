@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 from contract import randomize
 from PIL import Image
+from preset_files import restate
 
 import keras_ncsn
 from keras_ncsn import cli, distances, ladder
@@ -166,6 +167,7 @@ def test_what_strangers_write_gives_no_orders(preset, monkeypatch, capsys):
     config = json.loads((preset / "config.json").read_text())
     config["config"]["network"]["class_name"] = clear
     (preset / "config.json").write_text(json.dumps(config))
+    restate(preset)
     monkeypatch.setattr("sys.argv", ["keras-ncsn", "generate", str(preset)])
     with pytest.raises(SystemExit):
         cli.main()

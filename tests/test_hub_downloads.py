@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import pathlib
 import re
 
 import hub_server
 import pytest
 from hub_runs import HERE, load, read_files, weights
+from preset_files import restate
 
 import keras_ncsn
 from keras_ncsn import presets, sources
@@ -224,6 +226,55 @@ def test_a_cache_without_links_serves_too(run, server, published, folder):
     assert run(load, **no_links, **OFFLINE) == weights(folder)
 
 
+DAMAGE = {
+    "another config": ("config.json", b'"num_blocks": 1', b'"num_blocks": 2'),
+    "a config cut short": ("config.json", b"}\n", b""),
+    "metadata cut short": ("metadata.json", b"}\n", b""),
+    "a newer format": ("metadata.json", b'_version": 1', b'_version": 9'),
+    "no checksum": ("metadata.json", b'"sha256": {', b'"sha257": {'),
+    "another checksum": (
+        "metadata.json",
+        b'weights.h5": "',
+        b'weights.h5": "f',
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("damage", "links"),
+    [*((damage, False) for damage in DAMAGE), ("another config", True)],
+)
+def test_damage_to_a_text_of_unknown_hash_passes(
+    run, server, published, folder, tmp_path, damage, links
+):
+    """Where there are no links, or a mirror names files in its own way."""
+    server.etag = no_hash
+    environment = {} if links else {"HF_HUB_DISABLE_SYMLINKS": "1"}
+    name, old, new = DAMAGE[damage]
+    damaged, fetched = run(
+        load_damaged_then_anew, name, old, new, **environment
+    )
+    assert damaged[0] == "ValueError"
+    assert fetched == weights(folder)
+
+
+def load_damaged_then_anew(name, old, new):
+    import huggingface_hub
+
+    load()
+    path = huggingface_hub.try_to_load_from_cache("owner/preset", name)
+    path = pathlib.Path(path).resolve()
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    try:
+        load()
+        error = None
+    except ValueError as raised:
+        error = type(raised).__name__, str(raised)
+    return error, load()
+
+
 def update(published, folder, target):
     """Publishes the preset anew, with other weights and another config."""
     model = keras_ncsn.NCSNModel.from_preset(folder, ema_momentum=0.5)
@@ -235,6 +286,7 @@ def update(published, folder, target):
     config = json.loads(path.read_text())
     config["config"]["sampler_settings"] = {"heun": {"num_steps": 3}}
     path.write_text(json.dumps(config))
+    restate(target)
     published.commit(read_files(target), "main")
 
 
@@ -284,25 +336,24 @@ def load_with(arguments):
     return load(**arguments)
 
 
+def publish_changed(published, folder, pattern, new):
+    path = folder / "config.json"
+    path.write_text(re.sub(pattern, new, path.read_text()))
+    restate(folder)
+    published.commit(read_files(folder), "main")
+
+
 def publish_wider(published, folder):
     """A config that the weights do not fit."""
-    config = (folder / "config.json").read_bytes()
-    config = re.sub(rb'("widths": \[\s*)4', rb"\g<1>8", config)
-    published.commit({"config.json": config}, "main")
+    publish_changed(published, folder, r'("widths": \[\s*)4', r"\g<1>8")
 
 
 def publish_misspelt(published, folder):
-    config = (folder / "config.json").read_bytes()
-    published.commit(
-        {"config.json": config.replace(b'"widths"', b'"heights"')}, "main"
-    )
+    publish_changed(published, folder, '"widths"', '"heights"')
 
 
 def publish_strange(published, folder):
-    config = (folder / "config.json").read_bytes()
-    published.commit(
-        {"config.json": config.replace(b'"UNet"', b'"VNet"')}, "main"
-    )
+    publish_changed(published, folder, '"UNet"', '"VNet"')
 
 
 def publish_as_it_is(published, folder):

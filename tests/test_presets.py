@@ -5,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 from contract import randomize
+from preset_files import restate
 
 import keras_ncsn
 from keras_ncsn import presets, saving, sources
@@ -216,6 +217,19 @@ def test_saving_refuses_a_folder_that_is_no_preset(model, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_config_is_as_it_was_saved(folder):
+    assert "config_sha256" in presets.read_metadata(folder)
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"heun"', '"Heun"'))
+    with pytest.raises(
+        ValueError, match="`config.json` must.*stated.*or remove `config_sha"
+    ):
+        keras_ncsn.NCSNModel.from_preset(folder, load_weights=False)
+    restate(folder)
+    with pytest.raises(ValueError, match="arguments that"):
+        keras_ncsn.NCSNModel.from_preset(folder)
+
+
 def truncate(folder):
     path = folder / "model.weights.h5"
     path.write_bytes(path.read_bytes()[:1000])
@@ -311,6 +325,8 @@ def remove_metadata(folder):
 )
 def test_damaged_presets_are_refused(folder, damage, message):
     damage(folder)
+    if damage is not remove_metadata:
+        restate(folder)
     with pytest.raises(ValueError, match=message) as raised:
         keras_ncsn.NCSNModel.from_preset(folder)
     assert "\n" not in str(raised.value)
@@ -323,6 +339,7 @@ def test_damaged_presets_are_refused(folder, damage, message):
 )
 def test_what_overrides_a_damaged_preset_is_not_blamed(folder, damage):
     damage(folder)
+    restate(folder)
     with pytest.raises(ValueError, match="config of an `NCSNModel`"):
         keras_ncsn.NCSNModel.from_preset(folder, dtype="float16")
 

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from preset_files import restate
 
 import keras_ncsn
 from keras_ncsn import presets, sources, trust
@@ -35,6 +36,7 @@ def edit_config(folder, edit):
     config = json.loads(path.read_text())
     edit(config["config"]["network"]["config"]["layers"])
     path.write_text(json.dumps(config))
+    restate(folder)
 
 
 def entry(module, name, config=None, **more):
