@@ -32,7 +32,21 @@ _SENTENCES = {
     "repository": (
         ValueError,
         "The repository must exist and be yours to use. Received: {source}. "
-        "Check the name; if it is private, pass `token` or set HF_TOKEN.",
+        "Check the name; if it is private, pass `token` or set HF_TOKEN. One "
+        "that has expired or was revoked opens nothing, not even what is "
+        "public.",
+    ),
+    "missing": (
+        ValueError,
+        "The repository and the revision must exist. Received: {source}, of "
+        "which the Hub has no {filename} (404). Check the name and the "
+        "revision, and HF_ENDPOINT if it is set.",
+    ),
+    "token": (
+        ValueError,
+        "`token`, or HF_TOKEN, must be letters, digits and '_' in one line, "
+        "as the Hub shows it. Received for {source}: something else. Correct "
+        "it, or leave it out for what is public.",
     ),
     "forbidden": (
         PermissionError,
@@ -77,9 +91,12 @@ _SENDING = {
     "repository": (
         PermissionError,
         "The Hub must know who sends files to {source}, and that they may. "
-        "Received: a token that it does not know, or none (401). Check the "
-        "name, and pass `token` or set HF_TOKEN to one that may write there.",
+        "Received: none, or a token that is wrong, has expired or was revoked "
+        "(401). Check the name, and pass `token` or set HF_TOKEN to one that "
+        "may write there.",
     ),
+    # Of what the Hub lists there, not of the repository.
+    "missing": _SENTENCES["status"],
     "forbidden": (
         PermissionError,
         "The Hub does not let this token write to {source} (403){reason}. "
@@ -187,14 +204,16 @@ def _of_class(error):
         errors.EntryNotFoundError: "entry",
         errors.GatedRepoError: "gated",
         errors.RepositoryNotFoundError: "repository",
-        # A token that no header can hold.
-        UnicodeEncodeError: "repository",
+        UnicodeEncodeError: "token",
         TimeoutError: "silence",
     }
     for kind, name in classes.items():
         if isinstance(error, kind):
             return name
     # Of the HTTP client, whose name changes between versions.
+    if type(error).__name__ == "LocalProtocolError":
+        # What no header can hold, and of those only the token is the caller's.
+        return "token"
     return "silence" if "Timeout" in type(error).__name__ else None
 
 
@@ -202,6 +221,7 @@ def _of_status(status):
     known = {
         401: "repository",
         403: "forbidden",
+        404: "missing",
         409: "conflict",
         412: "conflict",
         429: "requests",

@@ -39,6 +39,7 @@ CODES = {
     (401, "RepoNotFound"): ("ValueError", "exist and be yours"),
     (403,): ("PermissionError", r"refuses access.*\(403\)"),
     (403, "GatedRepo"): ("PermissionError", "accepted its terms"),
+    (404,): ("ValueError", "and the revision must exist"),
     (404, "RepoNotFound"): ("ValueError", "exist and be yours"),
     (404, "RevisionNotFound"): ("ValueError", "has no such branch"),
     (404, "EntryNotFound"): ("ValueError", "must hold a preset"),

@@ -51,7 +51,7 @@ def push_slowly(folder):
 
 
 SENTENCES = {
-    (401,): ("PermissionError", r"a token that it does not know.*\(401\)"),
+    (401,): ("PermissionError", r"a token that is wrong.*\(401\)"),
     (403,): ("PermissionError", r"does not let this token write.*\(403\)"),
     (409,): ("OSError", "answered 409, because someone else.*Try again"),
     (412,): ("OSError", "answered 412, because someone else.*Try again"),
@@ -262,10 +262,10 @@ WHO = ("GET", "/api/whoami-v2")
         (["owner"], "right", "must be named owner/repo", []),
         (["owner/x", "--revision=-x"], "right", "must be a branch", []),
         (["owner/x", "--revision="], "right", "must be a branch", []),
-        (["owner/x"], "hf_wrong", r"does not know, or none \(401\)", [WHO]),
-        (["owner/x"], "", r"does not know, or none \(401\)", []),
-        (["owner/x"], "hf_\x07", r"does not know, or none \(401\)", [WHO]),
-        (["owner/x"], "hf_\u00e9", r"does not know, or none \(401\)", []),
+        (["owner/x"], "hf_wrong", r"was revoked \(401\)", [WHO]),
+        (["owner/x"], "", r"was revoked \(401\)", []),
+        (["owner/x"], "hf_\x07", r"was revoked \(401\)", [WHO]),
+        (["owner/x"], "hf_\u00e9", "must be .* one line", []),
     ],
 )
 def test_bad_input_is_refused_before_any_work(
