@@ -1,11 +1,13 @@
 """One sentence for each way that talking to the Hub can fail."""
 
 import contextlib
+import os
 import re
 
 from keras_ncsn.text import printable
 
-# Seconds after which a server that does not answer is given up.
+# Seconds after which a server that does not answer is given up, if the client
+# was not told to wait longer.
 PATIENCE = 30.0
 
 _SENTENCES = {
@@ -115,6 +117,17 @@ _SENDING = {
 }
 
 
+def patience():
+    """Returns the seconds after which a silent server is given up.
+
+    Returns:
+        Float, `PATIENCE` or what the user set for the client, if longer.
+    """
+    names = "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"
+    limits = [os.environ.get(name, "") for name in names]
+    return max([PATIENCE, *(float(x) for x in limits if x.isdecimal())])
+
+
 @contextlib.contextmanager
 def translating(source, filename, sending=False):
     """A context whose exceptions become those of this package.
@@ -170,7 +183,7 @@ def translated(error, source, filename, sending=False):
             filename=filename,
             status=status,
             reason=_reason(error, name),
-            patience=PATIENCE,
+            patience=patience(),
             kind=type(error).__name__,
         )
     )

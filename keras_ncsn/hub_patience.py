@@ -10,14 +10,14 @@ import queue
 import threading
 import time
 
-from keras_ncsn import hub_errors
+from keras_ncsn.hub_errors import patience
 
 # As often as the client tries again.
 NUM_WAITS = 5
 
 
 def patiently(function, started=None):
-    """Returns what a function does, if it does within `PATIENCE`.
+    """Returns what a function does, if it does within `patience()`.
 
     For short questions. A thread that is given up goes on until it fails, and
     ends with the process.
@@ -41,7 +41,7 @@ def patiently(function, started=None):
 
     threading.Thread(target=run, daemon=True).start()
     try:
-        left = max(hub_errors.PATIENCE - waited, 0.0)
+        left = max(patience() - waited, 0.0)
         result, error = results.get(timeout=left)
     except queue.Empty:
         raise TimeoutError from None
@@ -72,7 +72,7 @@ def obligingly(function):
             if (
                 error.response.status_code != 503
                 or not seconds.isdecimal()
-                or int(seconds) > hub_errors.PATIENCE
+                or int(seconds) > patience()
             ):
                 raise
             time.sleep(int(seconds))
@@ -83,7 +83,7 @@ def obligingly(function):
 def ending_silence():
     """A context in which each request of the client must make headway.
 
-    A request that sends nothing and hears nothing for `PATIENCE` is given up
+    A request that sends nothing and hears nothing for `patience()` is given up
     and not tried again; one that is slow may take as long as it needs, and so
     may another process that fetches the same. From Xet, the store of large
     files, they come as other files do; what goes up to it is sent by a client
@@ -96,11 +96,11 @@ def ending_silence():
 
     def ask(request):
         since = getattr(unanswered, "since", None)
-        if since is not None and _seconds_since(since) >= hub_errors.PATIENCE:
+        if since is not None and _seconds_since(since) >= patience():
             raise TimeoutError
         unanswered.since = time.monotonic()
         request.extensions["timeout"] = dict.fromkeys(
-            ("connect", "read", "write", "pool"), hub_errors.PATIENCE
+            ("connect", "read", "write", "pool"), patience()
         )
 
     def hear(response):

@@ -621,8 +621,8 @@ class NCSNModel(keras.Model):
         checked against their SHA-256. From the Hub it is downloaded once; the
         environment variables of `huggingface_hub` (`HF_TOKEN`, `HF_HOME`,
         `HF_HUB_OFFLINE`, `HF_ENDPOINT`) mean what they do there. A Hub that
-        says nothing for 30 seconds is given up; a slow one may take as long
-        as it needs.
+        says nothing for 30 seconds, or a longer `HF_HUB_DOWNLOAD_TIMEOUT`, is
+        given up; a slow one may take as long as it needs.
 
         Args:
             preset: String, a name of the zoo (see `NCSNModel.presets`),

@@ -3,10 +3,11 @@
 import re
 
 import httpx2
+import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from keras_ncsn import hub, hub_errors
+from keras_ncsn import hub, hub_errors, hub_patience
 
 SOURCE = hub.Source("owner/preset", "", None)
 
@@ -51,3 +52,30 @@ def test_what_the_client_says_is_a_sentence(error, sending, kind, message):
     assert re.search(message, str(translated))
     assert "\n" not in str(translated)
     assert "hf_s" not in str(translated)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "patience"),
+    [
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "120", 120.0),
+        ("HF_HUB_ETAG_TIMEOUT", "120", 120.0),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "3", 30.0),
+        ("HF_HUB_DOWNLOAD_TIMEOUT", "", 30.0),
+    ],
+)
+def test_who_told_the_client_to_wait_longer_does(
+    monkeypatch, name, value, patience
+):
+    monkeypatch.setenv(name, value)
+    assert hub_errors.patience() == patience
+    silent = hub_errors.translated(TimeoutError(), SOURCE, "a file")
+    assert f"of {patience:g} seconds" in str(silent)
+
+
+def test_a_request_waits_as_long_as_the_client_was_told(monkeypatch):
+    monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "120")
+    with hub_patience.ending_silence():
+        (ask,) = huggingface_hub.get_session().event_hooks["request"][-1:]
+        request = httpx2.Request("GET", "http://127.0.0.1")
+        ask(request)
+    assert request.extensions["timeout"]["read"] == 120.0
