@@ -636,8 +636,9 @@ class NCSNModel(keras.Model):
                 of `hf auth login`.
             custom_objects: Dictionary from names to classes or functions of
                 yours that the network is made of. Defaults to `None`.
-            **kwargs: Arguments of `NCSNModel` to override; and `dtype`, the
-                dtype policy of the network.
+            **kwargs: Arguments of `NCSNModel` to override, such as a `Guide`
+                or `guide=None` for none; and `dtype`, the dtype policy of the
+                network.
 
         Returns:
             An `NCSNModel`. A `ValueError` says what is wrong with a preset, an
@@ -655,16 +656,21 @@ class NCSNModel(keras.Model):
         dtype = kwargs.pop("dtype", None)
         if dtype is not None:
             _check_dtype(config["network"], dtype)
+        guide = {"guide": kwargs.pop("guide")} if "guide" in kwargs else {}
         with _dtype_policy(dtype):
-            model = loading.build(
+            own = model = loading.build(
                 lambda config: cls.from_config(config, custom_objects),
                 folder,
                 config,
                 kwargs,
             )
+            if guide:
+                # The weights of the preset are its own guide's too.
+                config |= kwargs | guide | {"network": own.network}
+                model = cls.from_config(config, custom_objects)
         if load_weights:
             # A preset holds one set of weights: no average beside it.
-            bare = cls(model.network, model.schedule, guide=model.guide)
+            bare = cls(own.network, own.schedule, guide=own.guide)
             loading.load_weights(bare, folder)
             model.reset_ema()
         return model

@@ -174,6 +174,36 @@ def test_preset_and_keras_file_hold_both(tmp_path):
     assert "dtype" not in network["config"]
 
 
+def test_another_guide_takes_the_place_of_the_presets(tmp_path):
+    model = guided_model()
+    model.save_to_preset(tmp_path / "guided")
+    expected = model.network.get_weights()
+    bare = NCSNModel.from_preset(tmp_path / "guided", guide=None)
+    assert bare.guide is None
+    assert len(bare.weights) == len(expected)
+    other = Guide(small_unet(4, seed=2), 2.0)
+    before = other.network.get_weights()
+    guided = NCSNModel.from_preset(
+        tmp_path / "guided", guide=other, ema_momentum=0.5
+    )
+    assert guided.guide is other
+    for copy in (bare.network, guided.network, guided.ema_network):
+        assert all(map(np.array_equal, copy.get_weights(), expected))
+    assert all(map(np.array_equal, other.network.get_weights(), before))
+
+
+def test_a_preset_that_has_no_guide_takes_one(tmp_path):
+    network = small_unet()
+    NCSNModel(network).save_to_preset(tmp_path / "bare")
+    guide = Guide(small_unet(4, seed=2), 2.0)
+    model = NCSNModel.from_preset(tmp_path / "bare", guide=guide)
+    assert model.guide is guide
+    weights = model.network.get_weights(), network.get_weights()
+    assert all(map(np.array_equal, *weights))
+    with pytest.raises(ValueError, match="`guide` must know the images"):
+        NCSNModel.from_preset(tmp_path / "bare", guide=Guide(MLP(2)))
+
+
 def test_one_dtype_reaches_both(tmp_path):
     guided_model().save_to_preset(tmp_path / "preset")
     before = keras.config.dtype_policy()
