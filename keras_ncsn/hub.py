@@ -89,6 +89,17 @@ def check_repo_id(repo_id):
         )
 
 
+def check_place(repo_id, revision=None):
+    """Raises a `ValueError` unless files could go to a place of this name.
+
+    Args:
+        repo_id: As in `push`.
+        revision: As in `push`.
+    """
+    check_repo_id(repo_id)
+    _check_revision(revision)
+
+
 class Download:
     """Files of one commit of a repository, through the Hub's cache.
 
@@ -228,8 +239,7 @@ def push(
     """
     import huggingface_hub
 
-    check_repo_id(repo_id)
-    _check_revision(revision)
+    check_place(repo_id, revision)
     source = Source(repo_id, "", revision)
     api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
     with translating(source, "the files", sending=True), ending_silence():
@@ -266,8 +276,7 @@ def check_sender(repo_id, revision=None, token=None):
     import huggingface_hub
     from huggingface_hub import constants, errors
 
-    check_repo_id(repo_id)
-    _check_revision(revision)
+    check_place(repo_id, revision)
     api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
     source = Source(repo_id, "", revision)
     with translating(source, "the token", sending=True):
@@ -277,7 +286,7 @@ def check_sender(repo_id, revision=None, token=None):
 
 
 def read_text(repo_id, filename, revision=None, token=None):
-    """Returns the text of a file on the Hub as it is now, `None` without one.
+    """Returns the text of a file on the Hub as it is now, before it is sent.
 
     Args:
         repo_id: String, `"owner/repo"`.
@@ -286,13 +295,13 @@ def read_text(repo_id, filename, revision=None, token=None):
         token: As in `push`.
 
     Returns:
-        A string or `None`.
+        A string, `None` where there is none that the token may see.
     """
     import huggingface_hub
     from huggingface_hub import errors
 
     source = Source(repo_id, "", revision)
-    with translating(source, filename):
+    with translating(source, filename, sending=True):
         url = huggingface_hub.hf_hub_url(repo_id, filename, revision=revision)
         try:
             # Asked first: the client would show what is cached if it cannot.

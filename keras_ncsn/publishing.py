@@ -28,18 +28,22 @@ class Upload(NamedTuple):
     card: str
 
 
-def ask(repo_id, revision=None, token=None):
+def ask(repo_id, revision=None, token=None, dry_run=False):
     """Asks the Hub, before there is any work, whether files could go there.
 
     Args:
         repo_id: String, `"owner/repo"`.
         revision: String, the branch. Defaults to `None`, the main one.
         token: String, of the Hub. Defaults to `None`.
+        dry_run: Boolean, whether nothing will be sent, which takes no token.
+            Defaults to `False`.
 
     Returns:
         The card that is there, or `None`. An exception says what is wrong.
     """
-    hub.check_sender(repo_id, revision, token)
+    hub.check_place(repo_id, revision)
+    if not dry_run:
+        hub.check_sender(repo_id, revision, token)
     return hub.read_text(repo_id, presets.CARD_FILE, revision, token)
 
 

@@ -257,24 +257,47 @@ WHO = ("GET", "/api/whoami-v2")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "token", "message", "requests"),
+    ("arguments", "message"),
     [
-        (["owner"], "right", "must be named owner/repo", []),
-        (["owner/x", "--revision=-x"], "right", "must be a branch", []),
-        (["owner/x", "--revision="], "right", "must be a branch", []),
-        (["owner/x"], "hf_wrong", r"was revoked \(401\)", [WHO]),
-        (["owner/x"], "", r"was revoked \(401\)", []),
-        (["owner/x"], "hf_\x07", r"was revoked \(401\)", [WHO]),
-        (["owner/x"], "hf_\u00e9", "must be .* one line", []),
+        (["owner"], "must be named owner/repo"),
+        (["owner/x", "--revision=-x"], "must be a branch"),
+        (["owner/x", "--revision="], "must be a branch"),
+        (["owner/x"], "must be a name of the zoo"),
+        (["owner/x", "--dry-run"], "must be a name of the zoo"),
     ],
 )
-def test_bad_input_is_refused_before_any_work(
-    run, server, arguments, token, message, requests
+def test_bad_input_is_refused_before_the_hub_is_asked(
+    run, server, arguments, message
 ):
-    token = server.token if token == "right" else token
-    # There is no such preset, which would be said as soon as it is looked for.
-    refused = run.report(push, "clowntown", *arguments, HF_TOKEN=token)
+    refused = run.report(push, "clowntown", *arguments, HF_TOKEN="hf_wrong")
+    assert re.search(message, refused["error"][1])
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("token", "message", "requests"),
+    [
+        ("hf_wrong", r"was revoked \(401\)", [WHO]),
+        ("", r"was revoked \(401\)", []),
+        ("hf_\x07", r"was revoked \(401\)", [WHO]),
+        ("hf_\u00e9", "must be .* one line", []),
+    ],
+)
+def test_a_bad_token_is_refused_before_any_work(
+    run, server, folder, token, message, requests
+):
+    refused = run.report(push, folder, "owner/x", HF_TOKEN=token)
     assert re.search(message, refused["error"][1])
     assert "\n" not in refused["error"][1]
     assert token == "" or token not in refused["error"][1]
     assert server.requests == requests
+
+
+def test_a_rehearsal_needs_no_token(run, server, folder):
+    dry = (push, folder, "owner/preset", "--dry-run")
+    assert "or none that your token, if any, may see" in run(*dry)
+    assert WHO not in server.requests
+    private = server.repositories["owner/preset"] = hub_server.Repository(True)
+    private.commit({"README.md": b"# Mine\n"}, "main")
+    assert "or none that your token, if any, may see" in run(*dry)
+    assert "stays as it is" in run(*dry, HF_TOKEN=server.token)

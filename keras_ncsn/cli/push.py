@@ -10,6 +10,9 @@ CARD = {
     "kept": "The card on the Hub was edited and stays as it is. To replace it, "
     "delete it there.",
 }
+UNSEEN_CARD = (
+    "There is no card on the Hub yet, or none that your token, if any, may see."
+)
 
 
 @click.command()
@@ -31,21 +34,23 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     The token is that of `hf auth login`, or of the environment variable
     HF_TOKEN. README.md in the folder is the card, else one is made; a card
     that a person edited on the Hub is kept. With the preset go the pictures
-    that the card shows, and no other files.
+    that the card shows, and no other files. `--dry-run` takes no token.
 
     \b
     keras-ncsn push runs/mine/best owner/repo
     """
-    from keras_ncsn import NCSNModel, publishing, sources
+    from keras_ncsn import NCSNModel, hub, publishing, sources
 
-    published = publishing.ask(repo_id, revision)
+    hub.check_place(repo_id, revision)
     folder = sources.find(preset)
     model = NCSNModel.from_preset(folder)
+    published = publishing.ask(repo_id, revision, dry_run=dry_run)
     with tempfile.TemporaryDirectory() as made:
         upload = publishing.prepare(folder, made, model, repo_id, published)
         for name, file in upload.files.items():
             click.echo(f"{file.stat().st_size:>12,}  {name}")
-        click.echo(CARD[upload.card])
+        unseen = dry_run and upload.card == "new"
+        click.echo(UNSEEN_CARD if unseen else CARD[upload.card])
         if dry_run:
             click.echo(f"Nothing was sent to {repo_id}.")
             return
