@@ -12,12 +12,13 @@ import warnings
 from typing import NamedTuple
 
 from keras_ncsn import hub_cache
+from keras_ncsn.hub_answers import checking_answers
 from keras_ncsn.hub_errors import translated, translating
 from keras_ncsn.hub_patience import ending_silence, obligingly, patiently
 
 PREFIX = "hf://"
 
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _HOW = "hf://owner/repo, hf://owner/repo/subfolder or hf://owner/repo@revision"
 
@@ -128,7 +129,11 @@ class Download:
         """
         import huggingface_hub
 
-        with translating(self.source, filename), ending_silence():
+        with (
+            translating(self.source, filename),
+            ending_silence(),
+            checking_answers(),
+        ):
             path = obligingly(
                 lambda: huggingface_hub.hf_hub_download(
                     self.source.repo_id,
@@ -190,12 +195,18 @@ class Download:
             subfolder=source.subfolder or None,
             revision=source.revision,
         )
-        metadata = patiently(
-            lambda: huggingface_hub.get_hf_file_metadata(
-                url, token=self.token, **kwargs
-            ),
-            started,
-        )
+        with checking_answers():
+            metadata = patiently(
+                lambda: huggingface_hub.get_hf_file_metadata(
+                    url, token=self.token, **kwargs
+                ),
+                started,
+            )
+        if metadata.commit_hash is None:
+            raise ValueError(
+                "no header X-Repo-Commit, so that it may be something else "
+                "than a Hub; check HF_ENDPOINT if it is set"
+            )
         return metadata.commit_hash
 
     def _warn(self, error, filename):
@@ -318,11 +329,12 @@ def read_text(repo_id, filename, revision=None, token=None):
             errors.RepositoryNotFoundError,
         ):
             return None
-        with ending_silence():
+        with ending_silence(), checking_answers():
             path = huggingface_hub.hf_hub_download(
                 repo_id, filename, revision=revision, token=token
             )
-    return pathlib.Path(path).read_text(encoding="utf-8")
+    # One that is of other characters was written by a person, and is kept.
+    return pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
 
 
 def _may_pass(error):
@@ -339,7 +351,11 @@ def _is_safe(part):
 def _check_revision(revision):
     if revision is None:
         return
-    if not _REVISION.fullmatch(revision) or ".." in revision:
+    if (
+        not isinstance(revision, str)
+        or not _REVISION.fullmatch(revision)
+        or ".." in revision
+    ):
         raise ValueError(
             "A revision must be a branch, a tag or a commit. Received: "
             f"revision={revision!r}"

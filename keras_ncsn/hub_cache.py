@@ -62,8 +62,10 @@ def forget(path):
     """
     blob = path.resolve()
     if _is_in_cache(path) and holds(blob):
-        path.unlink(missing_ok=True)
-        blob.unlink(missing_ok=True)
+        # A cache that cannot be written, as that of an image, stays as it is.
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+            blob.unlink(missing_ok=True)
 
 
 def distrust(path):

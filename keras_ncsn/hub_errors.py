@@ -217,6 +217,7 @@ def _of_class(error):
         errors.EntryNotFoundError: "entry",
         errors.GatedRepoError: "gated",
         errors.RepositoryNotFoundError: "repository",
+        errors.FileMetadataError: "answer",
         UnicodeEncodeError: "token",
         TimeoutError: "silence",
     }

@@ -85,9 +85,8 @@ def ending_silence():
 
     A request that sends nothing and hears nothing for `patience()` is given up
     and not tried again; one that is slow may take as long as it needs, and so
-    may another process that fetches the same. From Xet, the store of large
-    files, they come as other files do; what goes up to it is sent by a client
-    of its own, with limits of its own.
+    may another process that fetches the same. What goes up to Xet, the store
+    of large files, is sent by a client of its own, with limits of its own.
     """
     import huggingface_hub
 
@@ -105,8 +104,6 @@ def ending_silence():
 
     def hear(response):
         unanswered.since = None
-        # Its own client, if installed, would wait and try again for minutes.
-        response.headers.pop("X-Xet-Hash", None)
         response.iter_raw = functools.partial(_read, response.iter_raw)
 
     hooks = huggingface_hub.get_session().event_hooks

@@ -688,13 +688,14 @@ class NCSNModel(keras.Model):
         Args:
             folder: Path of a folder that is new, empty, or a preset to
                 replace. A crash on the way leaves the old preset or none.
-            metadata: Dictionary of more to be kept in `metadata.json`, such
-                as how it was trained. Defaults to `None`.
+            metadata: Dictionary of more to be kept in `metadata.json`, of
+                what JSON can hold, such as how it was trained. Defaults to
+                `None`.
             card: String, the text of the card, in Markdown. Defaults to
                 `None`.
-            weights_dtype: String, `"float32"`, `"float16"` or `"bfloat16"`,
-                how weights are stored; they load in any precision. Defaults
-                to `"float32"`.
+            weights_dtype: String, `"float32"`, `"float16"` (of weights within
+                65504) or `"bfloat16"`, how weights are stored; they load in
+                any precision. Defaults to `"float32"`.
             max_shard_size: Float, gigabytes above which the weights go into
                 several files. Defaults to `5.0`.
         """
@@ -719,6 +720,7 @@ class NCSNModel(keras.Model):
         create_pr=False,
         token=None,
         metadata=None,
+        weights_dtype="float32",
     ):
         """Publishes the model on the Hugging Face Hub, in one commit.
 
@@ -734,6 +736,7 @@ class NCSNModel(keras.Model):
                 it. Defaults to `False`.
             token: As in `from_preset`.
             metadata: As in `save_to_preset`.
+            weights_dtype: As in `save_to_preset`.
 
         Returns:
             String, the address of the commit or of the proposal.
@@ -748,7 +751,7 @@ class NCSNModel(keras.Model):
         published = publishing.ask(repo_id, revision, token)
         with tempfile.TemporaryDirectory() as made:
             folder = pathlib.Path(made, "preset")
-            self.save_to_preset(folder, metadata)
+            self.save_to_preset(folder, metadata, weights_dtype=weights_dtype)
             upload = publishing.prepare(folder, made, self, repo_id, published)
             return publishing.push(
                 upload, repo_id, private, revision, create_pr, token

@@ -111,12 +111,22 @@ def _card(folder, model, repo_id, is_pictured):
     """Returns the card that the preset should have."""
     path = folder / presets.CARD_FILE
     if _is_own(path):
-        text = path.read_text(encoding="utf-8")
+        text = _read_card(path)
         if cards.origin(text) != cards.MADE:
             return cards.mark(text, cards.COPIED)
     picture = PICTURE_FILE if is_pictured else None
     metadata = presets.read_metadata(folder)
     return cards.make(metadata, model, repo_id, picture)
+
+
+def _read_card(path):
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"A card must be text in UTF-8. Received: {path}, with byte "
+            f"{error.object[error.start]:#04x} at {error.start}"
+        ) from None
 
 
 def _fate(published, card):

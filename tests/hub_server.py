@@ -55,12 +55,14 @@ class Hub(http.server.ThreadingHTTPServer):
     in one of `large` are stored apart, by their SHA-256; those in one of `xet`
     are said to be in Xet, which is not there. `pause` are the
     seconds for which the server rests before each piece of what is sent to it,
-    or of what it sends slowly. `etag` names a file by its content.
+    or of what it sends slowly. `etag` names a file by its content, and
+    `commit` a commit by its hash, or not where it is `None`.
     """
 
     daemon_threads = True
     token = "hf_secret_of_the_tests"
     etag = staticmethod(lambda content: git_hash(content))
+    commit = staticmethod(lambda oid: oid)
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -231,14 +233,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_file(oid, repository.commits[oid][match[3]])
 
     def send_file(self, oid, content):
-        etag = self.server.etag(content)
         first = 0
         ranged = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         if ranged:
             first = int(ranged[1])
         self.send_response(206 if ranged else 200)
-        self.send_header("X-Repo-Commit", oid)
-        self.send_header("ETag", f'"{etag}"')
+        self.send_names(oid, content)
         self.send_header("Content-Length", str(len(content) - first))
         self.send_place_in_xet(content)
         if ranged:
@@ -260,6 +260,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content[first:])
         if self.played == "stall":
             self.server.released.wait(60)
+
+    def send_names(self, oid, content):
+        if self.server.commit is not None:
+            self.send_header("X-Repo-Commit", self.server.commit(oid))
+        self.send_header("ETag", f'"{self.server.etag(content)}"')
 
     def send_place_in_xet(self, content):
         if self.path.endswith(self.server.xet):

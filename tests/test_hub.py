@@ -128,6 +128,7 @@ def push_from_python():
         "owner/copy",
         token=hub_server.Hub.token,
         metadata={"license": "apache-2.0"},
+        weights_dtype="float16",
     )
 
 
@@ -136,7 +137,8 @@ def test_a_model_is_pushed_from_python(run, server, published, folder):
     files = newest(server.repositories["owner/copy"])
     assert b"license: apache-2.0" in files["README.md"]
     assert files["samples.png"].startswith(b"\x89PNG")
-    assert run(load, "hf://owner/copy") == weights(folder)
+    assert len(files[WEIGHTS]) < len((folder / WEIGHTS).read_bytes())
+    assert len(run(load, "hf://owner/copy")) == len(weights(folder))
 
 
 def zoo_without_weights(folder, name):
@@ -216,6 +218,10 @@ def test_addresses_that_leave_the_repository_are_refused(address):
         return
     with pytest.raises(ValueError, match="Received"):
         keras_ncsn.NCSNModel.from_preset(address)
+
+
+def test_names_may_begin_with_an_underscore():
+    assert hub.parse("hf://_owner/_repo").repo_id == "_owner/_repo"
 
 
 def test_a_revision_said_twice_must_be_one():

@@ -11,7 +11,7 @@ from hub_runs import HERE, load, read_files, weights
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import presets, sources
+from keras_ncsn import hub_cache, presets, sources
 
 WEIGHTS = presets.WEIGHTS_FILE
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -180,6 +180,21 @@ def test_a_text_that_came_damaged_is_refused_and_fetched_anew(
     assert run(load) == weights(folder)
 
 
+def test_a_cache_that_cannot_be_written_keeps_what_is_damaged(
+    monkeypatch, tmp_path
+):
+    path = tmp_path / "config.json"
+    path.write_text("{")
+    monkeypatch.setattr(hub_cache, "holds", lambda path: True)
+
+    def refuse(self, missing_ok):
+        raise PermissionError
+
+    monkeypatch.setattr(type(path), "unlink", refuse)
+    hub_cache.forget(path)
+    assert path.is_file()
+
+
 def show(preset):
     return sources.read_card(preset)
 
@@ -225,6 +240,27 @@ def test_a_cache_without_links_serves_too(run, server, published, folder):
     server.faults.clear()
     assert run(load, **no_links) == weights(folder)
     assert run(load, **no_links, **OFFLINE) == weights(folder)
+
+
+@pytest.mark.parametrize(
+    ("etag", "commit", "message"),
+    [
+        (sha256, None, "no header X-Repo-Commit"),
+        (lambda content: "../../../x", str, "ETag='../../../x'"),
+        (lambda content: "/tmp/x", str, "ETag='/tmp/x'"),
+        (lambda content: "..", str, "ETag='..'"),
+        (sha256, lambda oid: "../x", "X-Repo-Commit='../x'"),
+    ],
+)
+def test_names_that_leave_the_cache_are_refused(
+    run, server, published, tmp_path, etag, commit, message
+):
+    server.etag, server.commit = etag, commit
+    kind, said = run.report(load)["error"]
+    assert kind == "OSError"
+    assert re.search(f"must answer what.*{message}", said)
+    assert cached_files(tmp_path) == []
+    assert not list(tmp_path.glob("**/x"))
 
 
 DAMAGE = {

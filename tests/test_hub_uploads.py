@@ -218,6 +218,19 @@ def test_a_card_of_the_folder_is_renewed_until_someone_edits_it_there(
     assert newest(server)["README.md"] == edited
 
 
+def test_cards_of_other_characters(run, server, folder):
+    dry = (push, folder, "owner/preset", "--dry-run")
+    repository = server.repositories["owner/preset"] = hub_server.Repository()
+    repository.commit({"README.md": "# Für Zahlen\n".encode("latin-1")}, "main")
+    assert "stays as it is" in run(*dry)
+    (folder / "README.md").write_bytes("# Für\n".encode("latin-1"))
+    kind, message = run.report(*dry)["error"]
+    assert kind == "ValueError"
+    assert re.search(
+        "UTF-8. Received: .*README.md, with byte 0xfc at 3", message
+    )
+
+
 def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
     secret = {"HF_TOKEN": server.token}
     for name in ("old.weights.h5", "notes.json", "diary.md", "me.png"):
