@@ -111,15 +111,24 @@ def _front_matter(metadata):
     yield f"license: {licence}"
     yield "pipeline_tag: unconditional-image-generation"
     yield "tags: [keras-ncsn, score-based, diffusion]"
-    data = metadata.get("data")
-    if isinstance(data, str) and re.fullmatch(r"[\w.-]+", data):
+    data = [
+        name
+        for name in _data(metadata)
+        if isinstance(name, str) and re.fullmatch(r"[\w.-]+", name)
+    ]
+    if data:
         # Lists in JSON are YAML, whatever they hold.
-        yield f"datasets: {json.dumps([data])}"
+        yield f"datasets: {json.dumps(data)}"
     names = list(_metrics(metadata))
     if "validation_loss" in metadata:
         names.append("score-matching-loss")
     if names:
         yield f"metrics: {json.dumps(names)}"
+
+
+def _data(metadata):
+    data = metadata.get("data")
+    return data if isinstance(data, list) else [data]
 
 
 def _metrics(metadata):
@@ -137,7 +146,8 @@ def _training(metadata):
         yield f"    {_in_one_line(metadata['command'])}"
         yield ""
     facts = {
-        "data": metadata.get("data"),
+        "data": ", ".join(str(x) for x in _data(metadata) if x is not None)
+        or None,
         "steps": metadata.get("steps"),
         "batch size": metadata.get("batch_size"),
         "loss on images held out": metadata.get("validation_loss"),

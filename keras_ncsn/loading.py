@@ -7,6 +7,7 @@ import warnings
 import h5py
 
 from keras_ncsn import presets, trust
+from keras_ncsn.text import printable
 
 
 def read_config(folder, custom_objects):
@@ -84,7 +85,7 @@ def load_weights(model, folder):
 
 def _reason(error):
     # Keras says much in many lines, and at the end what is wrong.
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     return text if len(text) <= 300 else f"...{text[-300:]}"
 
 
@@ -127,7 +128,7 @@ def _difference(model, paths, error):
     for variable in model.weights:
         shape = tuple(variable.shape)
         if shape not in shapes:
-            return f"they have no {variable.path} of shape {shape}"
+            return f"they have no {printable(variable.path)} of shape {shape}"
         shapes.remove(shape)
     return f"they have the same shapes ({type(error).__name__})"
 

@@ -13,6 +13,7 @@ import pathlib
 import re
 
 from keras_ncsn import hub_cache
+from keras_ncsn.text import printable
 
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
@@ -91,12 +92,13 @@ def read_metadata(folder):
     path = pathlib.Path(folder) / METADATA_FILE
     metadata = read_json(path)
     version = metadata.get("format_version", 1)
-    if not isinstance(version, int) or version > FORMAT_VERSION:
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         hub_cache.distrust(path)
         raise ValueError(
             "A preset must be of a format that this version of keras-ncsn "
-            f"knows, at most {FORMAT_VERSION}. Received: format {version} in "
-            f"{path}. Upgrade: pip install --upgrade keras-ncsn"
+            f"knows, from 1 to {FORMAT_VERSION}. Received: format "
+            f"{printable(str(version))} in {path}. If it is newer, upgrade: "
+            "pip install --upgrade keras-ncsn"
         )
     return metadata
 

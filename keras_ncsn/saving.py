@@ -39,14 +39,19 @@ def save(
     Args:
         model: An `NCSNModel`.
         folder: Path of the folder to make, or to replace if it is a preset.
-        metadata: Dictionary of more to be kept with it. Defaults to `None`.
+        metadata: Dictionary of more to be kept with it, of what JSON can
+            hold. Defaults to `None`.
         card: String, the text of its card, in Markdown. Defaults to `None`.
-        weights_dtype: String, `"float32"`, `"float16"` or `"bfloat16"`, how
-            weights are stored. Defaults to `"float32"`.
+        weights_dtype: String, `"float32"`, `"float16"` (of weights within
+            65504) or `"bfloat16"`, how they are stored. Defaults to
+            `"float32"`.
         max_shard_size: Float, gigabytes above which weights go into several
             files. Defaults to `5.0`.
     """
     check_choice("weights_dtype", weights_dtype, WEIGHTS_DTYPES)
+    _check_metadata(metadata)
+    if weights_dtype == "float16":
+        _check_range(model)
     folder = pathlib.Path(folder).absolute()
     is_preset = check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +140,36 @@ def recover(folder):
             left_over.rename(folder)
         else:
             shutil.rmtree(left_over, ignore_errors=True)
+
+
+def _check_metadata(metadata):
+    """Raises a `ValueError` unless metadata can be kept with a preset.
+
+    Args:
+        metadata: What should be a dictionary, or `None`.
+    """
+    try:
+        json.dumps(metadata, sort_keys=True)
+        reason = type(metadata).__name__
+    except (TypeError, ValueError, RecursionError) as error:
+        metadata, reason = error, str(error)
+    if not isinstance(metadata, (dict, type(None))):
+        raise ValueError(
+            "`metadata` must be a dictionary of what JSON can hold: strings, "
+            f"numbers, lists and dictionaries by strings. Received: {reason}"
+        )
+
+
+def _check_range(model):
+    largest = float(np.finfo(np.float16).max)
+    for variable in model.weights:
+        size = float(np.abs(keras.ops.convert_to_numpy(variable)).max())
+        if size > largest:
+            raise ValueError(
+                f"Weights must be within {largest:.0f} to be stored in "
+                f"float16. Received: {size:g} in {variable.path}. Store them "
+                "in bfloat16 or float32."
+            )
 
 
 def _write_rest(model, folder, metadata, card):

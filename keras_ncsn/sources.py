@@ -1,5 +1,6 @@
 """Where presets come from: the zoo of this package, the Hub, or a folder."""
 
+import os
 import pathlib
 
 from keras_ncsn import hub, hub_cache, presets
@@ -46,6 +47,8 @@ def find(preset, revision=None, token=None, load_weights=True):
     """
     known = zoo()
     name = str(preset)
+    if not isinstance(preset, (str, os.PathLike)):
+        _refuse(preset, known)
     if name in known:
         return _find_in_zoo(name, known[name], revision, token, load_weights)
     if name.startswith(hub.PREFIX):
@@ -62,11 +65,7 @@ def find(preset, revision=None, token=None, load_weights=True):
             _check_links(folder)
         presets.check_whole(folder, load_weights)
         return folder
-    raise ValueError(
-        "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
-        f"with a `{presets.CONFIG_FILE}`. Received: preset={name!r}. Names: "
-        f"{', '.join(known)}."
-    )
+    _refuse(name, known)
 
 
 def read_card(preset):
@@ -92,7 +91,7 @@ def read_card(preset):
             f"A preset must have a card, {presets.CARD_FILE}, to be shown. "
             f"Received: {preset}, which has none"
         )
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def whereabouts(folder):
@@ -113,6 +112,14 @@ def whereabouts(folder):
         return "not published"
     source = hub.Source(repo_id, "", metadata.get("hub_revision"))
     return "on the Hub" if _cached(source, stated) is None else "cached"
+
+
+def _refuse(preset, known):
+    raise ValueError(
+        "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
+        f"with a `{presets.CONFIG_FILE}`. Received: preset={preset!r}. Names: "
+        f"{', '.join(known)}."
+    )
 
 
 def _check_links(folder):

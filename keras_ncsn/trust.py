@@ -15,6 +15,8 @@ import sys
 import h5py
 import keras
 
+from keras_ncsn.text import printable
+
 # Where Keras defines layers that compute with numbers, and nothing else.
 _LAYERS = re.compile(
     r"keras\.src\.layers\.(activations|attention|convolutional|core|merging|"
@@ -113,8 +115,8 @@ def _check(config, custom_objects):
 def _refuse_class(name):
     raise ValueError(
         "A preset must be of classes of keras-ncsn and of layers of Keras that "
-        f"only compute, because others could run code. Received: {name}. If it "
-        "is yours, pass it in `custom_objects`."
+        "only compute, because others could run code. Received: "
+        f"{printable(name)}. If it is yours, pass it in `custom_objects`."
     )
 
 
@@ -253,5 +255,5 @@ def _check_dataset(item, path, place):
 def _refuse(path, reason):
     raise ValueError(
         "Weights must be arrays of numbers, in the file itself and no more "
-        f"than the model has. Received: {path}, where {reason}"
+        f"than the model has. Received: {path}, where {printable(reason)}"
     )

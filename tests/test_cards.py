@@ -63,6 +63,13 @@ def test_odd_facts_leave_the_card_readable(model):
     assert "\n| a: b] | 1 \\| 2 # Title |\n" in text
 
 
+def test_data_may_be_several(model):
+    metadata = {"data": ["mnist", "fashion_mnist", "a: b\n"]}
+    front, text = front_matter(cards.make(metadata, model, "owner/repo"))
+    assert front["datasets"] == ["mnist", "fashion_mnist"]
+    assert "| data | mnist, fashion_mnist, a: b |" in text
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [

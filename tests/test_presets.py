@@ -165,6 +165,29 @@ def test_weights_may_be_stored_in_16_bits(model, tmp_path, dtype, policy):
             assert not np.array_equal(rounded, exact)
 
 
+def test_weights_too_large_for_float16_are_refused(model, folder):
+    before = (folder / presets.WEIGHTS_FILE).read_bytes()
+    weights = model.ema_network.get_weights()
+    weights[0].flat[0] = -65505.0
+    model.ema_network.set_weights(weights)
+    with pytest.raises(
+        ValueError, match="within 65504.*float16.*Received.*first_convolution"
+    ):
+        model.save_to_preset(folder, weights_dtype="float16")
+    assert (folder / presets.WEIGHTS_FILE).read_bytes() == before
+    model.save_to_preset(folder, weights_dtype="bfloat16")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [{"data": {1}}, {"a": 1, 2: 3}, ["mnist"], "mnist", {"x": np.float32(1)}],
+)
+def test_metadata_are_json_before_any_work(model, tmp_path, metadata):
+    with pytest.raises(ValueError, match="`metadata` must be a dict.*JSON"):
+        model.save_to_preset(tmp_path / "new" / "preset", metadata)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_large_weights_go_into_several_files(model, tmp_path):
     folder = tmp_path / "preset"
     model.save_to_preset(folder, max_shard_size=4e-6)
@@ -199,6 +222,14 @@ def test_a_newer_format_says_what_to_upgrade(folder):
     for load_weights in (True, False):
         with pytest.raises(ValueError, match="format 2.*pip install --upgrade"):
             keras_ncsn.NCSNModel.from_preset(folder, load_weights)
+
+
+@pytest.mark.parametrize("version", [True, 0, -1, "1", None, 1.0])
+def test_a_format_is_a_number_from_1(folder, version):
+    metadata = presets.read_metadata(folder) | {"format_version": version}
+    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    with pytest.raises(ValueError, match=f"Received: format {version} in"):
+        presets.read_metadata(folder)
 
 
 def test_presets_of_format_1_load():
@@ -254,6 +285,21 @@ def misspell(folder):
 def rename_the_levels(folder):
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"sigmas"', '"levels"'))
+
+
+def order_a_terminal(folder):
+    change_network(folder, class_name="\x1b[2J")
+
+
+def number_the_format_by_an_escape(folder):
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text()) | {"format_version": "\x1b[2J"}
+    path.write_text(json.dumps(metadata))
+
+
+def misname_by_an_escape(folder):
+    path = folder / "config.json"
+    path.write_text(path.read_text().replace('"num_blocks"', r'"\u001b[2J"'))
 
 
 def swap_config(folder):
@@ -313,6 +359,9 @@ def remove_metadata(folder):
         (widen, r"fit .*first_convolution/kernel of shape \(3, 3, 1, 8\)"),
         (misspell, "hold arguments that .* take.*preset; .*num_bricks"),
         (rename_the_levels, "hold arguments that .* take.*preset; .*levels"),
+        (order_a_terminal, "must be of classes"),
+        (number_the_format_by_an_escape, "Received: format "),
+        (misname_by_an_escape, "hold arguments that"),
         (swap_config, "config of an `NCSNModel`.*something else"),
         (lose_the_network, "config of an `NCSNModel`.*something else"),
         (list_the_network, "config of an `NCSNModel`.*something else"),
@@ -331,6 +380,7 @@ def test_damaged_presets_are_refused(folder, damage, message):
         keras_ncsn.NCSNModel.from_preset(folder)
     assert "\n" not in str(raised.value)
     assert "container" not in str(raised.value)
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize(
@@ -414,7 +464,13 @@ def test_unknown_presets_are_refused_with_the_known_ones(tmp_path):
         keras_ncsn.NCSNModel.from_preset(tmp_path)
 
 
-@pytest.mark.parametrize("revision", ["../x", "-x", "a b"])
+@pytest.mark.parametrize("preset", [None, 5, ["mnist"]])
+def test_what_is_no_name_is_no_preset(preset):
+    with pytest.raises(ValueError, match="`preset` must be a name.*Received"):
+        keras_ncsn.NCSNModel.from_preset(preset)
+
+
+@pytest.mark.parametrize("revision", ["../x", "-x", "a b", 5])
 def test_odd_revisions_of_a_name_are_refused(revision):
     with pytest.raises(ValueError, match="A revision must be"):
         keras_ncsn.NCSNModel.from_preset("mnist", revision=revision)

@@ -11,6 +11,8 @@ import click
 def presets(context, as_json):
     """List the presets of the zoo."""
     if context.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError("--json is of the list, not of a card")
         return
     rows = _rows()
     if as_json:
