@@ -103,12 +103,12 @@ def whereabouts(folder):
     Returns:
         `"bundled"`, `"cached"`, `"on the Hub"` or `"not published"`.
     """
-    stated = presets.checksums(folder)
-    if all((folder / name).is_file() for name in stated):
-        return "bundled"
     metadata = presets.read_metadata(folder)
     repo_id = metadata.get("hub_repository")
-    if repo_id is None:
+    stated = _stated(folder, metadata)
+    if stated and all((folder / name).is_file() for name in stated):
+        return "bundled"
+    if not stated or repo_id is None:
         return "not published"
     source = hub.Source(repo_id, "", metadata.get("hub_revision"))
     return "on the Hub" if _cached(source, stated) is None else "cached"
@@ -145,15 +145,14 @@ def _check_links(folder):
 
 
 def _find_in_zoo(name, folder, revision, token, load_weights):
-    stated = presets.checksums(folder)
-    if revision is None and (
-        not load_weights or all((folder / x).is_file() for x in stated)
-    ):
-        presets.check_whole(folder, load_weights)
-        return folder
     metadata = presets.read_metadata(folder)
     repo_id = metadata.get("hub_repository")
-    if repo_id is None:
+    stated = _stated(folder, metadata)
+    here = stated and all((folder / x).is_file() for x in stated)
+    if revision is None and (here or not load_weights):
+        presets.check_whole(folder, load_weights)
+        return folder
+    if not stated or repo_id is None:
         raise ValueError(
             f"The weights of {name} are not published yet. Received: "
             f"preset={name!r}. Pass `load_weights=False` for random weights."
@@ -168,6 +167,11 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
         return _download(source, token, load_weights, stated)
     presets.check_whole(found)
     return found
+
+
+def _stated(folder, metadata):
+    # Before it was trained, a preset of the zoo is a config and a card.
+    return presets.checksums(folder) if "sha256" in metadata else {}
 
 
 def _cached(source, expected):

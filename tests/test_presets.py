@@ -478,12 +478,21 @@ def test_odd_revisions_of_a_name_are_refused(revision):
 
 @pytest.mark.parametrize("name", sorted(sources.zoo()))
 def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
-    model = keras_ncsn.NCSNModel.from_preset(name)
     metadata = keras_ncsn.NCSNModel.presets[name]
+    trained = "sha256" in metadata
+    model = keras_ncsn.NCSNModel.from_preset(name, load_weights=trained)
     assert model.network.count_params() == metadata["parameter_count"]
     of_guide = model.guide and model.guide.count_params()
     assert of_guide == metadata.get("guide_parameter_count")
     assert (pathlib.Path(sources.zoo()[name]) / "README.md").is_file()
+
+
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_what_is_not_trained_yet_says_so(revision):
+    folder = sources.zoo()["ncsn_cifar10"]
+    assert sources.whereabouts(folder) == "not published"
+    with pytest.raises(ValueError, match="not published yet.*ncsn_cifar10"):
+        keras_ncsn.NCSNModel.from_preset("ncsn_cifar10", revision=revision)
 
 
 def test_mnist_gives_the_same_scores_on_each_backend():
