@@ -34,12 +34,18 @@ def write_log(path, columns, rows):
         columns: List of strings.
         rows: List of dictionaries by column.
     """
-    with open_whole(path) as file:
-        text = io.TextIOWrapper(file, newline="", write_through=True)
-        writer = csv.DictWriter(text, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-        text.detach()
+    try:
+        with open_whole(path) as file:
+            text = io.TextIOWrapper(file, newline="", write_through=True)
+            writer = csv.DictWriter(text, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+            text.detach()
+    except OSError as error:
+        raise OSError(
+            f"The log could not be written to {path}: {error.strerror}. Make "
+            "room, or choose another disk."
+        ) from error
 
 
 def append_row(path, columns, row):

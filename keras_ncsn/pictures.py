@@ -34,7 +34,7 @@ def load_image(file, image_size=None, crop_size=None, name=None):
         with Image.open(file) as image:
             image.load()
             _check_sides(image.size)
-            _check_mode(image.mode)
+            _check_numbers(image)
             image = _to_plain(image)
     # PIL raises whatever a broken file makes it stumble on.
     except Exception as error:
@@ -172,7 +172,7 @@ def _read_header(file):
     try:
         with Image.open(file) as image:
             _check_sides(image.size)
-            _check_mode(image.mode)
+            _check_numbers(image)
             width, height = image.size
             orientation = ExifTags.Base.Orientation
             # From 5 on, cameras lay on their sides.
@@ -212,10 +212,12 @@ def _check_sides(size):
         )
 
 
-def _check_mode(mode):
-    if mode == "F":
-        # Which PIL would clip at 255, whatever they count to.
+def _check_numbers(image):
+    # Whatever these count to, it is not 255 or 65535.
+    if image.mode == "F":
         raise ValueError("it must hold whole numbers, and holds floats")
+    if image.mode == "I" and image.format == "TIFF":
+        raise ValueError("it must hold numbers of at most 16 bits, not 32")
 
 
 def _check_size(name, size, expected):

@@ -10,6 +10,14 @@ from keras_ncsn.files import open_whole
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
 
+# What a run writes beside its result, and when.
+WRITING = {
+    "log_every": 50,
+    "checkpoint_every": 500,
+    "sample_every": 1000,
+    "tensorboard": False,
+}
+
 
 def describe(
     data,
@@ -140,7 +148,7 @@ def check(folder, run, resume=False):
     odd = [
         difference
         for difference in _differences(before, run)
-        if difference[0] not in {"data", "images"}
+        if difference[0] not in {"data", "images", "writing"}
     ]
     if odd:
         raise ValueError(
@@ -170,7 +178,9 @@ def read(folder):
         if run["from_preset"] is None:
             added = {n: v for n, v in recipes.ADDED.items() if n in names}
             recipe = added | recipe
-        return run | {"recipe": recipe, "seed": int(run["seed"])}
+        writing = WRITING | run.get("writing", {})
+        whole = {"recipe": recipe, "writing": writing}
+        return run | whole | {"seed": int(run["seed"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"A run must have a readable {RUN_FILE}. Received: {path}, "
@@ -185,8 +195,15 @@ def write(folder, run):
         folder: Path.
         run: Dictionary, from `describe`.
     """
-    with open_whole(pathlib.Path(folder) / RUN_FILE) as file:
-        file.write((json.dumps(run, indent=2) + "\n").encode())
+    path = pathlib.Path(folder) / RUN_FILE
+    try:
+        with open_whole(path) as file:
+            file.write((json.dumps(run, indent=2) + "\n").encode())
+    except OSError as error:
+        raise OSError(
+            f"The run could not be written to {path}: {error.strerror}. Make "
+            "room, or choose another disk."
+        ) from error
 
 
 def check_same_images(folder, run):

@@ -140,7 +140,13 @@ def train(
     # by it the folder is known.
     with _locked(folder):
         if is_main_process():
-            run_file.write(folder, run)
+            writing = {
+                "log_every": log_every,
+                "checkpoint_every": checkpoint_every,
+                "sample_every": sample_every,
+                "tensorboard": tensorboard,
+            }
+            run_file.write(folder, run | {"writing": writing})
         try:
             model.fit(
                 process_share(batches),

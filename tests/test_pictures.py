@@ -192,6 +192,7 @@ BROKEN = [
     ("dangling.png", lambda path: path.symlink_to("nowhere.png")),
     ("one_pixel.png", lambda path: Image.new("L", (1, 1)).save(path)),
     ("floats.tif", lambda path: Image.new("F", (64, 64), 0.5).save(path)),
+    ("large.tif", lambda path: Image.new("I", (64, 64), 70_000).save(path)),
     ("thin.png", lambda path: Image.new("L", (64, 1)).save(path)),
 ]
 
@@ -210,7 +211,7 @@ def test_broken_pictures_are_named(tmp_path, name, make):
 def test_broken_pictures_are_skipped_and_counted(tmp_path, image_size):
     save_noise(tmp_path / "z.png")
     [make(tmp_path / name) for name, make in BROKEN]
-    with pytest.warns(UserWarning, match=r"Skipped 10 of 11.*dangling\.png"):
+    with pytest.warns(UserWarning, match=r"Skipped 11 of 12.*dangling\.png"):
         images = pictures.load_folder(tmp_path, image_size, True)
     side = image_size or 64
     assert images.shape == (1, side, side, 3)

@@ -214,7 +214,8 @@ def test_resume_wants_the_images_it_began_with(train, tmp_path):
 
 def test_resume_takes_what_the_run_began_with(train, tmp_path):
     begun = {"learning_rate": 0.5, "steps": 4, "batch_size": 4}
-    train("--recipe", "unet-mnist", "--learning-rate", 0.5, "--seed", 3)
+    settings = "--recipe", "unet-mnist", "--learning-rate", 0.5, "--seed", 3
+    assert "holds no run" in train(*settings, "--resume")
     command = [*("train", tmp_path / "pictures", tmp_path / "run", "--resume")]
     command = [str(argument) for argument in command]
     result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
@@ -222,6 +223,12 @@ def test_resume_takes_what_the_run_began_with(train, tmp_path):
     run = run_file.read(tmp_path / "run")
     assert run["recipe"] == run["recipe"] | begun
     assert (run["recipe_name"], run["seed"]) == ("unet-mnist", 3)
+    assert run["writing"] == {
+        "log_every": 2,
+        "checkpoint_every": 2,
+        "sample_every": 0,
+        "tensorboard": False,
+    }
     for given, message in [
         (("--learning-rate", "0.4"), "learning_rate=0.4; .*learning_rate=0.5"),
         (("--seed", "0"), "seed=0; .*seed=3"),

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import warnings
 
 import click
 
@@ -45,8 +46,14 @@ def cli():
 
 def main():
     """Runs the command line; a wrong value is one sentence and status 2."""
+    warnings.formatwarning = _format_warning
     try:
         cli()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
         click.echo(printable(f"Error: {error}"), err=True)
         sys.exit(2)
+
+
+def _format_warning(message, category, *place, **line):
+    # Where in the code it was is nothing to who reads this.
+    return printable(f"Warning: {message}") + "\n"

@@ -36,8 +36,8 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
     "--resume",
     is_flag=True,
     help="Go on with the run in OUTPUT, to the last bit as if it had not "
-    "stopped, with the recipe, seed and preset that it began with; where there "
-    "is none, start it.",
+    "stopped, by all that it began with but --data-dir and --skip-unreadable; "
+    "where there is none, start it.",
 )
 @click.option(
     "--seed",
@@ -57,29 +57,24 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
 @click.option(
     "--log-every",
     type=click.IntRange(min=1),
-    default=50,
-    show_default=True,
-    help="Steps between rows of log.csv.",
+    help="Steps between rows of log.csv. Default: 50.",
 )
 @click.option(
     "--checkpoint-every",
     type=click.IntRange(min=1),
-    default=500,
-    show_default=True,
     help="Steps between checkpoints, each with the loss on images held out; "
-    "a multiple of --log-every.",
+    "a multiple of --log-every. Default: 500.",
 )
 @click.option(
     "--sample-every",
     type=click.IntRange(min=0),
-    default=1000,
-    show_default=True,
-    help="Steps between pictures of new images; 0 for none.",
+    help="Steps between pictures of new images; 0 for none. Default: 1000.",
 )
 @click.option(
-    "--tensorboard",
-    is_flag=True,
-    help="Write logs for TensorBoard as well, into OUTPUT/tensorboard.",
+    "--tensorboard/--no-tensorboard",
+    default=None,
+    help="Write logs for TensorBoard as well, into OUTPUT/tensorboard. "
+    "Default: no.",
 )
 @click.option(
     "--data-parallel",
@@ -120,13 +115,24 @@ def train(
     before = run_file.read(output) if resume else None
     run = run_file.describe(data, recipe, settings, from_preset, seed, before)
     run_file.check(output, run, resume)
+    if resume and before is None:
+        click.echo(
+            f"{output} holds no run to go on with: starting one, by the recipe "
+            f"{run['recipe_name']}",
+            err=True,
+        )
+    began = run_file.WRITING if before is None else before["writing"]
     if data_parallel:
         parallel.data_parallel()
     images = runs.load_images(run, data_dir, skip_unreadable)
     bar = ProgressBar(run["recipe"], len(images))
     with bar, StopOnSignal() as signals:
         step = runs.train(
-            output, run, images, extra_callbacks=[bar, signals], **options
+            output,
+            run,
+            images,
+            extra_callbacks=[bar, signals],
+            **began | given(**options),
         )
     if signals.received is not None:
         click.echo(
