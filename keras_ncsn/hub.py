@@ -12,7 +12,7 @@ import warnings
 from typing import NamedTuple
 
 from keras_ncsn import hub_cache
-from keras_ncsn.hub_answers import checking_answers
+from keras_ncsn.hub_answers import check_name, checking_answers
 from keras_ncsn.hub_errors import translated, translating
 from keras_ncsn.hub_patience import ending_silence, obligingly, patiently
 
@@ -207,6 +207,7 @@ class Download:
                 "no header X-Repo-Commit, so that it may be something else "
                 "than a Hub; check HF_ENDPOINT if it is set"
             )
+        check_name("X-Repo-Commit", metadata.commit_hash)
         return metadata.commit_hash
 
     def _warn(self, error, filename):

@@ -3,6 +3,8 @@
 import contextlib
 import re
 
+from keras_ncsn.hub_hooks import hooking
+
 _NAME = re.compile(r"[\w+=-][\w.+=-]*")
 
 
@@ -13,14 +15,20 @@ def checking_answers():
     The client names files and folders by what the Hub calls them. Of Xet, the
     store of large files, it is told nothing: they come as other files do.
     """
-    import huggingface_hub
-
-    hooks = huggingface_hub.get_session().event_hooks["response"]
-    hooks.append(_check)
-    try:
+    with hooking(response=_check):
         yield
-    finally:
-        hooks.remove(_check)
+
+
+def check_name(header, name):
+    """Raises a `ValueError` unless a name stays in the folder it is put in.
+
+    Args:
+        header: String, where the Hub says it.
+        name: String.
+    """
+    name = name.removeprefix("W/").strip('"')
+    if name and (not _NAME.fullmatch(name) or ".." in name):
+        raise ValueError(f"{header}={name!r}, which is no name of a file")
 
 
 def _check(response):
@@ -30,7 +38,4 @@ def _check(response):
     if response.request.method != "HEAD":
         return
     for header in ("X-Repo-Commit", "X-Linked-ETag", "ETag"):
-        name = response.headers.get(header, "")
-        name = name.removeprefix("W/").strip('"')
-        if name and (not _NAME.fullmatch(name) or ".." in name):
-            raise ValueError(f"{header}={name!r}, which is no name of a file")
+        check_name(header, response.headers.get(header, ""))

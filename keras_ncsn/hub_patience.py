@@ -11,6 +11,7 @@ import threading
 import time
 
 from keras_ncsn.hub_errors import patience
+from keras_ncsn.hub_hooks import hooking
 
 # As often as the client tries again.
 NUM_WAITS = 5
@@ -88,8 +89,6 @@ def ending_silence():
     may another process that fetches the same. What goes up to Xet, the store
     of large files, is sent by a client of its own, with limits of its own.
     """
-    import huggingface_hub
-
     # Files are sent by threads, one request of each at a time.
     unanswered = threading.local()
 
@@ -106,14 +105,8 @@ def ending_silence():
         unanswered.since = None
         response.iter_raw = functools.partial(_read, response.iter_raw)
 
-    hooks = huggingface_hub.get_session().event_hooks
-    hooks["request"].append(ask)
-    hooks["response"].append(hear)
-    try:
+    with hooking(request=ask, response=hear):
         yield
-    finally:
-        hooks["request"].remove(ask)
-        hooks["response"].remove(hear)
 
 
 def _read(iter_raw, *args, **kwargs):

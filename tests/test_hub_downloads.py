@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import re
+import socket
 
 import hub_server
 import pytest
@@ -11,7 +12,7 @@ from hub_runs import HERE, load, read_files, weights
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import hub_cache, presets, sources
+from keras_ncsn import hub, hub_cache, presets, sources
 
 WEIGHTS = presets.WEIGHTS_FILE
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -113,6 +114,43 @@ def test_what_is_in_xet_comes_without_it(run, server, published, folder):
     loaded = run.report(load)
     assert loaded["error"] is None
     assert loaded["result"] == weights(folder)
+    assert ("GET", hub_server.XET_TOKEN) not in server.requests
+
+
+def get_after_a_refusal(name):
+    """Gets a file with a client that took the place of another on the way."""
+    import huggingface_hub
+
+    download = hub.Download(hub.parse(HERE), "config.json")
+    huggingface_hub.close_session()
+    connect, refusals = socket.create_connection, [1, 2]
+
+    def create_connection(*args, **kwargs):
+        if refusals and refusals.pop():
+            raise ConnectionRefusedError
+        return connect(*args, **kwargs)
+
+    socket.create_connection = create_connection
+    try:
+        return str(download.get(name))
+    finally:
+        assert refusals == []
+
+
+def test_a_refused_connection_ends_no_guard(run, server, published, tmp_path):
+    server.faults["GET", WEIGHTS] = "hang"
+    silent = run.report(get_after_a_refusal, WEIGHTS, patience=2.0)
+    assert silent["error"][0] == "TimeoutError"
+    assert silent["seconds"] < 7.0
+    server.faults.clear()
+    first = [1]
+    server.commit = lambda oid: oid if first and first.pop() else "../../evil"
+    refused = run.report(get_after_a_refusal, WEIGHTS)
+    assert "X-Repo-Commit='../../evil'" in refused["error"][1]
+    assert not list(tmp_path.glob("**/evil*"))
+    server.commit = str
+    server.xet = (".h5",)
+    assert run(get_after_a_refusal, WEIGHTS).endswith(WEIGHTS)
     assert ("GET", hub_server.XET_TOKEN) not in server.requests
 
 

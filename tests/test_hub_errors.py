@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from keras_ncsn import hub, hub_errors, hub_patience
+from keras_ncsn import hub, hub_errors, hub_hooks, hub_patience
 
 SOURCE = hub.Source("owner/preset", "", None)
 
@@ -79,3 +79,28 @@ def test_a_request_waits_as_long_as_the_client_was_told(monkeypatch):
         request = httpx2.Request("GET", "http://127.0.0.1")
         ask(request)
     assert request.extensions["timeout"]["read"] == 120.0
+
+
+def test_hooks_outlive_the_client_and_contexts_end_in_any_order():
+    """The client is replaced after a refused connection; threads share it."""
+
+    def send():
+        asked.clear()
+        huggingface_hub.close_session()
+        (*_, ask) = huggingface_hub.get_session().event_hooks["request"]
+        ask("a request")
+        return asked
+
+    asked = []
+    hook = asked.append
+    first, second = (hub_hooks.hooking(request=hook) for _ in range(2))
+    first.__enter__()
+    client = huggingface_hub.get_session()
+    second.__enter__()
+    assert huggingface_hub.get_session() is client
+    assert len(client.event_hooks["request"]) == 2
+    assert send() == ["a request"] * 2
+    first.__exit__(None, None, None)
+    assert send() == ["a request"]
+    second.__exit__(None, None, None)
+    assert send() == []
