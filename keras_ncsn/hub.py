@@ -185,30 +185,7 @@ class Download:
                     raise error from None
 
     def _ask(self, filename, started, **kwargs):
-        """Returns the commit that a file is of now."""
-        import huggingface_hub
-
-        source = self.source
-        url = huggingface_hub.hf_hub_url(
-            source.repo_id,
-            filename,
-            subfolder=source.subfolder or None,
-            revision=source.revision,
-        )
-        with checking_answers():
-            metadata = patiently(
-                lambda: huggingface_hub.get_hf_file_metadata(
-                    url, token=self.token, **kwargs
-                ),
-                started,
-            )
-        if metadata.commit_hash is None:
-            raise ValueError(
-                "no header X-Repo-Commit, so that it may be something else "
-                "than a Hub; check HF_ENDPOINT if it is set"
-            )
-        check_name("X-Repo-Commit", metadata.commit_hash)
-        return metadata.commit_hash
+        return _ask_commit(self.source, filename, self.token, started, **kwargs)
 
     def _warn(self, error, filename):
         from huggingface_hub import errors
@@ -314,12 +291,10 @@ def read_text(repo_id, filename, revision=None, token=None):
 
     source = Source(repo_id, "", revision)
     with translating(source, filename, sending=True):
-        url = huggingface_hub.hf_hub_url(repo_id, filename, revision=revision)
         try:
-            # Asked first: the client would show what is cached if it cannot.
-            patiently(
-                lambda: huggingface_hub.get_hf_file_metadata(url, token=token)
-            )
+            # Asked first: the client would show what is cached if it cannot,
+            # and note the commit, of which the cache has this file alone.
+            commit = _ask_commit(source, filename, token)
         except errors.RevisionNotFoundError:
             if revision is None:
                 return None
@@ -332,10 +307,36 @@ def read_text(repo_id, filename, revision=None, token=None):
             return None
         with ending_silence(), checking_answers():
             path = huggingface_hub.hf_hub_download(
-                repo_id, filename, revision=revision, token=token
+                repo_id, filename, revision=commit, token=token
             )
     # One that is of other characters was written by a person, and is kept.
     return pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+
+
+def _ask_commit(source, filename, token, started=None, **kwargs):
+    """Returns the commit that a file is of now."""
+    import huggingface_hub
+
+    url = huggingface_hub.hf_hub_url(
+        source.repo_id,
+        filename,
+        subfolder=source.subfolder or None,
+        revision=source.revision,
+    )
+    with checking_answers():
+        metadata = patiently(
+            lambda: huggingface_hub.get_hf_file_metadata(
+                url, token=token, **kwargs
+            ),
+            started,
+        )
+    if metadata.commit_hash is None:
+        raise ValueError(
+            "no header X-Repo-Commit, so that it may be something else "
+            "than a Hub; check HF_ENDPOINT if it is set"
+        )
+    check_name("X-Repo-Commit", metadata.commit_hash)
+    return metadata.commit_hash
 
 
 def _may_pass(error):

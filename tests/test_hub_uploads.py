@@ -314,3 +314,15 @@ def test_a_rehearsal_needs_no_token(run, server, folder):
     private.commit({"README.md": b"# Mine\n"}, "main")
     assert "or none that your token, if any, may see" in run(*dry)
     assert "stays as it is" in run(*dry, HF_TOKEN=server.token)
+
+
+def test_a_push_leaves_what_is_cached_to_offline_mode(
+    run, server, published, folder
+):
+    run(load)
+    published.commit({"README.md": b"# Mine\n"}, "main")
+    dry = (push, folder, "owner/preset", "--dry-run")
+    assert "stays as it is" in run(*dry)
+    assert run(load, HF_HUB_OFFLINE="1") == weights(folder)
+    server.commit = lambda oid: "../x"
+    assert "X-Repo-Commit='../x'" in run.report(*dry)["error"][1]
