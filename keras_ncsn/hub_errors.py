@@ -10,6 +10,9 @@ from keras_ncsn.text import printable
 # was not told to wait longer.
 PATIENCE = 30.0
 
+# Requests left, and seconds until there are more.
+_SPENT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")
+
 _SENTENCES = {
     "offline": (
         FileNotFoundError,
@@ -58,7 +61,7 @@ _SENTENCES = {
     "requests": (
         OSError,
         "The Hub has had too many requests from here (429), the last for "
-        "{source}. Wait some minutes and try again.",
+        "{source}. Wait {wait} and try again.",
     ),
     "status": (
         OSError,
@@ -128,6 +131,22 @@ def patience():
     return max([PATIENCE, *(float(x) for x in limits if x.isdecimal())])
 
 
+def asked_wait(response):
+    """Returns the seconds that the Hub asks to wait before the next request.
+
+    Args:
+        response: What it answered.
+
+    Returns:
+        Integer, `None` if it does not say.
+    """
+    limit = _SPENT.search(response.headers.get("RateLimit", ""))
+    if limit is not None and response.status_code == 429:
+        return int(limit[1])
+    seconds = response.headers.get("Retry-After", "").strip()
+    return int(seconds) if seconds.isdecimal() else None
+
+
 @contextlib.contextmanager
 def translating(source, filename, sending=False):
     """A context whose exceptions become those of this package.
@@ -184,6 +203,7 @@ def translated(error, source, filename, sending=False):
             status=status,
             reason=_reason(error, name),
             patience=patience(),
+            wait=_wait(error),
             kind=type(error).__name__,
         )
     )
@@ -196,6 +216,12 @@ def _status(error):
         found = re.search(r"HTTP status \w+ error \((\d{3})\b", str(error))
         return found and int(found[1])
     return getattr(response, "status_code", None)
+
+
+def _wait(error):
+    response = getattr(error, "response", None)
+    seconds = None if response is None else asked_wait(response)
+    return "some minutes" if seconds is None else f"{seconds} seconds"
 
 
 def _reason(error, name):

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 
-from keras_ncsn.hub_errors import patience
+from keras_ncsn.hub_errors import asked_wait, patience
 from keras_ncsn.hub_hooks import hooking
 
 # As often as the client tries again.
@@ -69,14 +69,14 @@ def obligingly(function):
         try:
             return function()
         except errors.HfHubHTTPError as error:
-            seconds = error.response.headers.get("Retry-After", "")
+            seconds = asked_wait(error.response)
             if (
                 error.response.status_code != 503
-                or not seconds.isdecimal()
-                or int(seconds) > patience()
+                or seconds is None
+                or seconds > patience()
             ):
                 raise
-            time.sleep(int(seconds))
+            time.sleep(seconds)
     return function()
 
 
@@ -85,10 +85,13 @@ def ending_silence():
     """A context in which each request of the client must make headway.
 
     A request that sends nothing and hears nothing for `patience()` is given up
-    and not tried again; one that is slow may take as long as it needs, and so
-    may another process that fetches the same. What goes up to Xet, the store
-    of large files, is sent by a client of its own, with limits of its own.
+    and not tried again, and so is one that the Hub asks to wait for longer; one
+    that is slow may take as long as it needs, and so may another process that
+    fetches the same. What goes up to Xet, the store of large files, is sent by
+    a client of its own, with limits of its own.
     """
+    import huggingface_hub
+
     # Files are sent by threads, one request of each at a time.
     unanswered = threading.local()
 
@@ -103,6 +106,10 @@ def ending_silence():
 
     def hear(response):
         unanswered.since = None
+        # The client would wait, however long.
+        if response.status_code == 429:
+            if (asked_wait(response) or 0) > patience():
+                huggingface_hub.utils.hf_raise_for_status(response)
         response.iter_raw = functools.partial(_read, response.iter_raw)
 
     with hooking(request=ask, response=hear):

@@ -53,6 +53,7 @@ BODIES = {
     (403,): ("PermissionError", r"refuses access.*\(403\)"),
     "cut": ("ConnectionError", f"{WEIGHTS} of .*Check the connection"),
     "flip": ("ValueError", "SHA-256.*stated"),
+    (429, None, 60): ("OSError", r"\(429\).*Wait 60 seconds and try again"),
 }
 
 

@@ -12,9 +12,10 @@ from keras_ncsn import hub, hub_errors, hub_hooks, hub_patience
 SOURCE = hub.Source("owner/preset", "", None)
 
 
-def answered(status):
+def answered(status, **headers):
     request = httpx2.Request("GET", "http://127.0.0.1")
-    response = httpx2.Response(status, request=request)
+    headers = {name.replace("_", "-"): headers[name] for name in headers}
+    response = httpx2.Response(status, headers=headers, request=request)
     return errors.HfHubHTTPError("It failed.", response=response)
 
 
@@ -29,6 +30,14 @@ XET = "Task error: CAS Client Error: Request error: HTTP status"
         (answered(401), True, PermissionError, "expired or was revoked"),
         (answered(404), False, ValueError, "and the revision must exist.*404"),
         (answered(404), True, OSError, "answered 404"),
+        (answered(429), False, OSError, "Wait some minutes and"),
+        (answered(429, Retry_After="9"), True, OSError, "Wait 9 seconds and"),
+        (
+            answered(429, RateLimit='"api";r=0;t=55', Retry_After="9"),
+            False,
+            OSError,
+            "Wait 55 seconds and",
+        ),
         (httpx2.LocalProtocolError("Bearer hf_s"), False, *TOKEN),
         (httpx2.LocalProtocolError("Bearer hf_s"), True, *TOKEN),
         (UnicodeEncodeError("ascii", "hf_s\xe9", 4, 5, ""), False, *TOKEN),
