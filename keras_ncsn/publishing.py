@@ -75,8 +75,9 @@ def prepare(folder, made, model, repo_id, published):
         files[presets.CARD_FILE] = made / presets.CARD_FILE
         files[presets.CARD_FILE].write_text(card, encoding="utf-8")
     if drawn:
+        low, high = model.value_range
         images = model.generate(NUM_PICTURED, seed=0)
-        save_grid(images, files[PICTURE_FILE])
+        save_grid((images - low) / (high - low), files[PICTURE_FILE])
     return Upload(files, fate)
 
 
@@ -161,5 +162,7 @@ def _is_own(path):
 
 
 def _can_be_drawn(model):
+    # Of values without a range nobody knows which are bright.
     shape = model.image_shape
-    return len(shape) == 3 and shape[-1] in (1, 3)
+    is_image = len(shape) == 3 and shape[-1] in (1, 3)
+    return is_image and model.value_range is not None

@@ -9,8 +9,10 @@ import hub_server
 import numpy as np
 import pytest
 from hub_runs import load, push, read_files, weights
+from PIL import Image
 
-from keras_ncsn import hub, presets
+import keras_ncsn
+from keras_ncsn import hub, presets, publishing
 
 
 def push_repeatedly(folder, times):
@@ -326,3 +328,23 @@ def test_a_push_leaves_what_is_cached_to_offline_mode(
     assert run(load, HF_HUB_OFFLINE="1") == weights(folder)
     server.commit = lambda oid: "../x"
     assert "X-Repo-Commit='../x'" in run.report(*dry)["error"][1]
+
+
+@pytest.mark.parametrize(
+    "value_range", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), None]
+)
+def test_samples_are_pictured_as_bright_as_they_are(
+    folder, tmp_path, monkeypatch, value_range
+):
+    (folder / "samples.png").unlink()
+    model = keras_ncsn.NCSNModel.from_preset(folder, value_range=value_range)
+    low, high = value_range or (0.0, 1.0)
+    images = np.full((16, 4, 4, 1), low + 0.8 * (high - low), "float32")
+    monkeypatch.setattr(model, "generate", lambda num_images, seed: images)
+    upload = publishing.prepare(folder, tmp_path, model, "owner/preset", None)
+    if value_range is None:
+        assert "samples.png" not in upload.files
+        assert "samples.png" not in upload.files["README.md"].read_text()
+    else:
+        picture = np.asarray(Image.open(upload.files["samples.png"]))
+        assert picture[0, 0] == 204
