@@ -5,7 +5,7 @@ import re
 
 from keras_ncsn.hub_hooks import hooking
 
-_NAME = re.compile(r"[\w+=-][\w.+=-]*")
+_NAME = re.compile(r"[\w+=-][\w.+=-]{0,127}")
 
 
 @contextlib.contextmanager
@@ -20,14 +20,14 @@ def checking_answers():
 
 
 def check_name(header, name):
-    """Raises a `ValueError` unless a name stays in the folder it is put in.
+    """Raises a `ValueError` unless a file may have a name in its folder.
 
     Args:
         header: String, where the Hub says it.
         name: String.
     """
     name = name.removeprefix("W/").strip('"')
-    if name and (not _NAME.fullmatch(name) or ".." in name):
+    if not _NAME.fullmatch(name) or ".." in name:
         raise ValueError(f"{header}={name!r}, which is no name of a file")
 
 
@@ -38,4 +38,5 @@ def _check(response):
     if response.request.method != "HEAD":
         return
     for header in ("X-Repo-Commit", "X-Linked-ETag", "ETag"):
-        check_name(header, response.headers.get(header, ""))
+        if header in response.headers:
+            check_name(header, response.headers[header])

@@ -288,6 +288,8 @@ def test_a_cache_without_links_serves_too(run, server, published, folder):
         (lambda content: "../../../x", str, "ETag='../../../x'"),
         (lambda content: "/tmp/x", str, "ETag='/tmp/x'"),
         (lambda content: "..", str, "ETag='..'"),
+        (lambda content: "", str, "ETag=''"),
+        (lambda content: "f" * 300, str, "ETag='f+'"),
         (sha256, lambda oid: "../x", "X-Repo-Commit='../x'"),
     ],
 )
