@@ -19,6 +19,8 @@ from keras_ncsn.hub_patience import ending_silence, obligingly, patiently
 PREFIX = "hf://"
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+# As `huggingface_hub` has it, of the owner and of the repository alike.
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _HOW = "hf://owner/repo, hf://owner/repo/subfolder or hf://owner/repo@revision"
 
@@ -82,11 +84,18 @@ def check_repo_id(repo_id):
     Args:
         repo_id: String, to be `"owner/repo"`.
     """
-    parts = str(repo_id).split("/")
-    if len(parts) != 2 or not all(_is_safe(part) for part in parts):
+    name = str(repo_id)
+    parts = name.split("/")
+    if (
+        len(parts) != 2
+        or not all(_NAME.fullmatch(part) for part in parts)
+        or any(odd in name for odd in ("--", ".."))
+        or name.endswith(".git")
+    ):
         raise ValueError(
-            "A repository must be named owner/repo, in letters, digits, '.', "
-            f"'_' and '-'. Received: {repo_id!r}"
+            "A repository must be named owner/repo, each in up to 96 letters, "
+            "digits, '.', '_' and '-', without '--', '..', '.git' at the end, "
+            f"or '.' or '-' at either end. Received: {repo_id!r}"
         )
 
 

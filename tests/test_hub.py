@@ -210,6 +210,12 @@ def test_a_zoo_that_was_renewed_gets_its_weights_anew(
         "hf://owner/repo@../main",
         "hf://owner/repo@",
         "hf://owner/repo\n",
+        "hf://a--b/repo",
+        "hf://owner-/repo",
+        "hf://owner/repo.git",
+        "hf://owner/repo-",
+        "hf://owner/repo.",
+        "hf://owner/" + 97 * "x",
     ],
 )
 def test_addresses_that_leave_the_repository_are_refused(address):
@@ -220,8 +226,11 @@ def test_addresses_that_leave_the_repository_are_refused(address):
         keras_ncsn.NCSNModel.from_preset(address)
 
 
-def test_names_may_begin_with_an_underscore():
-    assert hub.parse("hf://_owner/_repo").repo_id == "_owner/_repo"
+@pytest.mark.parametrize(
+    "repo_id", ["_owner/_repo", "owner_/r.e-p_o", "o/" + 96 * "x", "a/gitgit"]
+)
+def test_names_may_be_as_the_hub_allows(repo_id):
+    assert hub.parse(f"hf://{repo_id}/x-").repo_id == repo_id
 
 
 def test_a_revision_said_twice_must_be_one():

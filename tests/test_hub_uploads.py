@@ -275,6 +275,7 @@ WHO = ("GET", "/api/whoami-v2")
     ("arguments", "message"),
     [
         (["owner"], "must be named owner/repo"),
+        (["owner/x.git"], "must be named owner/repo"),
         (["owner/x", "--revision=-x"], "must be a branch"),
         (["owner/x", "--revision="], "must be a branch"),
         (["owner/x"], "must be a name of the zoo"),
