@@ -748,6 +748,7 @@ class NCSNModel(keras.Model):
         keras_ncsn.NCSNModel.from_preset("hf://owner/repo")
         ```
         """
+        saving.check_arguments(metadata, weights_dtype)
         published = publishing.ask(repo_id, revision, token)
         with tempfile.TemporaryDirectory() as made:
             folder = pathlib.Path(made, "preset")

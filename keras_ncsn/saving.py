@@ -48,8 +48,7 @@ def save(
         max_shard_size: Float, gigabytes above which weights go into several
             files. Defaults to `5.0`.
     """
-    check_choice("weights_dtype", weights_dtype, WEIGHTS_DTYPES)
-    _check_metadata(metadata)
+    check_arguments(metadata, weights_dtype)
     if weights_dtype == "float16":
         _check_range(model)
     folder = pathlib.Path(folder).absolute()
@@ -142,22 +141,38 @@ def recover(folder):
             shutil.rmtree(left_over, ignore_errors=True)
 
 
-def _check_metadata(metadata):
-    """Raises a `ValueError` unless metadata can be kept with a preset.
+def check_arguments(metadata, weights_dtype):
+    """Raises a `ValueError` unless `save` takes arguments.
 
     Args:
         metadata: What should be a dictionary, or `None`.
+        weights_dtype: What should be a name.
     """
+    check_choice("weights_dtype", weights_dtype, WEIGHTS_DTYPES)
     try:
-        json.dumps(metadata, sort_keys=True)
+        json.dumps(metadata, allow_nan=False)
+        _check_keys(metadata)
         reason = type(metadata).__name__
     except (TypeError, ValueError, RecursionError) as error:
         metadata, reason = error, str(error)
     if not isinstance(metadata, (dict, type(None))):
         raise ValueError(
             "`metadata` must be a dictionary of what JSON can hold: strings, "
-            f"numbers, lists and dictionaries by strings. Received: {reason}"
+            "finite numbers, lists and dictionaries by strings. Received: "
+            f"{reason}"
         )
+
+
+def _check_keys(value):
+    # JSON would make strings of some.
+    if isinstance(value, dict):
+        for key in value:
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r}")
+        value = [*value.values()]
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_keys(item)
 
 
 def _check_range(model):

@@ -180,11 +180,16 @@ def test_weights_too_large_for_float16_are_refused(model, folder):
 
 @pytest.mark.parametrize(
     "metadata",
-    [{"data": {1}}, {"a": 1, 2: 3}, ["mnist"], "mnist", {"x": np.float32(1)}],
+    [
+        *({"data": {1}}, {"a": 1, 2: 3}, {2: 3}, {"a": [{2: 3}]}, ["mnist"]),
+        *("mnist", {"x": np.float32(1)}, {"x": [np.nan]}, {"x": np.inf}),
+    ],
 )
 def test_metadata_are_json_before_any_work(model, tmp_path, metadata):
     with pytest.raises(ValueError, match="`metadata` must be a dict.*JSON"):
         model.save_to_preset(tmp_path / "new" / "preset", metadata)
+    with pytest.raises(ValueError, match="`metadata` must be a dict.*JSON"):
+        model.push_to_hub("owner/repo", metadata=metadata)
     assert list(tmp_path.iterdir()) == []
 
 
