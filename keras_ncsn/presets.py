@@ -13,7 +13,6 @@ import pathlib
 import re
 
 from keras_ncsn import hub_cache
-from keras_ncsn.text import printable
 
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
@@ -93,11 +92,13 @@ def read_metadata(folder):
     metadata = read_json(path)
     version = metadata.get("format_version", 1)
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        hub_cache.distrust(path)
+        # A newer one is whole, and would only come again.
+        if type(version) is not int or version < 1:
+            hub_cache.distrust(path)
         raise ValueError(
             "A preset must be of a format that this version of keras-ncsn "
             f"knows, from 1 to {FORMAT_VERSION}. Received: format "
-            f"{printable(str(version))} in {path}. If it is newer, upgrade: "
+            f"{version!r} in {path}. If it is newer, upgrade: "
             "pip install --upgrade keras-ncsn"
         )
     return metadata
@@ -197,6 +198,6 @@ def _check_sha256(folder, name, expected):
     raise ValueError(
         f"`{name}` must have the SHA-256 that the preset's `{METADATA_FILE}` "
         "states, else it is damaged or belongs to another. Received: "
-        f"{received} in {path}, stated: {expected}. Fetch or save the preset "
+        f"{received} in {path}, stated: {expected!r}. Fetch or save the preset "
         f"anew{own if name == CONFIG_FILE else ''}."
     )

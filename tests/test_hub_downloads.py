@@ -308,7 +308,7 @@ DAMAGE = {
     "another config": ("config.json", b'"num_blocks": 1', b'"num_blocks": 2'),
     "a config cut short": ("config.json", b"}\n", b""),
     "metadata cut short": ("metadata.json", b"}\n", b""),
-    "a newer format": ("metadata.json", b'_version": 1', b'_version": 9'),
+    "an odd format": ("metadata.json", b'_version": 1', b'_version": 0'),
     "no checksum": ("metadata.json", b'"sha256": {', b'"sha257": {'),
     "another checksum": (
         "metadata.json",

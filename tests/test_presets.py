@@ -8,7 +8,7 @@ from contract import randomize
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import presets, saving, sources
+from keras_ncsn import hub_cache, presets, saving, sources
 from keras_ncsn.noise import NoiseSchedule
 
 
@@ -218,7 +218,9 @@ def test_large_weights_go_into_several_files(model, tmp_path):
         keras_ncsn.NCSNModel.from_preset(folder)
 
 
-def test_a_newer_format_says_what_to_upgrade(folder):
+def test_a_newer_format_says_what_to_upgrade(folder, monkeypatch):
+    # It is whole, and would only come again.
+    monkeypatch.setattr(hub_cache, "distrust", pytest.fail)
     metadata = presets.read_metadata(folder)
     metadata["format_version"] = 2
     (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
@@ -233,7 +235,7 @@ def test_a_newer_format_says_what_to_upgrade(folder):
 def test_a_format_is_a_number_from_1(folder, version):
     metadata = presets.read_metadata(folder) | {"format_version": version}
     (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match=f"Received: format {version} in"):
+    with pytest.raises(ValueError, match=f"Received: format {version!r} in"):
         presets.read_metadata(folder)
 
 
@@ -298,7 +300,13 @@ def order_a_terminal(folder):
 
 def number_the_format_by_an_escape(folder):
     path = folder / "metadata.json"
-    metadata = json.loads(path.read_text()) | {"format_version": "\x1b[2J"}
+    metadata = json.loads(path.read_text()) | {"format_version": "\x1b[\n"}
+    path.write_text(json.dumps(metadata))
+
+
+def state_a_checksum_by_an_escape(folder):
+    path = folder / "metadata.json"
+    metadata = json.loads(path.read_text()) | {"config_sha256": "\x1b[\n"}
     path.write_text(json.dumps(metadata))
 
 
@@ -366,6 +374,7 @@ def remove_metadata(folder):
         (rename_the_levels, "hold arguments that .* take.*preset; .*levels"),
         (order_a_terminal, "must be of classes"),
         (number_the_format_by_an_escape, "Received: format "),
+        (state_a_checksum_by_an_escape, "must have the SHA-256.*stated"),
         (misname_by_an_escape, "hold arguments that"),
         (swap_config, "config of an `NCSNModel`.*something else"),
         (lose_the_network, "config of an `NCSNModel`.*something else"),
@@ -379,7 +388,7 @@ def remove_metadata(folder):
 )
 def test_damaged_presets_are_refused(folder, damage, message):
     damage(folder)
-    if damage is not remove_metadata:
+    if damage not in (remove_metadata, state_a_checksum_by_an_escape):
         restate(folder)
     with pytest.raises(ValueError, match=message) as raised:
         keras_ncsn.NCSNModel.from_preset(folder)
