@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from keras_ncsn import hub_cache
 from keras_ncsn.hub_answers import check_name, checking_answers
-from keras_ncsn.hub_errors import translated, translating
+from keras_ncsn.hub_errors import check_time_outs, translated, translating
 from keras_ncsn.hub_patience import ending_silence, obligingly, patiently
 
 PREFIX = "hf://"
@@ -108,6 +108,7 @@ def check_place(repo_id, revision=None):
     """
     check_repo_id(repo_id)
     _check_revision(revision)
+    check_time_outs()
 
 
 class Download:
@@ -123,6 +124,7 @@ class Download:
     """
 
     def __init__(self, source, filename, token=None):
+        check_time_outs()
         self.source = source
         self.token = token
         self.commit = self._find_commit(filename)

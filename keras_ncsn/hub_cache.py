@@ -10,6 +10,8 @@ import os
 import pathlib
 import uuid
 
+from keras_ncsn.hub_errors import check_time_outs
+
 
 def check(path):
     """Raises a `ValueError` if a file is not what the Hub has.
@@ -148,6 +150,7 @@ def cached_path(source, filename):
     Returns:
         A `pathlib.Path`, `None` if it is not there.
     """
+    check_time_outs()
     import huggingface_hub
 
     path = huggingface_hub.try_to_load_from_cache(

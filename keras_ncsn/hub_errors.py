@@ -10,6 +10,10 @@ from keras_ncsn.text import printable
 # was not told to wait longer.
 PATIENCE = 30.0
 
+# In seconds, a week: a system's own limit may be weeks.
+_LONGEST = 604800
+_TIME_OUTS = "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"
+
 # Requests left, and seconds until there are more.
 _SPENT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")
 
@@ -120,14 +124,27 @@ _SENDING = {
 }
 
 
+def check_time_outs():
+    """Raises a `ValueError` unless the client can use the time-outs set for it.
+
+    To be called before `huggingface_hub` is imported, which reads them.
+    """
+    for name in _TIME_OUTS:
+        value = os.environ.get(name, "0")
+        if not value.strip().isdecimal() or int(value) > _LONGEST:
+            raise ValueError(
+                f"{name} must be a whole number of seconds, {_LONGEST} at "
+                f"most. Received: {name}={value!r}"
+            )
+
+
 def patience():
     """Returns the seconds after which a silent server is given up.
 
     Returns:
         Float, `PATIENCE` or what the user set for the client, if longer.
     """
-    names = "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"
-    limits = [os.environ.get(name, "") for name in names]
+    limits = [os.environ.get(name, "").strip() for name in _TIME_OUTS]
     return max([PATIENCE, *(float(x) for x in limits if x.isdecimal())])
 
 

@@ -7,7 +7,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub import errors
 
-from keras_ncsn import hub, hub_errors, hub_hooks, hub_patience
+from keras_ncsn import hub, hub_cache, hub_errors, hub_hooks, hub_patience
 
 SOURCE = hub.Source("owner/preset", "", None)
 
@@ -79,6 +79,23 @@ def test_who_told_the_client_to_wait_longer_does(
     assert hub_errors.patience() == patience
     silent = hub_errors.translated(TimeoutError(), SOURCE, "a file")
     assert f"of {patience:g} seconds" in str(silent)
+
+
+@pytest.mark.parametrize("value", ["abc", "60.5", "-1", "", "99999999999"])
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda: hub.Download(SOURCE, "config.json"),
+        lambda: hub.check_place("owner/preset"),
+        lambda: hub_cache.is_cached(SOURCE, "config.json"),
+    ],
+)
+def test_time_outs_that_are_odd_are_named(monkeypatch, use, value):
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", value)
+    with pytest.raises(
+        ValueError, match=f"whole number.*Received: .*ETAG_TIMEOUT='{value}'"
+    ):
+        use()
 
 
 def test_a_request_waits_as_long_as_the_client_was_told(monkeypatch):
