@@ -34,9 +34,10 @@ def _reach_clients():
     from huggingface_hub.utils import _http
 
     # Not by `set_client_factory`, which closes the client that others use.
-    # Two threads at once do the same thing twice.
-    factory = _http._GLOBAL_CLIENT_FACTORY
-    if getattr(factory, "func", None) is not _make:
+    # Two threads at once do the same thing twice. The name is the client's own:
+    # should it change, the hooks end where the client is replaced.
+    factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
+    if factory is not None and getattr(factory, "func", None) is not _make:
         _http._GLOBAL_CLIENT_FACTORY = functools.partial(_make, factory)
     _reach(huggingface_hub.get_session())
 
