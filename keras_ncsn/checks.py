@@ -254,6 +254,17 @@ def check_schedule(schedule, network):
             f"{expected}, schedule.variance_preserving="
             f"{schedule.variance_preserving}"
         )
+    known = getattr(network, "sigmas", None)
+    if known is not None and not (
+        min(known) <= schedule.sigma_min * (1 + 1e-6)
+        and schedule.sigma_max <= max(known) * (1 + 1e-6)
+    ):
+        raise ValueError(
+            "`schedule` must lie within the noise levels that the network was "
+            f"made for. Received: {schedule.sigma_max:g} to "
+            f"{schedule.sigma_min:g}, and the network knows {max(known):g} to "
+            f"{min(known):g}"
+        )
 
 
 def check_guide(guide, network):
@@ -298,6 +309,13 @@ def checked_image_shape(network):
             "images and their noise levels. Received: "
             f"network={type(network).__name__} with "
             f"{len(inputs or [])} inputs. Build it with `keras.Input`."
+        )
+    of_sigma = tuple(inputs[1].shape[1:])
+    if of_sigma not in ((), (1,)):
+        raise ValueError(
+            "`network` must take one noise level an image. Received: a second "
+            f"input of shape (batch, {', '.join(map(str, of_sigma))}). Let a "
+            "`keras.Input(())` and a `keras.layers.Reshape` come before it."
         )
     shape = tuple(inputs[0].shape[1:])
     output = tuple(network.outputs[0].shape[1:])

@@ -1,5 +1,8 @@
 """What `fit` takes, checked before any work is done."""
 
+import copy
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -23,7 +26,8 @@ def checked_data(data, image_shape, value_range, batch_size=None):
             Defaults to `None`, all of them.
 
     Returns:
-        `data`, or for a generator an equal one that has all its batches.
+        `data`, or for a generator an equal one that has all its batches, and
+        for a PyTorch `DataLoader` of images alone one of tuples.
     """
     if hasattr(data, "shape"):
         images = np.asarray(ops.convert_to_numpy(data))
@@ -35,6 +39,8 @@ def checked_data(data, image_shape, value_range, batch_size=None):
     batch, data = _first_batch(data)
     if isinstance(batch, (tuple, list)):
         batch = batch[0]
+    elif hasattr(data, "collate_fn"):
+        data = _of_tuples(data)
     if isinstance(batch, dict):
         raise ValueError(
             "A batch must be images, or a tuple that begins with them. "
@@ -66,6 +72,17 @@ def _first_batch(data):
     if iterator is data:
         return batch, _with_first(batch, data)
     return batch, data
+
+
+def _of_tuples(loader):
+    # Keras takes no other batches from a `DataLoader`, but on PyTorch.
+    of_tuples = copy.copy(loader)
+    of_tuples.collate_fn = functools.partial(_collate, loader.collate_fn)
+    return of_tuples
+
+
+def _collate(function, samples):
+    return (function(samples),)
 
 
 def _with_first(batch, rest):

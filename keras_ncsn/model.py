@@ -292,15 +292,16 @@ class NCSNModel(keras.Model):
             kwargs.setdefault("shuffle", False)
         if isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [callbacks]
-        return super().fit(
-            x,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            # First: what is no number is neither logged nor saved.
-            callbacks=[training.StopOnNaN(), *(callbacks or [])],
-            **kwargs,
-        )
+        with backend.keeping_values(self._all_variables()):
+            return super().fit(
+                x,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                # First: what is no number is neither logged nor saved.
+                callbacks=[training.StopOnNaN(), *(callbacks or [])],
+                **kwargs,
+            )
 
     def evaluate(self, x=None, y=None, batch_size=None, *args, **kwargs):
         """Returns the loss on images, with the averaged weights if kept.
@@ -316,7 +317,8 @@ class NCSNModel(keras.Model):
             A float, or with `return_dict` a dictionary.
         """
         x = self._check_data(x, batch_size or 32)
-        return super().evaluate(x, y, batch_size, *args, **kwargs)
+        with backend.keeping_values(self._all_variables()):
+            return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def train_step(self, *args):
         return self._stateless_on_jax(training.train_on, *args)
@@ -325,7 +327,9 @@ class NCSNModel(keras.Model):
         return self._stateless_on_jax(training.test_on, *args)
 
     def train_on_batch(self, x, *args, **kwargs):
-        logs = super().train_on_batch(self._check_data(x), *args, **kwargs)
+        x = self._check_data(x)
+        with backend.keeping_values(self._all_variables()):
+            logs = super().train_on_batch(x, *args, **kwargs)
         loss = float(ops.convert_to_numpy(self.loss_tracker.result()))
         if not math.isfinite(loss):
             # A running mean would stay NaN, and hold later steps back.
@@ -334,7 +338,9 @@ class NCSNModel(keras.Model):
         return logs
 
     def test_on_batch(self, x, *args, **kwargs):
-        return super().test_on_batch(self._check_data(x), *args, **kwargs)
+        x = self._check_data(x)
+        with backend.keeping_values(self._all_variables()):
+            return super().test_on_batch(x, *args, **kwargs)
 
     def update_ema(self, step):
         """Moves the averaged weights a step towards the trained ones.
@@ -585,6 +591,10 @@ class NCSNModel(keras.Model):
             data, self.image_shape, self.value_range, batch_size
         )
 
+    def _all_variables(self):
+        of_optimizer = self.optimizer.variables if self.optimizer else []
+        return [*self.variables, *of_optimizer, *self.metrics_variables]
+
     def _ema_pairs(self):
         if self.ema_network is None:
             return []
@@ -795,14 +805,15 @@ class NCSNModel(keras.Model):
             scale = expand_like(self.schedule.scale(sigma), x)
             inputs = [scale * x, sigma]
             score = self(inputs, training=False)
-            worse = self.guide.network(inputs, training=False)
+            worse = guide.network(inputs, training=False)
             worse = self._output_to_score(worse, sigma)
-            return scale * self.guide.extrapolate(score, worse, sigma, weight)
+            return scale * guide.extrapolate(score, worse, sigma, weight)
 
-        # What was compiled for a weight is kept.
-        variables = self.sampling_network.variables + self.guide.variables
+        # What was compiled for a guide and a weight is kept.
+        guide = self.guide
+        variables = self.sampling_network.variables + guide.variables
         return self._guided_score_functions.setdefault(
-            weight, ScoreFunction(function, variables)
+            (guide, weight), ScoreFunction(function, variables)
         )
 
 

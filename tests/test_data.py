@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ncsn import data
+from keras_ncsn import data, training
 
 SHAPE = (8, 8, 1)
 
@@ -36,6 +36,12 @@ def torch_loader(images):
     return torch.utils.data.DataLoader(dataset, batch_size=8)
 
 
+def bare_torch_loader(images):
+    import torch
+
+    return torch.utils.data.DataLoader(torch.tensor(images), batch_size=8)
+
+
 def generator(images):
     yield images[:8]
     yield images[8:]
@@ -50,6 +56,7 @@ def generator(images):
         Batches,
         tf_data,
         torch_loader,
+        bare_torch_loader,
     ],
 )
 def test_fit_takes(make_model, images, make):
@@ -67,6 +74,28 @@ def test_fit_takes_a_generator(make_model, images):
     batches = itertools.cycle([images[:8], images[8:]])
     model.fit((x for x in batches), steps_per_epoch=2, epochs=2, verbose=0)
     assert int(model.optimizer.iterations.value) == 4
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["fit", "evaluate", "train_on_batch", "test_on_batch"],
+)
+def test_a_step_that_fails_takes_no_weights(
+    make_model, images, monkeypatch, step
+):
+    def fail(model, data):
+        raise RuntimeError("no step")
+
+    model = make_model()
+    model.compile()
+    before = model.network.get_weights()
+    monkeypatch.setattr(training, "prepare_images", fail)
+    with pytest.raises(RuntimeError, match="no step"):
+        getattr(model, step)(images)
+    monkeypatch.undo()
+    for old, new in zip(before, model.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert np.isfinite(model.score(images, 0.5)).all()
 
 
 def test_generator_keeps_its_first_batch():

@@ -466,3 +466,19 @@ def test_model_rejects_a_network_of_one_input():
     network = keras.Model(x, keras.layers.Conv2D(1, 3, padding="same")(x))
     with pytest.raises(ValueError, match="two inputs.*with 1 inputs"):
         keras_ncsn.NCSNModel(network)
+
+
+def test_model_rejects_noise_levels_that_are_no_numbers():
+    x, sigma = keras.Input((8, 8, 1)), keras.Input((1, 1, 1))
+    network = keras.Model([x, sigma], keras.layers.Multiply()([x, sigma]))
+    with pytest.raises(ValueError, match=r"one noise level.*1, 1, 1\)"):
+        keras_ncsn.NCSNModel(network)
+
+
+def test_model_rejects_noise_that_its_network_does_not_know():
+    ladder = NoiseSchedule.geometric()
+    network = keras_ncsn.networks.RefineNet((8, 8, 1), 2, sigmas=ladder.sigmas)
+    keras_ncsn.NCSNModel(network, NoiseSchedule.geometric(0.5, 0.01, 5))
+    for wider in (NoiseSchedule.geometric(50.0), NoiseSchedule.linear_beta()):
+        with pytest.raises(ValueError, match="lie within.*knows 1 to 0.01"):
+            keras_ncsn.NCSNModel(network, wider)

@@ -15,7 +15,7 @@ from keras_ncsn.backend.gradients import (
     output_and_input_gradient,
     value_and_gradients,
 )
-from keras_ncsn.backend.running import BACKEND, run_stateless
+from keras_ncsn.backend.running import BACKEND, keeping_values, run_stateless
 from keras_ncsn.backend.updates import apply_gradients, keep_if, update_if
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "distribute",
     "draw_for_batch",
     "keep_if",
+    "keeping_values",
     "num_shares",
     "on_this_process",
     "output_and_input_gradient",

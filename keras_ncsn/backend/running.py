@@ -1,5 +1,7 @@
 """The backend that Keras runs on, and functions without state for JAX."""
 
+import contextlib
+
 import keras
 
 BACKEND = keras.backend.backend()
@@ -10,6 +12,29 @@ if BACKEND not in {"tensorflow", "jax", "torch"}:
         f"KERAS_BACKEND={BACKEND}. Set the environment variable before Keras "
         "is imported."
     )
+
+
+@contextlib.contextmanager
+def keeping_values(variables):
+    """A context whose failure takes no values from variables.
+
+    On JAX, Keras takes the values out of a model before a first step, and
+    gives them back after it: if the step fails, they would be gone.
+
+    Args:
+        variables: List of Keras variables.
+    """
+    if BACKEND != "jax":
+        yield
+        return
+    values = [variable.value for variable in variables]
+    try:
+        yield
+    except BaseException:
+        for variable, value in zip(variables, values, strict=True):
+            if variable._value is None:
+                variable._value = value
+        raise
 
 
 def run_stateless(function, variables, values, losses=True):
