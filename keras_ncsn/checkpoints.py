@@ -169,10 +169,17 @@ def _arrays(state, path):
             f"Received: path={str(path)!r}, which holds a "
             f"{type(state).__name__} in its place"
         )
-    return {
-        name.removeprefix("module."): tensor.detach().double().numpy()
-        for name, tensor in state.items()
-    }
+    arrays = {}
+    for name, tensor in state.items():
+        bare_name = name.removeprefix("module.")
+        if bare_name in arrays:
+            raise ValueError(
+                "`path` must hold one tensor of each name, with or without "
+                f"`module.` before it. Received: path={str(path)!r} with two "
+                f"of {bare_name!r}"
+            )
+        arrays[bare_name] = tensor.detach().double().numpy()
+    return arrays
 
 
 def _named_weights(network):

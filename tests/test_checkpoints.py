@@ -180,6 +180,13 @@ def test_not_a_state_dict(tmp_path, checkpoint):
         load(tmp_path, checkpoint)
 
 
+def test_names_must_differ_without_the_prefix(tmp_path):
+    state = read(NCSN)[0]
+    state["begin_conv.bias"] = torch.zeros(8)
+    with pytest.raises(ValueError, match="one tensor.*'begin_conv.bias'"):
+        load(tmp_path, state)
+
+
 @pytest.mark.parametrize("shape", [(8,), (8, 4)])
 def test_another_network(tmp_path, shape):
     with pytest.raises(ValueError, match="NCSN or NCSNv2.*with layer.weight"):
