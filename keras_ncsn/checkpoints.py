@@ -1,8 +1,6 @@
 """The authors' PyTorch checkpoints of NCSN and NCSNv2, converted."""
 
 import os
-import pickle
-import zipfile
 
 import numpy as np
 
@@ -89,7 +87,7 @@ def load_checkpoint(
         )
     width, channels = begin_conv.shape[:2]
     table = state.get("normalizer.embed.weight")
-    if table is not None:
+    if table is not None and table.ndim == 2:
         schedule = noise.NoiseSchedule.geometric(
             sigma_max, sigma_min, num_levels=len(table)
         )
@@ -97,7 +95,7 @@ def load_checkpoint(
         schedule = noise.NoiseSchedule(state.pop("sigmas"))
     else:
         raise ValueError(
-            "`path` must be a checkpoint of NCSN, with the tensor "
+            "`path` must be a checkpoint of NCSN, with the table "
             "`normalizer.embed.weight`, or of NCSNv2, with the tensor "
             f"`sigmas`. Received: path={str(path)!r} with neither"
         )
@@ -126,14 +124,7 @@ def _read(path):
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        RuntimeError,
-        EOFError,
-        KeyError,
-        ValueError,
-    ) as error:
+    except Exception as error:  # A damaged file can raise anything.
         raise ValueError(
             "`path` must be a whole PyTorch file that holds tensors only, "
             "because anything else could run code when it is read. "
@@ -171,6 +162,12 @@ def _arrays(state, path):
         )
     arrays = {}
     for name, tensor in state.items():
+        if not isinstance(name, str) or not _is_plain(tensor):
+            raise ValueError(
+                "The tensors of a checkpoint must have strings as names, and "
+                "be dense, of real numbers, finite in 32 bits. Received: "
+                f"path={str(path)!r} where {name!r} is not so"
+            )
         bare_name = name.removeprefix("module.")
         if bare_name in arrays:
             raise ValueError(
@@ -180,6 +177,18 @@ def _arrays(state, path):
             )
         arrays[bare_name] = tensor.detach().double().numpy()
     return arrays
+
+
+def _is_plain(tensor):
+    # Quantized and nested tensors say that they are strided.
+    return (
+        str(tensor.layout) == "torch.strided"
+        and not tensor.is_meta
+        and not tensor.is_quantized
+        and not tensor.is_nested
+        and not tensor.is_complex()
+        and bool(tensor.float().isfinite().all())
+    )
 
 
 def _named_weights(network):

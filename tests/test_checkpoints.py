@@ -150,6 +150,14 @@ def test_truncated_file(tmp_path, size):
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("pickled", [b".", b"]a.", b")R.", b"X\xff"])
+def test_damaged_file(tmp_path, pickled):
+    path = tmp_path / "damaged.pth"
+    path.write_bytes(b"\x80\x02" + pickled)
+    with pytest.raises(ValueError, match="whole PyTorch file.*damaged.pth"):
+        load_checkpoint(path)
+
+
 class Malicious:
     def __init__(self, path):
         self.path = path
@@ -184,6 +192,40 @@ def test_names_must_differ_without_the_prefix(tmp_path):
     state = read(NCSN)[0]
     state["begin_conv.bias"] = torch.zeros(8)
     with pytest.raises(ValueError, match="one tensor.*'begin_conv.bias'"):
+        load(tmp_path, state)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        (3, torch.ones(8)),
+        ("odd", torch.ones(8).to_sparse()),
+        ("odd", torch.ones(8, device="meta")),
+        ("odd", torch.ones(8, dtype=torch.complex64)),
+        ("odd", torch.tensor([1.0, float("nan")])),
+        ("odd", torch.tensor([1.0, float("inf")])),
+        ("odd", torch.tensor([1e300], dtype=torch.float64)),
+    ],
+)
+def test_tensors_must_be_plain_numbers(tmp_path, name, tensor):
+    state = read(NCSN)[0] | {name: tensor}
+    with pytest.raises(ValueError, match=f"dense.*finite.*where {name!r}"):
+        load(tmp_path, state)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_warn_must_be_plain_too(tmp_path):
+    quantized = torch.quantize_per_tensor(torch.ones(8), 0.1, 0, torch.qint8)
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)])
+    for tensor in (quantized, nested, torch.eye(8).to_sparse_csr()):
+        with pytest.raises(ValueError, match="dense.*finite.*where 'odd'"):
+            load(tmp_path, {"odd": tensor})
+
+
+def test_table_must_be_a_table(tmp_path):
+    state = read(NCSN)[0]
+    state["module.normalizer.embed.weight"] = torch.tensor(1.0)
+    with pytest.raises(ValueError, match="the table .*with neither"):
         load(tmp_path, state)
 
 
