@@ -11,6 +11,7 @@ from preset_files import restate
 
 import keras_ncsn
 from keras_ncsn import cli, distances, ladder
+from keras_ncsn.cli.files import read_mask
 from keras_ncsn.images import save_images
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -97,6 +98,50 @@ def test_inpaint_keeps_what_is_known(preset, tmp_path, mask):
     )
     with Image.open(tmp_path / "grid.png") as grid:
         assert grid.size == (4 * 10 - 2, 2 * 10 - 2)
+
+
+WHITE = np.arange(8) < np.full((8, 1), 4)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
+def test_masks_of_many_modes(tmp_path, mode):
+    if mode == "I;16":
+        picture = Image.fromarray(WHITE.astype("uint16") * 65535)
+    else:
+        picture = Image.fromarray(WHITE).convert(mode)
+    picture.save(tmp_path / "mask.png")
+    known = read_mask(tmp_path / "mask.png", (8, 8, 1))
+    np.testing.assert_array_equal(known, WHITE)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "settings", "message"),
+    [
+        ("CMYK", "mask.tif", {}, "grey or RGB.*mode CMYK"),
+        ("F", "mask.tif", {}, "grey or RGB.*mode F"),
+        ("LA", "mask.png", {}, "without transparent pixels"),
+        ("RGBA", "mask.png", {}, "without transparent pixels"),
+        ("L", "mask.png", {"transparency": 255}, "without transparent pixels"),
+        ("P", "mask.png", {"transparency": 0}, "without transparent pixels"),
+    ],
+)
+def test_masks_must_be_opaque_and_grey_or_rgb(
+    tmp_path, mode, name, settings, message
+):
+    picture = Image.fromarray(WHITE).convert(mode)
+    if mode.endswith("A"):
+        picture.putpixel((0, 0), (255,) * (len(mode) - 1) + (254,))
+    picture.save(tmp_path / name, **settings)
+    with pytest.raises(ValueError, match=message):
+        read_mask(tmp_path / name, (8, 8, 1))
+
+
+@pytest.mark.parametrize("value", [255, 256, 65534])
+def test_masks_of_16_bits_must_be_black_and_white(tmp_path, value):
+    values = np.full((8, 8), value, "uint16")
+    Image.fromarray(values).save(tmp_path / "mask.png")
+    with pytest.raises(ValueError, match=f"white .65535.*the value {value}"):
+        read_mask(tmp_path / "mask.png", (8, 8, 1))
 
 
 def test_suggest_schedule_prints_python_that_runs(tmp_path):

@@ -6,6 +6,7 @@ from PIL import Image
 from keras_ncsn.images import picture_format, save_grid, save_images
 
 MASKS = ("left-half", "right-half", "top-half", "bottom-half", "centre")
+MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
 def check_output(path, suffixes=None):
@@ -101,22 +102,44 @@ def read_mask(mask, image_shape):
         return named[mask]
     try:
         with Image.open(mask) as file:
-            values = np.asarray(file.convert("L"))
+            picture = file.copy()
     except (OSError, SyntaxError) as error:
         raise ValueError(
             f"The mask must be one of {', '.join(MASKS)}, or a readable "
             f"picture. Received: {mask}, {error}"
         ) from None
+    values, white = _grey_values(picture, mask)
     if values.shape != (height, width):
         raise ValueError(
             f"The mask must be {width} pixels wide and {height} high, as the "
             f"images. Received: {mask}, {values.shape[1]} by {values.shape[0]}"
         )
-    wrong = values[(values != 0) & (values != 255)]
+    wrong = values[(values != 0) & (values != white)]
     if wrong.size:
         raise ValueError(
-            "The mask must be white (255) where a pixel is known and black "
-            f"(0) where it is to be filled. Received: {mask}, which has the "
-            f"value {wrong[0]}"
+            f"The mask must be white ({white}) where a pixel is known and "
+            f"black (0) where it is to be filled. Received: {mask}, which has "
+            f"the value {wrong[0]}"
         )
-    return values == 255
+    return values == white
+
+
+def _grey_values(picture, mask):
+    """Returns the grey values of a mask, and the one that is white."""
+    is_16_bit = picture.mode.startswith("I")
+    if not is_16_bit and picture.mode not in MASK_MODES:
+        raise ValueError(
+            "The mask must be a picture in grey or RGB. Received: "
+            f"{mask}, of mode {picture.mode}"
+        )
+    if picture.has_transparency_data and (
+        is_16_bit or picture.convert("RGBA").getextrema()[3] != (255, 255)
+    ):
+        raise ValueError(
+            "The mask must be a picture without transparent pixels. "
+            f"Received: {mask}"
+        )
+    # PIL would clip what 16 bits hold to 255.
+    if is_16_bit:
+        return np.asarray(picture), 65535
+    return np.asarray(picture.convert("L")), 255
