@@ -11,7 +11,7 @@ from preset_files import restate
 
 import keras_ncsn
 from keras_ncsn import cli, distances, ladder
-from keras_ncsn.cli.files import read_mask
+from keras_ncsn.cli.files import check_output, read_mask, write_images
 from keras_ncsn.images import save_images
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -142,6 +142,30 @@ def test_masks_of_16_bits_must_be_black_and_white(tmp_path, value):
     Image.fromarray(values).save(tmp_path / "mask.png")
     with pytest.raises(ValueError, match=f"white .65535.*the value {value}"):
         read_mask(tmp_path / "mask.png", (8, 8, 1))
+
+
+@pytest.mark.parametrize("name", ["grid.png", "a.npy", "images"])
+def test_output_folder_is_made_before_any_work(tmp_path, name):
+    check_output(tmp_path / "new" / "out" / name)
+    assert (tmp_path / "new" / "out").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=f"must be writable.*{name}"):
+        check_output(tmp_path / "file" / name)
+
+
+@pytest.mark.parametrize("name", ["grid.png", "a.npy", "images"])
+def test_output_must_be_writable(tmp_path, monkeypatch, name):
+    monkeypatch.setattr("os.access", lambda folder, mode: False)
+    with pytest.raises(ValueError, match=f"must be writable.*{name}"):
+        check_output(tmp_path / name)
+
+
+def test_array_takes_the_place_of_one_that_is_read_only(tmp_path):
+    path = tmp_path / "a.NPY"
+    path.touch(0o444)
+    write_images(np.ones((1, 2, 2, 1)), path)
+    assert np.load(path).shape == (1, 2, 2, 1)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_suggest_schedule_prints_python_that_runs(tmp_path):

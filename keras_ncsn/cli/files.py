@@ -1,8 +1,11 @@
 """Where commands write images, and masks they read."""
 
+import os
+
 import numpy as np
 from PIL import Image
 
+from keras_ncsn.files import open_whole
 from keras_ncsn.images import picture_format, save_grid, save_images
 
 MASKS = ("left-half", "right-half", "top-half", "bottom-half", "centre")
@@ -11,6 +14,8 @@ MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 def check_output(path, suffixes=None):
     """Raises a `ValueError` if images cannot be written to a path.
+
+    Makes the folder that they go to, to find out.
 
     Args:
         path: A `pathlib.Path`.
@@ -33,6 +38,18 @@ def check_output(path, suffixes=None):
         raise ValueError(
             f"A file name is needed to write to. Received: {path}, a folder"
         )
+    folder = path if suffix == "" else path.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            "The folder of the output must be writable. Received: "
+            f"{path}, {error.strerror}"
+        ) from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"The folder of the output must be writable. Received: {path}"
+        )
 
 
 def write_images(images, path, columns=None):
@@ -45,7 +62,8 @@ def write_images(images, path, columns=None):
     """
     if path.suffix.lower() == ".npy":
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, images.astype("float32"))
+        with open_whole(path) as file:
+            np.save(file, images.astype("float32"))
     elif path.suffix == "":
         save_images(images, path)
     else:
