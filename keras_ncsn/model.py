@@ -292,7 +292,7 @@ class NCSNModel(keras.Model):
             kwargs.setdefault("shuffle", False)
         if isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [callbacks]
-        with backend.keeping_values(self._all_variables()):
+        with backend.keeping_values(self):
             return super().fit(
                 x,
                 batch_size=batch_size,
@@ -317,7 +317,7 @@ class NCSNModel(keras.Model):
             A float, or with `return_dict` a dictionary.
         """
         x = self._check_data(x, batch_size or 32)
-        with backend.keeping_values(self._all_variables()):
+        with backend.keeping_values(self):
             return super().evaluate(x, y, batch_size, *args, **kwargs)
 
     def train_step(self, *args):
@@ -328,7 +328,7 @@ class NCSNModel(keras.Model):
 
     def train_on_batch(self, x, *args, **kwargs):
         x = self._check_data(x)
-        with backend.keeping_values(self._all_variables()):
+        with backend.keeping_values(self):
             logs = super().train_on_batch(x, *args, **kwargs)
         loss = float(ops.convert_to_numpy(self.loss_tracker.result()))
         if not math.isfinite(loss):
@@ -339,8 +339,12 @@ class NCSNModel(keras.Model):
 
     def test_on_batch(self, x, *args, **kwargs):
         x = self._check_data(x)
-        with backend.keeping_values(self._all_variables()):
+        with backend.keeping_values(self):
             return super().test_on_batch(x, *args, **kwargs)
+
+    def predict(self, *args, **kwargs):
+        with backend.keeping_values(self):
+            return super().predict(*args, **kwargs)
 
     def update_ema(self, step):
         """Moves the averaged weights a step towards the trained ones.
@@ -590,10 +594,6 @@ class NCSNModel(keras.Model):
         return checked_data(
             data, self.image_shape, self.value_range, batch_size
         )
-
-    def _all_variables(self):
-        of_optimizer = self.optimizer.variables if self.optimizer else []
-        return [*self.variables, *of_optimizer, *self.metrics_variables]
 
     def _ema_pairs(self):
         if self.ema_network is None:

@@ -98,6 +98,25 @@ def test_a_step_that_fails_takes_no_weights(
     assert np.isfinite(model.score(images, 0.5)).all()
 
 
+def test_a_later_step_that_fails_takes_no_weights(make_model, images):
+    def batches():
+        yield images[:8]
+        yield images[:8]
+        raise RuntimeError("no more")
+
+    model = make_model()
+    model.compile()
+    before = model.network.get_weights()
+    with pytest.raises(Exception, match="no more"):
+        model.evaluate(batches(), steps=3, verbose=0)
+    for old, new in zip(before, model.network.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert np.isfinite(model.evaluate(images, verbose=0))
+    with pytest.raises(Exception, match="8"):
+        model.predict([images[:, :7], np.ones(16, "float32")], verbose=0)
+    assert np.isfinite(model.score(images, 0.5)).all()
+
+
 def test_generator_keeps_its_first_batch():
     batches = data.checked_data(iter([np.zeros((1, 8, 8, 1))] * 3), SHAPE, None)
     assert len(list(batches)) == 3

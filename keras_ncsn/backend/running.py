@@ -15,22 +15,27 @@ if BACKEND not in {"tensorflow", "jax", "torch"}:
 
 
 @contextlib.contextmanager
-def keeping_values(variables):
-    """A context whose failure takes no values from variables.
+def keeping_values(model):
+    """A context whose failure takes no values from the variables of a model.
 
     On JAX, Keras takes the values out of a model before a first step, and
-    gives them back after it: if the step fails, they would be gone.
+    gives them back in the end: if a step fails, they would be gone.
 
     Args:
-        variables: List of Keras variables.
+        model: A Keras model.
     """
     if BACKEND != "jax":
         yield
         return
+    optimizer = [] if model.optimizer is None else model.optimizer.variables
+    variables = [*model.variables, *optimizer, *model.metrics_variables]
     values = [variable.value for variable in variables]
     try:
         yield
     except BaseException:
+        # Of the last step that was whole, if there was one.
+        model.jax_state_sync()
+        model._jax_state = None
         for variable, value in zip(variables, values, strict=True):
             if variable._value is None:
                 variable._value = value
