@@ -34,8 +34,9 @@ def check_name(header, name):
 def _check(response):
     # The client for Xet, if installed, would wait and try again for minutes.
     response.headers.pop("X-Xet-Hash", None)
-    # Bodies may come from elsewhere, and name nothing.
-    if response.request.method != "HEAD":
+    # Bodies may come from elsewhere, and errors have names of their own: no
+    # file is called by either.
+    if response.request.method != "HEAD" or response.status_code >= 400:
         return
     for header in ("X-Repo-Commit", "X-Linked-ETag", "ETag"):
         if header in response.headers:

@@ -106,8 +106,8 @@ def ending_silence():
 
     def hear(response):
         unanswered.since = None
-        # The client would wait, however long.
-        if response.status_code == 429:
+        # The client would wait, however long, and whatever the status.
+        if response.status_code >= 400:
             if (asked_wait(response) or 0) > patience():
                 huggingface_hub.utils.hf_raise_for_status(response)
         response.iter_raw = functools.partial(_read, response.iter_raw)

@@ -179,6 +179,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def refuse(self, status, code=None, seconds=None):
         self.send_response(status)
+        # Of the page that says so, as some servers have it.
+        self.send_header("ETag", 'W/"f-a/b"')
         if code is not None:
             self.send_header("X-Error-Code", code)
         if seconds is not None:

@@ -62,6 +62,8 @@ BODIES = {
     [
         *(("HEAD", "config.json", *pair) for pair in CODES.items()),
         *(("GET", WEIGHTS, *pair) for pair in BODIES.items()),
+        # The client would wait an hour, five times.
+        ("HEAD", WEIGHTS, (503, None, 3600), ("OSError", "answered 503")),
     ],
 )
 def test_each_fault_is_a_sentence_and_passes(

@@ -203,19 +203,12 @@ def test_average_of_the_weights_is_what_it_says(images, policy):
         np.testing.assert_allclose(average, value, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "steps_per_execution", [1] if BACKEND == "torch" else [1, 4]
-)
-def test_average_follows_in_a_short_run(
-    make_model, images, steps_per_execution
-):
+def test_average_follows_in_a_short_run(make_model, images):
     model = make_model(ema_momentum=0.9999)
     randomize(model.ema_network)
     # At rest, so that the average is the weights but for a known share.
     before = weights_of(model.ema_network)
-    model.compile(
-        keras.optimizers.SGD(0.0), steps_per_execution=steps_per_execution
-    )
+    model.compile(keras.optimizers.SGD(0.0))
     model.fit(images, batch_size=2, verbose=0)
     steps = np.arange(1, 9)
     share = np.prod((1 + steps) / (10 + steps))

@@ -27,8 +27,9 @@ def keeping_values(model):
     if BACKEND != "jax":
         yield
         return
-    optimizer = [] if model.optimizer is None else model.optimizer.variables
-    variables = [*model.variables, *optimizer, *model.metrics_variables]
+    optimizer = getattr(model, "optimizer", None)
+    variables = [*model.variables, *model.metrics_variables]
+    variables += [] if optimizer is None else optimizer.variables
     values = [variable.value for variable in variables]
     try:
         yield
