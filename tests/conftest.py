@@ -3,7 +3,14 @@ import contextlib
 import keras
 import numpy as np
 import pytest
-from hub_runs import folder, processes, published, run, server  # noqa: F401
+from hub_runs import (  # noqa: F401
+    folder,
+    made_once,
+    processes,
+    published,
+    run,
+    server,
+)
 from keras import ops
 
 import keras_ncsn

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import time
 import traceback
 import warnings
@@ -89,15 +90,23 @@ def run(processes, server, tmp_path):
     return run
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A small preset."""
-    network = keras_ncsn.networks.UNet((4, 4, 1), widths=(4,), num_blocks=1)
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    network = keras_ncsn.networks.UNet(
+        (4, 4, 1), widths=(4,), num_blocks=1, attention_stages=()
+    )
     settings = {"annealed_langevin": {"steps_per_level": 1}}
     model = keras_ncsn.NCSNModel(network, sampler_settings=settings, seed=0)
-    model.save_to_preset(tmp_path / "preset", {"data": "nothing", "steps": 3})
-    save_grid(np.zeros((4, 4, 4, 1)), tmp_path / "preset" / "samples.png")
-    return tmp_path / "preset"
+    folder = tmp_path_factory.mktemp("made") / "preset"
+    model.save_to_preset(folder, {"data": "nothing", "steps": 3})
+    save_grid(np.zeros((4, 4, 4, 1)), folder / "samples.png")
+    return folder
+
+
+@pytest.fixture
+def folder(made_once, tmp_path):
+    """A small preset."""
+    return shutil.copytree(made_once, tmp_path / "preset")
 
 
 @pytest.fixture
