@@ -50,10 +50,10 @@ def train(
     folder,
     run,
     images,
-    log_every=50,
-    checkpoint_every=500,
-    sample_every=1000,
-    tensorboard=False,
+    log_every=run_file.WRITING["log_every"],
+    checkpoint_every=run_file.WRITING["checkpoint_every"],
+    sample_every=run_file.WRITING["sample_every"],
+    tensorboard=run_file.WRITING["tensorboard"],
     extra_callbacks=(),
 ):
     """Trains, from the last checkpoint in the folder if there is one.
