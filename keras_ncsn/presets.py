@@ -12,7 +12,7 @@ import json
 import pathlib
 import re
 
-from keras_ncsn import hub_cache
+from keras_ncsn.hub import cache
 
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
@@ -37,7 +37,7 @@ def check_whole(folder, load_weights=True):
             to `True`.
     """
     for name in (CONFIG_FILE, METADATA_FILE):
-        hub_cache.check(folder / name)
+        cache.check(folder / name)
     # Of a format that is known, before anything else may seem wrong.
     metadata = read_metadata(folder)
     if "config_sha256" in metadata:
@@ -94,7 +94,7 @@ def read_metadata(folder):
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         # A newer one is whole, and would only come again.
         if type(version) is not int or version < 1:
-            hub_cache.distrust(path)
+            cache.distrust(path)
         raise ValueError(
             "A preset must be of a format that this version of keras-ncsn "
             f"knows, from 1 to {FORMAT_VERSION}. Received: format "
@@ -121,7 +121,7 @@ def checksums(folder):
         or not all(WEIGHTS_NAME.fullmatch(name) for name in names)
         or not all(isinstance(digest, str) for digest in stated.values())
     ):
-        hub_cache.distrust(folder / METADATA_FILE)
+        cache.distrust(folder / METADATA_FILE)
         raise ValueError(
             f"A preset must state the SHA-256 of its weights in "
             f"`{METADATA_FILE}`, by names of weights such as {WEIGHTS_FILE}. "
@@ -142,13 +142,13 @@ def read_json(path):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        hub_cache.distrust(path)
+        cache.distrust(path)
         raise ValueError(
             f"A preset must have a readable `{path.name}`. Received: {path}, "
             f"{error}"
         ) from None
     if not isinstance(content, dict):
-        hub_cache.distrust(path)
+        cache.distrust(path)
         raise ValueError(
             f"A preset must have a readable `{path.name}`. Received: {path}, "
             "which holds something else"
@@ -189,8 +189,8 @@ def _check_sha256(folder, name, expected):
     if received == expected:
         return
     # The one that is wrong may be either; what is as the Hub has it stays.
-    hub_cache.distrust(path)
-    hub_cache.distrust(folder / METADATA_FILE)
+    cache.distrust(path)
+    cache.distrust(folder / METADATA_FILE)
     own = (
         ", or remove `config_sha256` from the metadata if you changed the "
         "config yourself"

@@ -4,7 +4,8 @@ import pathlib
 import re
 from typing import NamedTuple
 
-from keras_ncsn import cards, hub, presets
+from keras_ncsn import cards, presets
+from keras_ncsn.hub import addresses, uploads
 from keras_ncsn.images import save_grid
 
 PICTURE_FILE = "samples.png"
@@ -41,10 +42,10 @@ def ask(repo_id, revision=None, token=None, dry_run=False):
     Returns:
         The card that is there, or `None`. An exception says what is wrong.
     """
-    hub.check_place(repo_id, revision)
+    addresses.check_place(repo_id, revision)
     if not dry_run:
-        hub.check_sender(repo_id, revision, token)
-    return hub.read_text(repo_id, presets.CARD_FILE, revision, token)
+        uploads.check_sender(repo_id, revision, token)
+    return uploads.read_text(repo_id, presets.CARD_FILE, revision, token)
 
 
 def prepare(folder, made, model, repo_id, published):
@@ -97,7 +98,7 @@ def push(
     Returns:
         String, the address of the commit or of the proposal.
     """
-    return hub.push(
+    return uploads.push(
         upload.files,
         repo_id,
         "Upload a preset of keras-ncsn",

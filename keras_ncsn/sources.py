@@ -3,7 +3,8 @@
 import os
 import pathlib
 
-from keras_ncsn import hub, hub_cache, presets
+from keras_ncsn import presets
+from keras_ncsn.hub import addresses, cache, downloads
 
 # Beside the package in a checkout, inside it where a wheel is installed.
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -51,8 +52,8 @@ def find(preset, revision=None, token=None, load_weights=True):
         _refuse(preset, known)
     if name in known:
         return _find_in_zoo(name, known[name], revision, token, load_weights)
-    if name.startswith(hub.PREFIX):
-        source = hub.parse(name, revision)
+    if name.startswith(addresses.PREFIX):
+        source = addresses.parse(name, revision)
         return _download(source, token, load_weights)
     folder = pathlib.Path(preset)
     if (folder / presets.CONFIG_FILE).is_file():
@@ -78,11 +79,11 @@ def read_card(preset):
         A string, Markdown.
     """
     name = str(preset)
-    if name.startswith(hub.PREFIX) and name not in zoo():
-        download = hub.Download(hub.parse(name), presets.CARD_FILE)
+    if name.startswith(addresses.PREFIX) and name not in zoo():
+        download = downloads.Download(addresses.parse(name), presets.CARD_FILE)
         path = download.get(presets.CARD_FILE)
-        hub_cache.check(path)
-        if not hub_cache.is_cached(download.source, presets.CONFIG_FILE):
+        cache.check(path)
+        if not cache.is_cached(download.source, presets.CONFIG_FILE):
             download.remember(presets.CARD_FILE)
     else:
         path = find(preset, load_weights=False) / presets.CARD_FILE
@@ -110,7 +111,7 @@ def whereabouts(folder):
         return "bundled"
     if not stated or repo_id is None:
         return "not published"
-    source = hub.Source(repo_id, "", metadata.get("hub_revision"))
+    source = addresses.Source(repo_id, "", metadata.get("hub_revision"))
     return "on the Hub" if _cached(source, stated) is None else "cached"
 
 
@@ -137,7 +138,7 @@ def _check_links(folder):
         ):
             continue
         target = path.resolve()
-        if not target.is_relative_to(whole) and not hub_cache.holds(target):
+        if not target.is_relative_to(whole) and not cache.holds(target):
             raise ValueError(
                 "The files of a preset must be in its folder. Received: "
                 f"{path}, a link to {target}. Copy it, if you trust it."
@@ -158,9 +159,9 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
             f"preset={name!r}. Pass `load_weights=False` for random weights."
         )
     if revision is not None:
-        source = hub.parse(hub.PREFIX + repo_id, revision)
+        source = addresses.parse(addresses.PREFIX + repo_id, revision)
         return _download(source, token, load_weights)
-    source = hub.Source(repo_id, "", metadata.get("hub_revision"))
+    source = addresses.Source(repo_id, "", metadata.get("hub_revision"))
     # A tag stays what it is: what is cached need not be asked for.
     found = _cached(source, stated)
     if found is None:
@@ -177,9 +178,9 @@ def _stated(folder, metadata):
 def _cached(source, expected):
     # The folder in the cache, if it has the weights of these checksums.
     names = presets.CONFIG_FILE, presets.METADATA_FILE, *expected
-    if not all(hub_cache.is_cached(source, name) for name in names):
+    if not all(cache.is_cached(source, name) for name in names):
         return None
-    folder = hub_cache.cached_path(source, presets.CONFIG_FILE).parent
+    folder = cache.cached_path(source, presets.CONFIG_FILE).parent
     try:
         return folder if presets.checksums(folder) == expected else None
     except ValueError:
@@ -187,7 +188,7 @@ def _cached(source, expected):
 
 
 def _download(source, token, load_weights, expected=None):
-    download = hub.Download(source, presets.CONFIG_FILE, token)
+    download = downloads.Download(source, presets.CONFIG_FILE, token)
     folder = download.get(presets.CONFIG_FILE).parent
     download.get(presets.METADATA_FILE)
     presets.check_whole(folder, load_weights=False)
@@ -204,6 +205,6 @@ def _download(source, token, load_weights, expected=None):
             download.get(name)
         presets.check_whole(folder)
     # Only now: what was there before serves until all that is needed is whole.
-    if load_weights or not hub_cache.is_cached(source, presets.CONFIG_FILE):
+    if load_weights or not cache.is_cached(source, presets.CONFIG_FILE):
         download.remember(presets.CONFIG_FILE)
     return folder

@@ -28,9 +28,9 @@ def processes():
 def answer(pipe, environment, patience, function, args):
     # The client reads the environment when it is imported.
     os.environ.update(environment)
-    from keras_ncsn import hub_errors
+    from keras_ncsn.hub import errors
 
-    hub_errors.PATIENCE = patience
+    errors.PATIENCE = patience
     started = time.monotonic()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")

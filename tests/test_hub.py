@@ -9,7 +9,8 @@ import pytest
 from hub_runs import HERE, command, load, push, read_files, weights
 
 import keras_ncsn
-from keras_ncsn import hub, presets, sources
+from keras_ncsn import presets, sources
+from keras_ncsn.hub import addresses
 
 WEIGHTS = presets.WEIGHTS_FILE
 
@@ -220,7 +221,7 @@ def test_a_zoo_that_was_renewed_gets_its_weights_anew(
 )
 def test_addresses_that_leave_the_repository_are_refused(address):
     if address.endswith("@"):
-        assert hub.parse(address).revision is None
+        assert addresses.parse(address).revision is None
         return
     with pytest.raises(ValueError, match="Received"):
         keras_ncsn.NCSNModel.from_preset(address)
@@ -230,12 +231,12 @@ def test_addresses_that_leave_the_repository_are_refused(address):
     "repo_id", ["_owner/_repo", "owner_/r.e-p_o", "o/" + 96 * "x", "a/gitgit"]
 )
 def test_names_may_be_as_the_hub_allows(repo_id):
-    assert hub.parse(f"hf://{repo_id}/x-").repo_id == repo_id
+    assert addresses.parse(f"hf://{repo_id}/x-").repo_id == repo_id
 
 
 def test_a_revision_said_twice_must_be_one():
     with pytest.raises(ValueError, match="must not contradict"):
-        hub.parse("hf://owner/repo@a", revision="b")
+        addresses.parse("hf://owner/repo@a", revision="b")
     with pytest.raises(ValueError, match="preset on the Hub"):
         sources.find(sources.zoo()["mnist"], revision="a")
 

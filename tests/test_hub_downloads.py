@@ -12,7 +12,8 @@ from hub_runs import HERE, load, read_files, weights
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import hub, hub_cache, presets, sources
+from keras_ncsn import presets, sources
+from keras_ncsn.hub import addresses, cache, downloads
 
 WEIGHTS = presets.WEIGHTS_FILE
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
@@ -124,7 +125,7 @@ def get_after_a_refusal(name):
     """Gets a file with a client that took the place of another on the way."""
     import huggingface_hub
 
-    download = hub.Download(hub.parse(HERE), "config.json")
+    download = downloads.Download(addresses.parse(HERE), "config.json")
     huggingface_hub.close_session()
     connect, refusals = socket.create_connection, [1, 2]
 
@@ -226,13 +227,13 @@ def test_a_cache_that_cannot_be_written_keeps_what_is_damaged(
 ):
     path = tmp_path / "config.json"
     path.write_text("{")
-    monkeypatch.setattr(hub_cache, "holds", lambda path: True)
+    monkeypatch.setattr(cache, "holds", lambda path: True)
 
     def refuse(self, missing_ok):
         raise PermissionError
 
     monkeypatch.setattr(type(path), "unlink", refuse)
-    hub_cache.forget(path)
+    cache.forget(path)
     assert path.is_file()
 
 

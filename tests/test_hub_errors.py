@@ -5,18 +5,18 @@ import re
 import httpx2
 import huggingface_hub
 import pytest
-from huggingface_hub import errors
+from huggingface_hub.errors import HfHubHTTPError
 
-from keras_ncsn import hub, hub_cache, hub_errors, hub_hooks, hub_patience
+from keras_ncsn.hub import addresses, cache, downloads, errors, hooks, patience
 
-SOURCE = hub.Source("owner/preset", "", None)
+SOURCE = addresses.Source("owner/preset", "", None)
 
 
 def answered(status, **headers):
     request = httpx2.Request("GET", "http://127.0.0.1")
     headers = {name.replace("_", "-"): headers[name] for name in headers}
     response = httpx2.Response(status, headers=headers, request=request)
-    return errors.HfHubHTTPError("It failed.", response=response)
+    return HfHubHTTPError("It failed.", response=response)
 
 
 TOKEN = ValueError, "`token`, or HF_TOKEN, must be .* one line"
@@ -56,7 +56,7 @@ XET = "Task error: CAS Client Error: Request error: HTTP status"
     ],
 )
 def test_what_the_client_says_is_a_sentence(error, sending, kind, message):
-    translated = hub_errors.translated(error, SOURCE, "a file", sending)
+    translated = errors.translated(error, SOURCE, "a file", sending)
     assert type(translated) is kind
     assert re.search(message, str(translated))
     assert "\n" not in str(translated)
@@ -64,7 +64,7 @@ def test_what_the_client_says_is_a_sentence(error, sending, kind, message):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "patience"),
+    ("name", "value", "seconds"),
     [
         ("HF_HUB_DOWNLOAD_TIMEOUT", "120", 120.0),
         ("HF_HUB_ETAG_TIMEOUT", "120", 120.0),
@@ -73,21 +73,21 @@ def test_what_the_client_says_is_a_sentence(error, sending, kind, message):
     ],
 )
 def test_who_told_the_client_to_wait_longer_does(
-    monkeypatch, name, value, patience
+    monkeypatch, name, value, seconds
 ):
     monkeypatch.setenv(name, value)
-    assert hub_errors.patience() == patience
-    silent = hub_errors.translated(TimeoutError(), SOURCE, "a file")
-    assert f"of {patience:g} seconds" in str(silent)
+    assert errors.patience() == seconds
+    silent = errors.translated(TimeoutError(), SOURCE, "a file")
+    assert f"of {seconds:g} seconds" in str(silent)
 
 
 @pytest.mark.parametrize("value", ["abc", "60.5", "-1", "", "99999999999"])
 @pytest.mark.parametrize(
     "use",
     [
-        lambda: hub.Download(SOURCE, "config.json"),
-        lambda: hub.check_place("owner/preset"),
-        lambda: hub_cache.is_cached(SOURCE, "config.json"),
+        lambda: downloads.Download(SOURCE, "config.json"),
+        lambda: addresses.check_place("owner/preset"),
+        lambda: cache.is_cached(SOURCE, "config.json"),
     ],
 )
 def test_time_outs_that_are_odd_are_named(monkeypatch, use, value):
@@ -100,7 +100,7 @@ def test_time_outs_that_are_odd_are_named(monkeypatch, use, value):
 
 def test_a_request_waits_as_long_as_the_client_was_told(monkeypatch):
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "120")
-    with hub_patience.ending_silence():
+    with patience.ending_silence():
         (ask,) = huggingface_hub.get_session().event_hooks["request"][-1:]
         request = httpx2.Request("GET", "http://127.0.0.1")
         ask(request)
@@ -119,7 +119,7 @@ def test_hooks_outlive_the_client_and_contexts_end_in_any_order():
 
     asked = []
     hook = asked.append
-    first, second = (hub_hooks.hooking(request=hook) for _ in range(2))
+    first, second = (hooks.hooking(request=hook) for _ in range(2))
     first.__enter__()
     client = huggingface_hub.get_session()
     second.__enter__()

@@ -12,7 +12,8 @@ from hub_runs import load, push, read_files, weights
 from PIL import Image
 
 import keras_ncsn
-from keras_ncsn import hub, presets, publishing
+from keras_ncsn import presets, publishing
+from keras_ncsn.hub import uploads
 
 
 def push_repeatedly(folder, times):
@@ -25,7 +26,7 @@ def push_repeatedly(folder, times):
     for _ in range(times):
         started = time.monotonic()
         try:
-            address = hub.push(files, "owner/preset", "A preset")
+            address = uploads.push(files, "owner/preset", "A preset")
         except (ValueError, OSError) as error:
             text = "".join(traceback.format_exception(error))
             assert hub_server.Hub.token not in text

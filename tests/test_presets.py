@@ -8,7 +8,8 @@ from contract import randomize
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import hub_cache, presets, saving, sources
+from keras_ncsn import presets, saving, sources
+from keras_ncsn.hub import cache
 from keras_ncsn.noise import NoiseSchedule
 
 
@@ -220,7 +221,7 @@ def test_large_weights_go_into_several_files(model, tmp_path):
 
 def test_a_newer_format_says_what_to_upgrade(folder, monkeypatch):
     # It is whole, and would only come again.
-    monkeypatch.setattr(hub_cache, "distrust", pytest.fail)
+    monkeypatch.setattr(cache, "distrust", pytest.fail)
     metadata = presets.read_metadata(folder)
     metadata["format_version"] = 2
     (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))

@@ -39,9 +39,10 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     \b
     keras-ncsn push runs/mine/best owner/repo
     """
-    from keras_ncsn import NCSNModel, hub, publishing, sources
+    from keras_ncsn import NCSNModel, publishing, sources
+    from keras_ncsn.hub import addresses
 
-    hub.check_place(repo_id, revision)
+    addresses.check_place(repo_id, revision)
     folder = sources.find(preset)
     model = NCSNModel.from_preset(folder)
     published = publishing.ask(repo_id, revision, dry_run=dry_run)

@@ -10,8 +10,8 @@ import queue
 import threading
 import time
 
-from keras_ncsn.hub_errors import asked_wait, patience
-from keras_ncsn.hub_hooks import hooking
+from keras_ncsn.hub.errors import asked_wait, patience
+from keras_ncsn.hub.hooks import hooking
 
 # As often as the client tries again.
 NUM_WAITS = 5

@@ -10,7 +10,7 @@ import os
 import pathlib
 import uuid
 
-from keras_ncsn.hub_errors import check_time_outs
+from keras_ncsn.hub.errors import check_time_outs
 
 
 def check(path):

@@ -169,7 +169,7 @@ def translating(source, filename, sending=False):
     """A context whose exceptions become those of this package.
 
     Args:
-        source: A `hub.Source`.
+        source: A `Source`.
         filename: String, what is asked for, or sent.
         sending: Boolean, whether it is sent. Defaults to `False`.
     """
@@ -185,7 +185,7 @@ def translated(error, source, filename, sending=False):
 
     Args:
         error: An exception of `huggingface_hub`, or of what it uses.
-        source: A `hub.Source`.
+        source: A `Source`.
         filename: String, what was asked for, or sent.
         sending: Boolean, whether it was sent. Defaults to `False`.
 

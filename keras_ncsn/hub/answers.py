@@ -3,7 +3,7 @@
 import contextlib
 import re
 
-from keras_ncsn.hub_hooks import hooking
+from keras_ncsn.hub.hooks import hooking
 
 _NAME = re.compile(r"[\w+=-][\w.+=-]{0,127}")
 

@@ -1,0 +1,142 @@
+"""Presets come from the Hub."""
+
+import pathlib
+import time
+import warnings
+
+from keras_ncsn.hub import cache
+from keras_ncsn.hub.answers import check_name, checking_answers
+from keras_ncsn.hub.errors import check_time_outs, translated, translating
+from keras_ncsn.hub.patience import ending_silence, obligingly, patiently
+
+
+class Download:
+    """Files of one commit of a repository, through the Hub's cache.
+
+    What is cached is used where the Hub cannot be asked, with a warning but
+    for `HF_HUB_OFFLINE`.
+
+    Args:
+        source: A `Source`.
+        filename: String, a file that must be there.
+        token: String or `None`, as of `huggingface_hub`.
+    """
+
+    def __init__(self, source, filename, token=None):
+        check_time_outs()
+        self.source = source
+        self.token = token
+        self.commit = self._find_commit(filename)
+
+    def get(self, filename):
+        """Returns the path of a file in the cache.
+
+        Args:
+            filename: String, its name in the subfolder of the source.
+
+        Returns:
+            A `pathlib.Path`.
+        """
+        import huggingface_hub
+
+        with (
+            translating(self.source, filename),
+            ending_silence(),
+            checking_answers(),
+        ):
+            path = obligingly(
+                lambda: huggingface_hub.hf_hub_download(
+                    self.source.repo_id,
+                    filename,
+                    subfolder=self.source.subfolder or None,
+                    revision=self.commit,
+                    token=self.token,
+                    library_name="keras-ncsn",
+                )
+            )
+        return pathlib.Path(path)
+
+    def remember(self, filename):
+        """Lets the cache take this commit for that of the revision.
+
+        For when all that is needed of it is there: until then the cache has
+        the commit before, which offline mode uses.
+
+        Args:
+            filename: String, a file that `get` returned.
+        """
+        path = self.get(filename)
+        if cache.cached_path(self.source, filename) != path:
+            cache.remember(self.source, path)
+
+    def _find_commit(self, filename):
+        from huggingface_hub import errors
+
+        started = time.monotonic()
+        with translating(self.source, filename):
+            try:
+                # The client would hide why it cannot reach the Hub.
+                return self._ask(filename, started)
+            except (
+                errors.RevisionNotFoundError,
+                errors.RemoteEntryNotFoundError,
+            ):
+                raise
+            except Exception as error:
+                if cache.is_cached(self.source, filename):
+                    self._warn(error, filename)
+                    path = cache.cached_path(self.source, filename)
+                    return cache.commit_of(self.source, path)
+                if not _may_pass(error):
+                    raise
+                try:
+                    return self._ask(filename, started, retry_on_errors=True)
+                except TimeoutError:
+                    raise error from None
+
+    def _ask(self, filename, started, **kwargs):
+        return ask_commit(self.source, filename, self.token, started, **kwargs)
+
+    def _warn(self, error, filename):
+        from huggingface_hub import errors
+
+        if isinstance(error, errors.OfflineModeIsEnabled):
+            return
+        warnings.warn(
+            f"Using the copy of {self.source} in the cache, because the Hub "
+            f"could not be asked: {translated(error, self.source, filename)}",
+            stacklevel=2,
+        )
+
+
+def ask_commit(source, filename, token, started=None, **kwargs):
+    """Returns the commit that a file is of now."""
+    import huggingface_hub
+
+    url = huggingface_hub.hf_hub_url(
+        source.repo_id,
+        filename,
+        subfolder=source.subfolder or None,
+        revision=source.revision,
+    )
+    with checking_answers():
+        metadata = patiently(
+            lambda: huggingface_hub.get_hf_file_metadata(
+                url, token=token, **kwargs
+            ),
+            started,
+        )
+    if metadata.commit_hash is None:
+        raise ValueError(
+            "no header X-Repo-Commit, so that it may be something else "
+            "than a Hub; check HF_ENDPOINT if it is set"
+        )
+    check_name("X-Repo-Commit", metadata.commit_hash)
+    return metadata.commit_hash
+
+
+def _may_pass(error):
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    if status is not None:
+        return status in (408, 429) or status >= 500
+    return not isinstance(error, (OSError, ValueError, TimeoutError))
