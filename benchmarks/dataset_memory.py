@@ -89,7 +89,7 @@ def anonymous_mib():
 
 def measure(source, data_dir):
     """Returns the peak in MiB beyond the start, and seconds."""
-    from keras_ncsn import datasets, recipes
+    from keras_ncsn import building, datasets
 
     if source == "noise":
         # Importing it takes the same for any number of images.
@@ -109,7 +109,7 @@ def measure(source, data_dir):
     watching.start()
     started = time.monotonic()
     images = datasets.load_images(source, data_dir=data_dir)
-    recipes.mean_and_spread(images)
+    building.mean_and_spread(images)
     batches = datasets.shuffled_batches(images, BATCH_SIZE, seed=0, flip=True)
     for _ in range(len(images) // BATCH_SIZE):
         next(batches)

@@ -4,7 +4,7 @@ import json
 import pathlib
 import shlex
 
-from keras_ncsn import recipes, sources
+from keras_ncsn import building, recipes, sources
 from keras_ncsn.files import open_whole
 
 RUN_FILE = "run.json"
@@ -63,7 +63,7 @@ def describe(
     recipe_name = recipe_name or recipes.recipe_of_data(data)
     recipe = recipes.find(recipe_name, settings)
     if from_preset is None:
-        recipes.make_schedule(recipe)
+        building.make_schedule(recipe)
     else:
         sources.find(from_preset)
         names = recipes.TRAINING_NAMES + recipes.PRESET_NAMES

@@ -8,7 +8,7 @@ import filelock
 import keras
 import numpy as np
 
-from keras_ncsn import datasets, recipes, run_file
+from keras_ncsn import building, datasets, recipes, run_file
 from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
 from keras_ncsn.checks import check_images
 from keras_ncsn.model import NCSNModel
@@ -79,7 +79,7 @@ def train(
     recipe, seed = run["recipe"], run["seed"]
     keras.utils.set_random_seed(seed)
     if run["from_preset"] is None:
-        model = recipes.make_model(recipe, images, seed)
+        model = building.make_model(recipe, images, seed)
     else:
         overrides = {name: recipe[name] for name in recipes.PRESET_NAMES}
         model = NCSNModel.from_preset(
@@ -96,7 +96,7 @@ def train(
     check_batch(recipe["batch_size"])
     run = run | {"images": _fingerprint(images)}
     run_file.check_same_images(folder, run)
-    model.compile(recipes.make_optimizer(recipe))
+    model.compile(building.make_optimizer(recipe))
     metadata = {
         "data": run["data"],
         "recipe": run["recipe_name"],

@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import keras_ncsn
-from keras_ncsn import cli, datasets, recipes, run_file, runs
+from keras_ncsn import building, cli, datasets, recipes, run_file, runs
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.callbacks import Checkpoint, EverySteps, TrainingLog
 from keras_ncsn.cli import recipe_options
@@ -369,10 +369,10 @@ def test_recipes_make_what_they_say(name):
     small = {"width": 4, "num_levels": 3}
     if recipe["network"] == "unet":
         small |= {"num_blocks": 1}
-    model = recipes.make_model(recipe | small, images, seed=0)
+    model = building.make_model(recipe | small, images, seed=0)
     assert model.schedule.sigma_max == recipe["sigma_max"]
     assert (model.ema_momentum or None) == recipe["ema_momentum"]
-    optimizer = recipes.make_optimizer(recipe)
+    optimizer = building.make_optimizer(recipe)
     rate = optimizer._learning_rate
     assert model.sampler_settings["annealed_langevin"] == {
         name: recipe[name]
@@ -391,7 +391,7 @@ def test_mean_and_spread_are_those_of_all_pixels(dtype):
     images = np.random.default_rng(0).random((1000, 8, 8, 3)) ** 2
     images = (images * 255).astype("uint8") if dtype == "uint8" else images
     pixels = images / (255 if dtype == "uint8" else 1)
-    assert recipes.mean_and_spread(images) == (
+    assert building.mean_and_spread(images) == (
         pytest.approx(pixels.mean(), abs=6e-5),
         pytest.approx(pixels.std(), abs=6e-5),
     )
