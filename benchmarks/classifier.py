@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_ncsn.images import to_floats
 
-EPOCHS = {"mnist": 4, "cifar10": 16}
+EPOCHS = {"mnist": 4, "cifar10": 8}
 
 
 def load_labelled(data, split, data_dir=None):
@@ -51,14 +51,14 @@ def mnist_body(x):
 
 
 def cifar10_body(x):
-    # A narrow ResNet-9. Shifts and mirrors are new in each epoch.
+    # A narrow ResNet-9, which shrinks images early, for speed on CPUs. Shifts
+    # and mirrors are new in each epoch.
     x = keras.layers.RandomFlip("horizontal")(x)
     x = keras.layers.RandomTranslation(0.125, 0.125, fill_mode="reflect")(x)
-    x = convolve(x, 32)
-    x = keras.layers.MaxPooling2D()(convolve(x, 64))
-    x = residual(x)
-    x = keras.layers.MaxPooling2D()(convolve(x, 128))
-    x = keras.layers.MaxPooling2D()(convolve(x, 256))
+    x = keras.layers.MaxPooling2D()(convolve(x, 32))
+    x = residual(convolve(x, 64))
+    x = convolve(keras.layers.MaxPooling2D()(x), 128)
+    x = convolve(keras.layers.MaxPooling2D()(x), 256)
     x = residual(x)
     return keras.layers.GlobalMaxPooling2D()(x)
 
@@ -82,7 +82,7 @@ def build_classifier(data, image_shape):
 @click.argument("data", type=click.Choice(sorted(BODIES)))
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
 @click.option("--data-dir", help="Folder of tensorflow-datasets.")
-@click.option("--epochs", type=int, help="Default: 4, for cifar10 16.")
+@click.option("--epochs", type=int, help="Default: 4, for cifar10 8.")
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option(

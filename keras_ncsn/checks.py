@@ -109,7 +109,7 @@ def check_count(**counts):
         **counts: The arguments by name.
     """
     for name, count in counts.items():
-        if not isinstance(count, (int, np.integer)) or count < 1:
+        if not _is_integer(count) or count < 1:
             raise ValueError(
                 f"`{name}` must be an integer of at least 1. Received: "
                 f"{name}={count!r}"
@@ -177,6 +177,10 @@ def check_levels(**pairs):
             )
 
 
+def _is_integer(value):
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def _is_number(value):
     return (
         isinstance(value, Real)
@@ -197,7 +201,7 @@ def check_seed(seed):
     if seed is None:
         # Python's generator, which `keras.utils.set_random_seed` sets.
         return random.getrandbits(63)
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
+    if not _is_integer(seed) or seed < 0:
         raise ValueError(
             f"`seed` must be an integer of at least 0. Received: seed={seed!r}"
         )
@@ -227,7 +231,12 @@ def check_value_range(value_range):
     """
     if value_range is None:
         return
-    if len(value_range) != 2 or not value_range[0] < value_range[1]:
+    if (
+        not isinstance(value_range, (tuple, list, np.ndarray))
+        or len(value_range) != 2
+        or not all(map(_is_number, value_range))
+        or not value_range[0] < value_range[1]
+    ):
         raise ValueError(
             "`value_range` must be a smaller and a larger number, or None. "
             f"Received: value_range={value_range}"

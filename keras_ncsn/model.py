@@ -809,11 +809,12 @@ class NCSNModel(keras.Model):
             worse = self._output_to_score(worse, sigma)
             return scale * guide.extrapolate(score, worse, sigma, weight)
 
-        # What was compiled for a guide and a weight is kept.
+        # What was compiled for a guide, its range and a weight is kept.
         guide = self.guide
         variables = self.sampling_network.variables + guide.variables
         return self._guided_score_functions.setdefault(
-            (guide, weight), ScoreFunction(function, variables)
+            (guide, guide.sigma_range, weight),
+            ScoreFunction(function, variables),
         )
 
 

@@ -178,7 +178,8 @@ def read(folder):
         if run["from_preset"] is None:
             added = {n: v for n, v in recipes.ADDED.items() if n in names}
             recipe = added | recipe
-        writing = WRITING | run.get("writing", {})
+        said = WRITING | run.get("writing", {})
+        writing = {name: int(said[name]) for name in WRITING}
         whole = {"recipe": recipe, "writing": writing}
         return run | whole | {"seed": int(run["seed"])}
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -145,9 +145,11 @@ def test_masks_of_16_bits_must_be_black_and_white(tmp_path, value):
 
 
 @pytest.mark.parametrize("name", ["grid.png", "a.npy", "images"])
-def test_output_folder_is_made_before_any_work(tmp_path, name):
+def test_output_is_checked_and_nothing_is_made(tmp_path, name):
     check_output(tmp_path / "new" / "out" / name)
-    assert (tmp_path / "new" / "out").is_dir()
+    assert not list(tmp_path.iterdir())
+    write_images(np.ones((1, 2, 2, 1)), tmp_path / "new" / "out" / name)
+    assert (tmp_path / "new" / "out" / name).exists()
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match=f"must be writable.*{name}"):
         check_output(tmp_path / "file" / name)

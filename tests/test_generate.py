@@ -233,6 +233,8 @@ def test_score_is_the_network_s(model, images):
     [
         (lambda m: m.generate(0), "`num_images` .*at least 1.*num_images=0"),
         (lambda m: m.generate(1.5), "num_images=1.5"),
+        (lambda m: m.generate(True), "num_images=True"),
+        (lambda m: m.generate(1, seed=False), "seed=False"),
         (lambda m: m.generate(1, seed=-1), "`seed` .*at least 0.*seed=-1"),
         (lambda m: m.generate(1, batch_size=0), "batch_size=0"),
         (lambda m: m.generate(1, sampler="ddim"), "sampler='ddim'"),

@@ -126,6 +126,15 @@ def test_only_new_images_are_guided():
     )
 
 
+def test_a_guide_that_is_changed_guides_otherwise():
+    model = guided_model()
+    alone = model.generate(1, seed=0, guidance=1, **QUICK)
+    guided = model.generate(1, seed=0, **QUICK)
+    assert not np.array_equal(guided, alone)
+    model.guide.sigma_range = (50.0, 60.0)
+    assert_equal(model.generate(1, seed=0, **QUICK), alone, rtol=1e-6)
+
+
 @pytest.mark.parametrize("sampler", ["annealed_langevin", "langevin"])
 def test_each_sampler_is_guided(sampler):
     model = guided_model(sigma_range=(0.0, 2.0))

@@ -305,6 +305,10 @@ def test_a_run_file_that_is_damaged_is_named(tmp_path):
         (tmp_path / "run.json").write_text(damaged)
         with pytest.raises(ValueError, match="readable run.json"):
             run_file.check(tmp_path, run, resume=True)
+    odd = run | {"writing": {"log_every": "often"}}
+    (tmp_path / "run.json").write_text(json.dumps(odd))
+    with pytest.raises(ValueError, match="readable run.json.*often"):
+        run_file.check(tmp_path, run, resume=True)
 
 
 def test_ctrl_c_is_the_program_s_again_after_the_first(make_model, images):

@@ -411,6 +411,8 @@ def test_keras_files_hold_weights_average_and_optimizer(
         ({"ema_momentum": 1.0}, r"below 1.*ema_momentum=1\.0"),
         ({"data_std": 0}, "above 0.*data_std=0"),
         ({"value_range": (1, 0)}, r"smaller and a larger.*\(1, 0\)"),
+        ({"value_range": 3}, "smaller and a larger.*value_range=3"),
+        ({"value_range": ("a", "b")}, "smaller and a larger.*'a'"),
         ({"schedule": "geometric"}, "be a `NoiseSchedule`.*'geometric'"),
         ({"sampler": "ddim"}, "one of annealed_langevin.*sampler='ddim'"),
         (

@@ -15,7 +15,7 @@ MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 def check_output(path, suffixes=None):
     """Raises a `ValueError` if images cannot be written to a path.
 
-    Makes the folder that they go to, to find out.
+    Makes nothing: that is left to those who write.
 
     Args:
         path: A `pathlib.Path`.
@@ -39,16 +39,12 @@ def check_output(path, suffixes=None):
             f"A file name is needed to write to. Received: {path}, a folder"
         )
     folder = path if suffix == "" else path.parent
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    # What is missing is made with the first file.
+    there = next(place for place in (folder, *folder.parents) if _exists(place))
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(
-            "The folder of the output must be writable. Received: "
-            f"{path}, {error.strerror}"
-        ) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"The folder of the output must be writable. Received: {path}"
+            f"The folder of the output must be writable. Received: {path}, "
+            f"where {there} is not"
         )
 
 
@@ -140,6 +136,14 @@ def read_mask(mask, image_shape):
             f"the value {wrong[0]}"
         )
     return values == white
+
+
+def _exists(path):
+    try:
+        return path.exists()
+    except OSError:
+        # Below a folder that may not be read, or a name that is too long.
+        return False
 
 
 def _grey_values(picture, mask):
