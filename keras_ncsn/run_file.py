@@ -179,7 +179,7 @@ def read(folder):
             added = {n: v for n, v in recipes.ADDED.items() if n in names}
             recipe = added | recipe
         said = WRITING | run.get("writing", {})
-        writing = {name: int(said[name]) for name in WRITING}
+        writing = {n: type(usual)(said[n]) for n, usual in WRITING.items()}
         whole = {"recipe": recipe, "writing": writing}
         return run | whole | {"seed": int(run["seed"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
