@@ -232,7 +232,7 @@ def check_value_range(value_range):
     if value_range is None:
         return
     if (
-        not isinstance(value_range, (tuple, list, np.ndarray))
+        not isinstance(value_range, (tuple, list))
         or len(value_range) != 2
         or not all(map(_is_number, value_range))
         or not value_range[0] < value_range[1]

@@ -45,12 +45,21 @@ class Guide(keras.layers.Layer):
     def __init__(self, network, weight=2.0, sigma_range=(0.2, 3.0), **kwargs):
         super().__init__(trainable=False, **kwargs)
         check_at_least(1, weight=weight)
-        check_levels(sigma_range=sigma_range)
         network.trainable = False
         self.network = network
         self.weight = weight
-        self.sigma_range = tuple(sigma_range)
+        self.sigma_range = sigma_range
         self.built = True
+
+    @property
+    def sigma_range(self):
+        """Pair of floats, the noise levels between which it guides."""
+        return self._sigma_range
+
+    @sigma_range.setter
+    def sigma_range(self, sigma_range):
+        check_levels(sigma_range=sigma_range)
+        self._sigma_range = tuple(sigma_range)
 
     def extrapolate(self, score, guide_score, sigma, weight):
         """Returns the score that goes beyond the better of two.

@@ -178,15 +178,23 @@ def read(folder):
         if run["from_preset"] is None:
             added = {n: v for n, v in recipes.ADDED.items() if n in names}
             recipe = added | recipe
-        said = WRITING | run.get("writing", {})
-        writing = {n: type(usual)(said[n]) for n, usual in WRITING.items()}
+        writing = WRITING | run.get("writing", {})
+        _check_writing(writing)
         whole = {"recipe": recipe, "writing": writing}
         return run | whole | {"seed": int(run["seed"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (LookupError, OSError, OverflowError, TypeError, ValueError) as e:
         raise ValueError(
             f"A run must have a readable {RUN_FILE}. Received: {path}, "
-            f"{type(error).__name__}: {error}"
+            f"{type(e).__name__}: {e}"
         ) from None
+
+
+def _check_writing(writing):
+    for name, usual in WRITING.items():
+        value = writing[name]
+        least = 1 if name in {"log_every", "checkpoint_every"} else 0
+        if type(value) is not type(usual) or value < least:
+            raise ValueError(f"{name}={value!r}")
 
 
 def write(folder, run):

@@ -151,8 +151,10 @@ def test_output_is_checked_and_nothing_is_made(tmp_path, name):
     write_images(np.ones((1, 2, 2, 1)), tmp_path / "new" / "out" / name)
     assert (tmp_path / "new" / "out" / name).exists()
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=f"must be writable.*{name}"):
-        check_output(tmp_path / "file" / name)
+    (tmp_path / "link").symlink_to("nowhere")
+    for place in "file", "link", "n" * 300:
+        with pytest.raises(ValueError, match=f"must be writable.*{name}"):
+            check_output(tmp_path / place / name)
 
 
 @pytest.mark.parametrize("name", ["grid.png", "a.npy", "images"])

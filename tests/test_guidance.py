@@ -131,8 +131,10 @@ def test_a_guide_that_is_changed_guides_otherwise():
     alone = model.generate(1, seed=0, guidance=1, **QUICK)
     guided = model.generate(1, seed=0, **QUICK)
     assert not np.array_equal(guided, alone)
-    model.guide.sigma_range = (50.0, 60.0)
+    model.guide.sigma_range = [50.0, 60.0]
     assert_equal(model.generate(1, seed=0, **QUICK), alone, rtol=1e-6)
+    with pytest.raises(ValueError, match="the smaller first"):
+        model.guide.sigma_range = (60.0, 50.0)
 
 
 @pytest.mark.parametrize("sampler", ["annealed_langevin", "langevin"])

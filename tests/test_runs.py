@@ -229,6 +229,7 @@ def test_resume_takes_what_the_run_began_with(train, tmp_path):
         "sample_every": 0,
         "tensorboard": False,
     }
+    assert run["writing"]["tensorboard"] is False
     for given, message in [
         (("--learning-rate", "0.4"), "learning_rate=0.4; .*learning_rate=0.5"),
         (("--seed", "0"), "seed=0; .*seed=3"),
@@ -305,10 +306,11 @@ def test_a_run_file_that_is_damaged_is_named(tmp_path):
         (tmp_path / "run.json").write_text(damaged)
         with pytest.raises(ValueError, match="readable run.json"):
             run_file.check(tmp_path, run, resume=True)
-    odd = run | {"writing": {"log_every": "often"}}
-    (tmp_path / "run.json").write_text(json.dumps(odd))
-    with pytest.raises(ValueError, match="readable run.json.*often"):
-        run_file.check(tmp_path, run, resume=True)
+    for odd in "often", 0.5, 0, float("inf"), True:
+        edited = run | {"writing": {"log_every": odd}}
+        (tmp_path / "run.json").write_text(json.dumps(edited))
+        with pytest.raises(ValueError, match="readable run.json.*log_every"):
+            run_file.check(tmp_path, run, resume=True)
 
 
 def test_ctrl_c_is_the_program_s_again_after_the_first(make_model, images):

@@ -1,5 +1,6 @@
 """Where commands write images, and masks they read."""
 
+import contextlib
 import os
 
 import numpy as np
@@ -15,7 +16,7 @@ MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 def check_output(path, suffixes=None):
     """Raises a `ValueError` if images cannot be written to a path.
 
-    Makes nothing: that is left to those who write.
+    Leaves nothing behind: folders are made by those who write.
 
     Args:
         path: A `pathlib.Path`.
@@ -30,22 +31,15 @@ def check_output(path, suffixes=None):
         )
     if suffix not in ("", ".npy"):
         picture_format(path)
-    if suffix == "" and path.exists() and not path.is_dir():
+    if suffix == "" and os.path.exists(path) and not os.path.isdir(path):
         raise ValueError(
             f"A folder is needed to write images to. Received: {path}, a file"
         )
-    if suffix != "" and path.is_dir():
+    if suffix != "" and os.path.isdir(path):
         raise ValueError(
             f"A file name is needed to write to. Received: {path}, a folder"
         )
-    folder = path if suffix == "" else path.parent
-    # What is missing is made with the first file.
-    there = next(place for place in (folder, *folder.parents) if _exists(place))
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(
-            f"The folder of the output must be writable. Received: {path}, "
-            f"where {there} is not"
-        )
+    _check_writable(path, path if suffix == "" else path.parent)
 
 
 def write_images(images, path, columns=None):
@@ -138,12 +132,27 @@ def read_mask(mask, image_shape):
     return values == white
 
 
-def _exists(path):
+def _check_writable(path, folder):
+    missing = [
+        place
+        for place in (folder, *folder.parents)
+        if not os.path.lexists(place)
+    ]
     try:
-        return path.exists()
-    except OSError:
-        # Below a folder that may not be read, or a name that is too long.
-        return False
+        # Made to find out, as there are many ways to fail.
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        reason = ""
+    except OSError as error:
+        writable, reason = False, f", {error.strerror}"
+    for place in missing:
+        with contextlib.suppress(OSError):
+            place.rmdir()
+    if not writable:
+        raise ValueError(
+            "The folder of the output must be writable. Received: "
+            f"{path}{reason}"
+        )
 
 
 def _grey_values(picture, mask):
