@@ -502,12 +502,12 @@ def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
     assert (pathlib.Path(sources.zoo()[name]) / "README.md").is_file()
 
 
+@pytest.mark.parametrize("name", ["ncsn_cifar10", "ncsn_mnist"])
 @pytest.mark.parametrize("revision", [None, "main"])
-def test_what_is_not_trained_yet_says_so(revision):
-    folder = sources.zoo()["ncsn_cifar10"]
-    assert sources.whereabouts(folder) == "not published"
-    with pytest.raises(ValueError, match="not published yet.*ncsn_cifar10"):
-        keras_ncsn.NCSNModel.from_preset("ncsn_cifar10", revision=revision)
+def test_what_is_not_trained_yet_says_so(name, revision):
+    assert sources.whereabouts(sources.zoo()[name]) == "not published"
+    with pytest.raises(ValueError, match=f"not published yet.*{name}"):
+        keras_ncsn.NCSNModel.from_preset(name, revision=revision)
 
 
 def test_mnist_gives_the_same_scores_on_each_backend():
