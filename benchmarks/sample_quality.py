@@ -135,7 +135,7 @@ def border_jump(images, known_mask):
     for axis in (1, 2):
         border = np.diff(known_mask.astype("int8"), axis=axis - 1) != 0
         steps = np.square(np.diff(images, axis=axis))
-        jumps.append(steps[:, border])
+        jumps.append(steps[:, border[..., 0]])
     return float(np.concatenate(jumps, axis=1).mean())
 
 

@@ -18,6 +18,7 @@ def load_benchmark(name):
 
 
 plain_refinenet = load_benchmark("plain_refinenet")
+sample_quality = load_benchmark("sample_quality")
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +60,13 @@ def test_plain_training_step_is_that_of_the_paper():
     # Half the number of pixels, of which the standard error is 0.35.
     assert loss == pytest.approx(32, abs=1.5)
     assert network.end_conv.weight.abs().max() > 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_border_jump_is_the_step_into_the_hole(channels):
+    images = np.zeros((2, 4, 6, channels))
+    images[:, :, 3:] = 0.5
+    images[:, :, 4:] = 9.0
+    known = np.zeros((4, 6, 1), bool)
+    known[:, :3] = True
+    assert sample_quality.border_jump(images, known) == 0.25
