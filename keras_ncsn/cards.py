@@ -13,6 +13,7 @@ MADE, COPIED = "card", "copy"
 
 _MARK = re.compile(r"\n<!-- keras-ncsn (card|copy) ([0-9a-f]{64}) -->\s*\Z")
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+_LINK = re.compile(r"https?://[\w./~%?=&-]+")
 
 
 def make(metadata, model, repo_id, picture=None):
@@ -101,14 +102,8 @@ def origin(text):
 
 
 def _front_matter(metadata):
-    licence = metadata.get("license") or "other"
-    if not isinstance(licence, str) or not _LICENSE.fullmatch(licence):
-        raise ValueError(
-            "`license` in the metadata must be a name that the Hub knows, such "
-            f"as apache-2.0 or other. Received: license={licence!r}"
-        )
     yield "library_name: keras"
-    yield f"license: {licence}"
+    yield from _licence(metadata)
     yield "pipeline_tag: unconditional-image-generation"
     yield "tags: [keras-ncsn, score-based, diffusion]"
     data = [
@@ -124,6 +119,33 @@ def _front_matter(metadata):
         names.append("score-matching-loss")
     if names:
         yield f"metrics: {json.dumps(names)}"
+
+
+def _licence(metadata):
+    licence = metadata.get("license") or "other"
+    if not isinstance(licence, str) or not _LICENSE.fullmatch(licence):
+        raise ValueError(
+            "`license` in the metadata must be a name that the Hub knows, such "
+            f"as apache-2.0 or other. Received: license={licence!r}"
+        )
+    yield f"license: {licence}"
+    # The Hub asks for these beside `license: other`.
+    name = metadata.get("license_name")
+    if name is not None:
+        if not isinstance(name, str) or not _LICENSE.fullmatch(name):
+            raise ValueError(
+                "`license_name` in the metadata must be one word, such as "
+                f"celeba-non-commercial. Received: license_name={name!r}"
+            )
+        yield f"license_name: {name}"
+    link = metadata.get("license_link")
+    if link is not None:
+        if not isinstance(link, str) or not _LINK.fullmatch(link):
+            raise ValueError(
+                "`license_link` in the metadata must be an address, such as "
+                f"https://example.org/terms. Received: license_link={link!r}"
+            )
+        yield f"license_link: {link}"
 
 
 def _data(metadata):
@@ -152,6 +174,7 @@ def _training(metadata):
         "batch size": metadata.get("batch_size"),
         "loss on images held out": metadata.get("validation_loss"),
         **_metrics(metadata),
+        "license": metadata.get("license_name", metadata.get("license")),
         "keras-ncsn": metadata.get("keras_ncsn_version"),
         "Keras": metadata.get("keras_version"),
     }

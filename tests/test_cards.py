@@ -28,6 +28,17 @@ def test_a_network_of_plain_layers_has_its_own_shape(model):
     assert "completes 4x6x1 images" in text
 
 
+def test_terms_of_the_data_are_named(model):
+    metadata = {
+        "license": "other",
+        "license_name": "celeba-non-commercial",
+        "license_link": "https://example.org/terms.html",
+    }
+    front, text = front_matter(cards.make(metadata, model, "owner/repo"))
+    assert {name: front[name] for name in metadata} == metadata
+    assert "| license | celeba-non-commercial |" in text
+
+
 def test_points_are_no_images():
     network = keras_ncsn.networks.MLP(2)
     model = keras_ncsn.NCSNModel(network, value_range=None)
@@ -76,6 +87,10 @@ def test_data_may_be_several(model):
         ({"license": "mit\nmodel-index: x"}, "`license`.*license='mit.n"),
         ({"license": "Apache License"}, "such as apache-2.0 or other"),
         ({"license": ["mit"]}, r"license=\['mit'\]"),
+        ({"license_name": "a b"}, "one word.*license_name='a b'"),
+        ({"license_name": 1}, "license_name=1"),
+        ({"license_link": "terms"}, "an address.*license_link='terms'"),
+        ({"license_link": "https://a\nb: c"}, "license_link='https://a.nb"),
         ({"metrics": ["a"]}, r"`metrics`.*dictionary.*metrics=\['a'\]"),
         ({"metrics": 0.5}, "metrics=0.5"),
     ],

@@ -502,7 +502,7 @@ def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
     assert (pathlib.Path(sources.zoo()[name]) / "README.md").is_file()
 
 
-@pytest.mark.parametrize("name", ["ncsn_cifar10", "ncsn_mnist"])
+@pytest.mark.parametrize("name", ["ncsn_celeba", "ncsn_cifar10", "ncsn_mnist"])
 @pytest.mark.parametrize("revision", [None, "main"])
 def test_what_is_not_trained_yet_says_so(name, revision):
     assert sources.whereabouts(sources.zoo()[name]) == "not published"

@@ -5,7 +5,15 @@ import pathlib
 import click
 
 # What the metadata of the network say that stays true.
-TRAINING = ("data", "recipe", "steps", "batch_size", "license")
+TRAINING = (
+    "data",
+    "recipe",
+    "steps",
+    "batch_size",
+    "license",
+    "license_name",
+    "license_link",
+)
 
 
 @click.command()

@@ -20,7 +20,7 @@ def presets(context, as_json):
         return
     metrics = sorted({name for row in rows for name in row["metrics"]})
     head = ["name", "image", "parameters", "data", "steps", "MB", "where"]
-    table = [head + metrics]
+    table = [[*head, "license", *metrics]]
     for row in rows:
         table.append(
             [
@@ -31,6 +31,7 @@ def presets(context, as_json):
                 "" if row["steps"] is None else f"{row['steps']:,}",
                 "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}",
                 row["where"],
+                row["license_name"] or row["license"] or "",
                 *(f"{row['metrics'].get(name, '')}" for name in metrics),
             ]
         )
@@ -69,6 +70,7 @@ def _rows():
                 "bytes": metadata.get("weights_bytes"),
                 "where": sources.whereabouts(folder),
                 "license": metadata.get("license"),
+                "license_name": metadata.get("license_name"),
                 "metrics": metadata.get("metrics", {}),
             }
         )
