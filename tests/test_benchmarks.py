@@ -1,5 +1,6 @@
 import importlib.util
 import pathlib
+import sys
 
 import numpy as np
 import pytest
@@ -13,12 +14,15 @@ def load_benchmark(name):
     path = ROOT.parent / "benchmarks" / f"{name}.py"
     spec = importlib.util.spec_from_file_location(name, path)
     module = importlib.util.module_from_spec(spec)
+    # For those that import it as a neighbour.
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
 plain_refinenet = load_benchmark("plain_refinenet")
 sample_quality = load_benchmark("sample_quality")
+face_quality = load_benchmark("face_quality")
 
 
 @pytest.fixture(autouse=True)
@@ -70,3 +74,32 @@ def test_border_jump_is_the_step_into_the_hole(channels):
     known = np.zeros((4, 6, 1), bool)
     known[:, :3] = True
     assert sample_quality.border_jump(images, known) == 0.25
+
+
+def test_completions_from_the_truth_err_as_much_as_they_differ():
+    rng = np.random.default_rng(0)
+    images, *samples = rng.normal(0.5, 0.2, (17, 300, 4, 6, 3))
+    completions = np.stack(samples, axis=1)
+    hidden = np.zeros((4, 6), bool)
+    hidden[:, 3:] = True
+    # What is known must not count.
+    completions[:, :, :, :3] = 9.0
+    images[:, :, :3] = 0.0
+    errors = face_quality.completion_errors(
+        images, completions, hidden, np.full((4, 6, 3), 0.5)
+    )
+    assert errors["spread between completions"] == pytest.approx(0.2, rel=0.01)
+    assert errors["one completion"] == pytest.approx(0.2 * 2**0.5, rel=0.03)
+    mean = errors["mean of the completions"]
+    assert mean == pytest.approx(0.2 * (1 + 1 / 16) ** 0.5, rel=0.03)
+    assert errors["the mean face"] == pytest.approx(0.2, rel=0.03)
+    # Of zeros.
+    mirrored = errors["the mirrored half"]
+    assert mirrored == pytest.approx((0.5**2 + 0.2**2) ** 0.5, rel=0.03)
+
+
+def test_copies_are_found_mirrored_too():
+    pool = np.random.default_rng(0).random((5, 4, 6, 3))
+    images = np.stack([pool[3], pool[1][:, ::-1] + 0.1, pool[2] - 0.05])
+    distances = face_quality.nearest_distances(images, pool)
+    assert distances == pytest.approx([0, 0.1, 0.05], abs=1e-6)

@@ -1,0 +1,229 @@
+"""How good the samples and completions of a preset of faces are.
+
+Generates faces and compares them with held-out ones, by what a classifier
+(from `classifier.py`, of CIFAR-10) sees in them; fills in the right half of
+held-out faces in several ways; looks for copies of training images; measures
+the loss at several noise levels; and writes a report and pictures to a folder.
+None of the pictures holds an image of the data: CelebA's must not be published.
+
+    python benchmarks/face_quality.py celeba celeba32/train celeba32/test \
+        --classifier classifier.keras --output quality
+"""
+
+import pathlib
+
+import click
+import numpy as np
+import sample_quality as quality
+
+from keras_ncsn import NCSNModel
+from keras_ncsn.datasets import load_images
+from keras_ncsn.images import save_grid, to_floats
+
+# How many held-out faces are completed, and in how many ways each.
+NUM_INPAINTED = 500
+NUM_COMPLETIONS = 16
+GRID_SIDE = 10
+
+
+def load_shuffled(folder):
+    """Returns the images of a folder in [0, 1], in an order without meaning."""
+    images = to_floats(load_images(folder))
+    return images[np.random.default_rng(0).permutation(len(images))]
+
+
+def root_mean_square(errors, hidden):
+    """Returns the root of the mean square of errors, where pixels are hidden.
+
+    The mean is over all axes: `errors` is `(..., height, width, channels)` and
+    `hidden` is `(height, width)`.
+    """
+    return float(np.sqrt(np.mean(np.square(errors[..., hidden, :]))))
+
+
+def completion_errors(images, completions, hidden, mean_image):
+    """Returns root mean squares inside the hole, by the name of what is there.
+
+    `completions` is `(num_images, num_samples, height, width, channels)`. The
+    spread is the standard deviation between the completions of one image, of
+    as many degrees of freedom as there are. For completions drawn from the
+    truth, the error of one is the root of two times the spread, and that of
+    the mean of n is the root of 1 + 1 / n times the spread.
+    """
+    guesses = {
+        "mean of the completions": completions.mean(axis=1),
+        "one completion": completions[:, 0],
+        "the mean face": mean_image,
+        "the mirrored half": images[:, :, ::-1],
+    }
+    errors = {
+        name: root_mean_square(guess - images, hidden)
+        for name, guess in guesses.items()
+    }
+    deviations = completions - completions.mean(axis=1, keepdims=True)
+    num_samples = completions.shape[1]
+    unbiased = np.sqrt(num_samples / (num_samples - 1))
+    errors["spread between completions"] = unbiased * root_mean_square(
+        deviations, hidden
+    )
+    return errors
+
+
+def nearest_distances(images, pool):
+    """Returns the distance of each image to the nearest of the pool.
+
+    In root mean squares of a pixel; images of the pool count mirrored too, as
+    training sees them.
+    """
+    flat = images.reshape(len(images), -1)
+    nearest = np.full(len(images), np.inf)
+    for seen in (pool, pool[:, :, ::-1]):
+        others = seen.reshape(len(seen), -1)
+        squares = (
+            np.square(flat).sum(axis=1)[:, None]
+            - 2 * flat @ others.T
+            + np.square(others).sum(axis=1)
+        )
+        nearest = np.minimum(nearest, squares.min(axis=1))
+    return np.sqrt(np.maximum(nearest, 0) / flat.shape[1])
+
+
+def plot_distances(distances, path):
+    """Draws how far sets of images are from the nearest training image."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 3), layout="constrained")
+    bins = np.linspace(0, max(map(np.max, distances.values())), 50)
+    for name, values in distances.items():
+        axes.hist(values, bins, alpha=0.6, label=name)
+    axes.set_xlabel("distance to the nearest training image (RMS of a pixel)")
+    axes.set_ylabel("images")
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def report_distances(features, held_out, train):
+    return [
+        f"| Frechet distance | to {len(held_out)} held-out faces |",
+        "|---|---|",
+        f"| {len(features)} samples "
+        f"| {quality.frechet_distance(features, held_out):.2f} |",
+        f"| {len(train)} training images "
+        f"| {quality.frechet_distance(train, held_out):.2f} |",
+        "",
+    ]
+
+
+def report_copies(distances):
+    lines = [
+        "Distance to the nearest training image (root mean square of a pixel "
+        "in [0, 1], mirrored images too):",
+        "",
+        "| images | smallest | 1st percentile | median |",
+        "|---|---|---|---|",
+    ]
+    for name, values in distances.items():
+        low, median = np.percentile(values, [1, 50])
+        lines.append(
+            f"| {name} | {values.min():.4f} | {low:.4f} | {median:.4f} |"
+        )
+    return [*lines, ""]
+
+
+def report_completions(model, images, mean_image):
+    known_mask = quality.known_masks(*images.shape[1:3])["left half known"]
+    filled = model.inpaint(
+        images,
+        known_mask,
+        num_samples=NUM_COMPLETIONS,
+        seed=0,
+        batch_size=quality.BATCH_SIZE,
+    )
+    errors = completion_errors(images, filled, ~known_mask[..., 0], mean_image)
+    return [
+        f"Right half of {len(images)} held-out faces, {NUM_COMPLETIONS} "
+        "completions of each; root mean squares of a pixel in [0, 1]:",
+        "",
+        "| | inside the hole |",
+        "|---|---|",
+        *(f"| {name} | {value:.4f} |" for name, value in errors.items()),
+        "",
+    ]
+
+
+def save_completions(model, images, folder):
+    for name, known_mask in quality.known_masks(*images.shape[1:3]).items():
+        path = folder / f"inpainted_{name.split()[0]}.png"
+        quality.save_inpaintings(model, images, known_mask, path)
+
+
+@click.command()
+@click.argument("preset")
+@click.argument("train", type=click.Path(exists=True))
+@click.argument("held_out", type=click.Path(exists=True))
+@click.option(
+    "--classifier",
+    type=click.Path(exists=True, dir_okay=False),
+    required=True,
+    help="File that classifier.py wrote, of images of the same shape.",
+)
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    required=True,
+    help="Folder for the report and the pictures.",
+)
+@click.option("--num-images", default=1000, show_default=True)
+@click.option("--num-inpainted", default=NUM_INPAINTED, show_default=True)
+def main(preset, train, held_out, classifier, output, **options):
+    """Measure PRESET, trained on TRAIN, with the faces of HELD_OUT."""
+    model = NCSNModel.from_preset(preset)
+    train, held_out = load_shuffled(train), load_shuffled(held_out)
+    output.mkdir(parents=True, exist_ok=True)
+    with open(output / "report.md", "w", encoding="utf-8") as file:
+        for section in sections(
+            model,
+            preset,
+            train,
+            held_out,
+            quality.Judge(classifier),
+            output,
+            options,
+        ):
+            text = "\n".join(section)
+            print(text, flush=True)
+            print(text, file=file, flush=True)
+
+
+def sections(model, preset, train, held_out, judge, output, options):
+    """Yields the parts of the report as lists of lines; draws on the way."""
+    num_images = options["num_images"]
+    images, seconds = quality.generate(model, num_images, {})
+    save_grid(images[: GRID_SIDE**2], output / "samples.png", columns=GRID_SIDE)
+    yield quality.report_sampling(model, preset, num_images, {}, seconds)
+    some = train[: quality.NUM_REAL], held_out[: quality.NUM_REAL]
+    features = [judge(part)[1] for part in (images, held_out, some[0])]
+    yield report_distances(*features)
+    distances = {
+        "samples": nearest_distances(images, train),
+        "held-out faces": nearest_distances(held_out, train),
+    }
+    plot_distances(distances, output / "nearest.png")
+    yield report_copies(distances)
+    losses = {
+        name: quality.losses_by_level(model, part)
+        for name, part in zip(("train", "held out"), some, strict=True)
+    }
+    yield quality.report_losses(losses, len(some[0]))
+    save_completions(model, images[: quality.NUM_INPAINTED_SHOWN], output)
+    yield report_completions(
+        model, held_out[: options["num_inpainted"]], train.mean(axis=0)
+    )
+
+
+if __name__ == "__main__":
+    main()
