@@ -401,8 +401,9 @@ class NCSNModel(keras.Model):
             verbose: 0, 1 or `"auto"`. 1 shows a progress bar once sampling
                 has taken some seconds, `"auto"` does where standard error is
                 a terminal. Defaults to `"auto"`.
-            guidance: Float, at least 1, in place of the guide's own `weight`;
-                1 is the network alone. Defaults to `None`.
+            guidance: Float, at least 1, how far to go from what the guide
+                says; 1 is the network alone. Defaults to `None`, the guide's
+                own `weight` with the model's own sampler, 1 with another.
             **settings: The sampler's settings, such as `steps_per_level`,
                 `step_size` and `denoise` of `annealed_langevin`, or
                 `num_steps` of `heun`. Default to the model's, then the

@@ -40,7 +40,7 @@ def generate(
 ):
     """Returns new images; see `NCSNModel.generate`."""
     check_count(num_images=num_images, batch_size=batch_size)
-    score_fn = _guided(model, guidance)
+    score_fn = _guided(model, guidance, sampler)
     samples = sample_in_batches(
         configure_sampler(model, sampler, settings, score_fn),
         (num_images, *model.image_shape),
@@ -103,7 +103,7 @@ def denoise(model, noisy, sigma, batch_size):
     return model.from_sampled(clean, clip=False)
 
 
-def _guided(model, guidance):
+def _guided(model, guidance, sampler):
     """Returns the score to generate by."""
     if model.guide is None:
         if guidance is not None:
@@ -112,11 +112,15 @@ def _guided(model, guidance):
                 f"guidance={guidance}"
             )
         return model.score_function
-    weight = model.guide.weight if guidance is None else guidance
-    check_at_least(1, guidance=weight)
-    if weight == 1:
+    if guidance is None:
+        # Its weight was chosen for the model's sampler; others, such as the
+        # paper's, are as published.
+        usual = sampler in (None, model.sampler)
+        guidance = model.guide.weight if usual else 1
+    check_at_least(1, guidance=guidance)
+    if guidance == 1:
         return model.score_function
-    return model.guided_score_function(float(weight))
+    return model.guided_score_function(float(guidance))
 
 
 def configure_sampler(model, name, settings, score_fn=None):

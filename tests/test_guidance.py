@@ -21,9 +21,9 @@ def small_unet(width=8, seed=0, **kwargs):
     return network
 
 
-def guided_model(weight=3.0, sigma_range=(0.1, 0.5), **kwargs):
+def guided_model(weight=3.0, sigma_range=(0.1, 0.5), sampler="heun", **kwargs):
     guide = Guide(small_unet(4, seed=1), weight, sigma_range)
-    return NCSNModel(small_unet(), guide=guide, **kwargs)
+    return NCSNModel(small_unet(), guide=guide, sampler=sampler, **kwargs)
 
 
 def scores(model, x, sigma):
@@ -144,8 +144,25 @@ def test_each_sampler_is_guided(sampler):
     settings |= (
         {"steps_per_level": 1} if sampler != "langevin" else {"num_steps": 5}
     )
+    images = model.generate(1, guidance=3.0, **settings)
+    alone = model.generate(1, guidance=1.0, **settings)
+    assert np.abs(images - alone).max() > 1e-6
+
+
+def test_the_weight_of_a_guide_is_for_the_sampler_of_its_model():
+    settings = {"seed": 0, "verbose": 0, "sampler": "annealed_langevin"}
+    settings |= {"steps_per_level": 1}
+    model = guided_model(weight=3.0, sigma_range=(0.0, 2.0), sampler="heun")
     images = model.generate(1, **settings)
     alone = model.generate(1, guidance=1.0, **settings)
+    np.testing.assert_array_equal(images, alone)
+    config = {"sampler": "annealed_langevin", "network": model.network}
+    same = NCSNModel.from_config(
+        model.get_config() | config | {"guide": model.guide}
+    )
+    images = same.generate(1, **settings)
+    guided = model.generate(1, guidance=3.0, **settings)
+    np.testing.assert_array_equal(images, guided)
     assert np.abs(images - alone).max() > 1e-6
 
 

@@ -34,7 +34,7 @@ from keras_ncsn.cli.options import given, sampler_options
     "--guidance",
     type=click.FloatRange(min=1),
     help="Weight of the guide, of a preset that has one; 1 is the network "
-    "alone. Default: the preset's own.",
+    "alone. Default: the preset's own, 1 with another sampler than its own.",
 )
 @sampler_options
 def generate(

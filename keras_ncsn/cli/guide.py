@@ -40,7 +40,8 @@ def guide(preset, guide_preset, output, weight, sigma_range):
     """Make OUTPUT, a preset of PRESET guided by a worse preset, GUIDE.
 
     Samples get better, and somewhat less varied the larger the weight is. The
-    guide is a smaller network, trained on the same data, and for less long.
+    guide is trained on the same data: a smaller network, or the same one as it
+    was earlier.
 
     \b
     keras-ncsn train mnist runs/mnist
