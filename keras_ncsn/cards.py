@@ -132,10 +132,15 @@ def _licence(metadata):
     # The Hub asks for these beside `license: other`.
     name = metadata.get("license_name")
     if name is not None:
+        if licence != "other":
+            raise ValueError(
+                "`license_name` in the metadata must go with license='other'. "
+                f"Received: license={licence!r}, license_name={name!r}"
+            )
         if not isinstance(name, str) or not _LICENSE.fullmatch(name):
             raise ValueError(
                 "`license_name` in the metadata must be one word, such as "
-                f"celeba-non-commercial. Received: license_name={name!r}"
+                f"research-only. Received: license_name={name!r}"
             )
         yield f"license_name: {name}"
     link = metadata.get("license_link")

@@ -15,6 +15,14 @@ from keras_ncsn.pictures import load_folder as load_folder
 from keras_ncsn.pictures import load_image as load_image
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "celeb_a")
+# The licence of what is trained on data that are not free.
+TERMS = {
+    "celeb_a": {
+        "license": "other",
+        "license_name": "celeba-non-commercial-research-only",
+        "license_link": "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html",
+    }
+}
 
 
 def load_images(

@@ -20,6 +20,8 @@ WEIGHTS_FILE = "model.weights.h5"
 INDEX_FILE = "model.weights.json"
 CARD_FILE = "README.md"
 FORMAT_VERSION = 1
+# What the metadata say of the licence.
+LICENSE = ("license", "license_name", "license_link")
 
 WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
 
@@ -102,6 +104,26 @@ def read_metadata(folder):
             "pip install --upgrade keras-ncsn"
         )
     return metadata
+
+
+def terms(metadata):
+    """Returns the licence that all that is made of a preset must keep.
+
+    Args:
+        metadata: Dictionary, of the preset.
+
+    Returns:
+        A dictionary of metadata, empty unless the licence has a name of its
+        own, as that of data has which are not free.
+
+    Example:
+
+    >>> terms({"license": "apache-2.0"})
+    {}
+    """
+    if "license_name" not in metadata:
+        return {}
+    return {name: metadata[name] for name in LICENSE if name in metadata}
 
 
 def checksums(folder):

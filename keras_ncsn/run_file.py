@@ -4,7 +4,7 @@ import json
 import pathlib
 import shlex
 
-from keras_ncsn import building, recipes, sources
+from keras_ncsn import building, datasets, presets, recipes, sources
 from keras_ncsn.files import open_whole
 
 RUN_FILE = "run.json"
@@ -87,6 +87,35 @@ def describe(
     return json.loads(json.dumps(run))
 
 
+def metadata(run):
+    """Returns what the presets of a run say of themselves.
+
+    They may be published: of a path they name the last part alone.
+
+    Args:
+        run: Dictionary, from `describe`.
+
+    Returns:
+        A dictionary.
+
+    Example:
+
+    >>> metadata(describe("celeb_a", "unet-celeba"))["license_name"]
+    'celeba-non-commercial-research-only'
+    """
+    terms = datasets.TERMS.get(run["data"], {})
+    if run["from_preset"] is not None:
+        before = presets.read_metadata(sources.find(run["from_preset"]))
+        terms = presets.terms(before) | terms
+    return {
+        "data": _public(run["data"]),
+        "recipe": run["recipe_name"],
+        "batch_size": run["recipe"]["batch_size"],
+        "command": command(run),
+        **terms,
+    }
+
+
 def command(run):
     """Returns the command that does a run, as its card gives it.
 
@@ -101,10 +130,10 @@ def command(run):
     >>> command(describe("mnist", "unet-mnist", {"steps": 9}, seed=1))
     'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
     """
-    words = ["keras-ncsn", "train", run["data"], "OUTPUT"]
+    words = ["keras-ncsn", "train", _public(run["data"]), "OUTPUT"]
     words += ["--recipe", run["recipe_name"]]
     if run["from_preset"] is not None:
-        words += ["--from-preset", run["from_preset"]]
+        words += ["--from-preset", _public(run["from_preset"])]
     words += ["--seed", str(run["seed"])]
     usual = json.loads(json.dumps(recipes.find(run["recipe_name"])))
     for name, value in run["recipe"].items():
@@ -230,6 +259,12 @@ def check_same_images(folder, run):
             f"data={run['data']!r}, which is {run['images']}; {folder} began "
             f"with {before}"
         )
+
+
+def _public(source):
+    """Returns a name as it is, and the last part of a path."""
+    path = pathlib.Path(source)
+    return path.resolve().name if path.exists() else source
 
 
 def _holds_files(folder):

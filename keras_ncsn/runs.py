@@ -97,12 +97,7 @@ def train(
     run = run | {"images": _fingerprint(images)}
     run_file.check_same_images(folder, run)
     model.compile(building.make_optimizer(recipe))
-    metadata = {
-        "data": run["data"],
-        "recipe": run["recipe_name"],
-        "batch_size": recipe["batch_size"],
-        "command": run_file.command(run),
-    }
+    metadata = run_file.metadata(run)
     checkpoint = Checkpoint(folder, checkpoint_every, metadata)
     start = checkpoint.restore(model)
     if start >= recipe["steps"]:

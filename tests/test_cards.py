@@ -31,12 +31,12 @@ def test_a_network_of_plain_layers_has_its_own_shape(model):
 def test_terms_of_the_data_are_named(model):
     metadata = {
         "license": "other",
-        "license_name": "celeba-non-commercial",
+        "license_name": "celeba-non-commercial-research-only",
         "license_link": "https://example.org/terms.html",
     }
     front, text = front_matter(cards.make(metadata, model, "owner/repo"))
     assert {name: front[name] for name in metadata} == metadata
-    assert "| license | celeba-non-commercial |" in text
+    assert "| license | celeba-non-commercial-research-only |" in text
 
 
 def test_points_are_no_images():
@@ -89,6 +89,10 @@ def test_data_may_be_several(model):
         ({"license": ["mit"]}, r"license=\['mit'\]"),
         ({"license_name": "a b"}, "one word.*license_name='a b'"),
         ({"license_name": 1}, "license_name=1"),
+        (
+            {"license": "mit", "license_name": "b"},
+            "with license='other'.*license='mit'",
+        ),
         ({"license_link": "terms"}, "an address.*license_link='terms'"),
         ({"license_link": "https://a\nb: c"}, "license_link='https://a.nb"),
         ({"metrics": ["a"]}, r"`metrics`.*dictionary.*metrics=\['a'\]"),

@@ -231,7 +231,7 @@ def test_presets_lists_the_zoo():
     assert "1,901,725 + 254,737" in run("presets")
     assert row["license"] == "apache-2.0"
     assert "apache-2.0" in run("presets")
-    assert "celeba-non-commercial" in run("presets")
+    assert "celeba-non-commercial-research-only" in run("presets")
     assert "Handwritten digits" in run("presets", "show", "mnist")
     asked = CliRunner().invoke(cli.cli, ["presets", "--json", "show", "mnist"])
     assert asked.exit_code == 2

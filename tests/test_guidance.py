@@ -284,6 +284,9 @@ def test_guidance_needs_a_guide():
         NCSNModel(small_unet()).generate(1, guidance=2.0)
 
 
+TERMS = {"license": "other", "license_name": "a", "license_link": "http://b"}
+
+
 def write_presets(folder):
     for name, width in (("network", 8), ("guide", 4)):
         NCSNModel(small_unet(width), sampler="heun").save_to_preset(
@@ -292,6 +295,7 @@ def write_presets(folder):
                 "data": "mnist",
                 "command": f"keras-ncsn train mnist OUTPUT --width {width}",
                 "metrics": {"frechet": 1.0},
+                **(TERMS if name == "guide" else {"license": "mit"}),
             },
         )
     return str(folder / "network" / "last"), str(folder / "guide" / "last")
@@ -304,7 +308,8 @@ def run(*arguments):
 def test_command_makes_a_guided_preset(tmp_path):
     paths = write_presets(tmp_path)
     made = tmp_path / "made"
-    result = run("guide", *paths, made, "--weight", 1.5)
+    options = ("--weight", 1.5, "--weights-dtype", "float16")
+    result = run("guide", *paths, made, *options)
     assert result.exit_code == 0, result.output
     model = NCSNModel.from_preset(made)
     assert (model.guide.weight, model.guide.sigma_range) == (1.5, (0.2, 3.0))
@@ -313,8 +318,10 @@ def test_command_makes_a_guided_preset(tmp_path):
     ):
         before = NCSNModel.from_preset(path).network.get_weights()
         for mine, other in zip(network.get_weights(), before, strict=True):
-            np.testing.assert_array_equal(mine, other)
+            np.testing.assert_array_equal(mine, other.astype("float16"))
     metadata = presets.read_metadata(made)
+    # What is made of data with terms of their own keeps them.
+    assert {name: metadata[name] for name in TERMS} == TERMS
     assert metadata["command"] == (
         "keras-ncsn train mnist NETWORK --width 8 && "
         "keras-ncsn train mnist GUIDE --width 4 && "

@@ -17,7 +17,7 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import keras_ncsn
-from keras_ncsn import building, cli, datasets, recipes, run_file, runs
+from keras_ncsn import building, cli, datasets, presets, recipes, run_file, runs
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.callbacks import Checkpoint, EverySteps, TrainingLog
 from keras_ncsn.cli import recipe_options
@@ -80,6 +80,9 @@ def test_train_leaves_presets_a_log_and_pictures(train, tmp_path):
     assert metadata["recipe"] == "unet-cifar10"
     options = "--width 4 --width-multipliers 1 --num-blocks 1"
     assert options in metadata["command"]
+    # Presets get published: where things lie on a machine is its own.
+    assert metadata["data"] == "pictures"
+    assert str(tmp_path) not in json.dumps(metadata)
     rows = read_rows(run)
     assert [row["step"] for row in rows] == ["2", "4"]
     assert [row["images"] for row in rows] == ["8", "16"]
@@ -117,7 +120,8 @@ def test_data_parallel_is_a_flag(train, tmp_path):
 def test_training_goes_on_from_a_preset(tmp_path, pictures):
     network = two_convolutions()
     before = keras_ncsn.NCSNModel(network, weighting="edm", data_std=0.3)
-    before.save_to_preset(tmp_path / "preset")
+    terms = {"license": "other", "license_name": "a"}
+    before.save_to_preset(tmp_path / "preset", terms)
     command = [
         *("train", pictures, tmp_path / "run"),
         *("--from-preset", tmp_path / "preset", "--learning-rate", 1e-9),
@@ -127,6 +131,9 @@ def test_training_goes_on_from_a_preset(tmp_path, pictures):
     command = [str(argument) for argument in command]
     result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    metadata = presets.read_metadata(tmp_path / "run" / "last")
+    assert {name: metadata[name] for name in terms} == terms
+    assert "--from-preset preset --seed 0" in metadata["command"]
     after = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
     assert after.data_std == 0.3
     assert after.log_sigma_mean == 0.5

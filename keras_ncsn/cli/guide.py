@@ -5,15 +5,7 @@ import pathlib
 import click
 
 # What the metadata of the network say that stays true.
-TRAINING = (
-    "data",
-    "recipe",
-    "steps",
-    "batch_size",
-    "license",
-    "license_name",
-    "license_link",
-)
+TRAINING = ("data", "recipe", "steps", "batch_size", "license")
 
 
 @click.command()
@@ -36,7 +28,14 @@ TRAINING = (
     metavar="LOW HIGH",
     help="Noise levels between which it guides.",
 )
-def guide(preset, guide_preset, output, weight, sigma_range):
+@click.option(
+    "--weights-dtype",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="How the weights of both are stored; they load in any precision.",
+)
+def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
     """Make OUTPUT, a preset of PRESET guided by a worse preset, GUIDE.
 
     Samples get better, and somewhat less varied the larger the weight is. The
@@ -77,8 +76,11 @@ def guide(preset, guide_preset, output, weight, sigma_range):
     metadata, of_worse = (presets.read_metadata(folder) for folder in folders)
     command = _command(folders, (metadata, of_worse), weight, sigma_range)
     # What was measured of the network alone does not hold for both.
-    metadata = {k: metadata[k] for k in TRAINING if k in metadata} | command
-    guided.save_to_preset(output, metadata)
+    known = {k: metadata[k] for k in TRAINING if k in metadata}
+    terms = presets.terms(of_worse) | presets.terms(metadata)
+    guided.save_to_preset(
+        output, known | terms | command, weights_dtype=weights_dtype
+    )
     click.echo(
         f"Wrote {output}: {model.network.count_params():,} parameters, guided "
         f"by {worse.network.count_params():,}"

@@ -40,6 +40,9 @@ def presets(context, as_json):
         cells = zip(line, widths, strict=True)
         text = "  ".join(cell.ljust(width) for cell, width in cells)
         click.echo(text.rstrip())
+    for row in rows:
+        if row["license_link"] is not None:
+            click.echo(f"The terms of {row['name']}: {row['license_link']}")
 
 
 @presets.command()
@@ -69,8 +72,7 @@ def _rows():
                 "steps": metadata.get("steps"),
                 "bytes": metadata.get("weights_bytes"),
                 "where": sources.whereabouts(folder),
-                "license": metadata.get("license"),
-                "license_name": metadata.get("license_name"),
+                **{name: metadata.get(name) for name in folders.LICENSE},
                 "metrics": metadata.get("metrics", {}),
             }
         )
