@@ -669,22 +669,24 @@ class NCSNModel(keras.Model):
             _check_dtype(config["network"], dtype)
         guide = {"guide": kwargs.pop("guide")} if "guide" in kwargs else {}
         with _dtype_policy(dtype):
-            own = model = loading.build(
+            as_saved = loading.build(
                 lambda config: cls.from_config(config, custom_objects),
                 folder,
                 config,
                 kwargs,
             )
+            as_wanted = as_saved
             if guide:
-                # The weights of the preset are its own guide's too.
-                config |= kwargs | guide | {"network": own.network}
-                model = cls.from_config(config, custom_objects)
+                config |= kwargs | guide | {"network": as_saved.network}
+                as_wanted = cls.from_config(config, custom_objects)
         if load_weights:
-            # A preset holds one set of weights: no average beside it.
-            bare = cls(own.network, own.schedule, guide=own.guide)
+            # A preset holds one set of weights, of a network and of its own
+            # guide: no average beside them.
+            network, guide = as_saved.network, as_saved.guide
+            bare = cls(network, as_saved.schedule, guide=guide)
             loading.load_weights(bare, folder)
-            model.reset_ema()
-        return model
+            as_wanted.reset_ema()
+        return as_wanted
 
     def save_to_preset(
         self,
@@ -790,6 +792,7 @@ class NCSNModel(keras.Model):
 
     @functools.cached_property
     def _guided_score_functions(self):
+        # What was compiled for a guide, its range and a weight is kept.
         return {}
 
     def guided_score_function(self, weight):
@@ -801,6 +804,7 @@ class NCSNModel(keras.Model):
         Returns:
             A `ScoreFunction`.
         """
+        guide = self.guide
 
         def function(x, sigma):
             scale = expand_like(self.schedule.scale(sigma), x)
@@ -810,8 +814,6 @@ class NCSNModel(keras.Model):
             worse = self._output_to_score(worse, sigma)
             return scale * guide.extrapolate(score, worse, sigma, weight)
 
-        # What was compiled for a guide, its range and a weight is kept.
-        guide = self.guide
         variables = self.sampling_network.variables + guide.variables
         return self._guided_score_functions.setdefault(
             (guide, guide.sigma_range, weight),

@@ -76,22 +76,9 @@ def train(
         stopped training.
     """
     folder = pathlib.Path(folder)
-    recipe, seed = run["recipe"], run["seed"]
-    keras.utils.set_random_seed(seed)
-    if run["from_preset"] is None:
-        model = building.make_model(recipe, images, seed)
-    else:
-        overrides = {name: recipe[name] for name in recipes.PRESET_NAMES}
-        model = NCSNModel.from_preset(
-            run["from_preset"],
-            seed=seed,
-            ema_momentum=recipe["ema_momentum"] or None,
-            **{k: v for k, v in overrides.items() if v is not None},
-        )
-        # For other images, or a better network, the guide would be wrong.
-        model = NCSNModel.from_config(
-            model.get_config() | {"network": model.network, "guide": None}
-        )
+    recipe = run["recipe"]
+    keras.utils.set_random_seed(run["seed"])
+    model = _make_model(run, images)
     check_images(images[:1], model.image_shape)
     check_batch(recipe["batch_size"])
     run = run | {"images": _fingerprint(images)}
@@ -103,57 +90,91 @@ def train(
     if start >= recipe["steps"]:
         return start
     indices, held_out = _split(images)
-    log = TrainingLog(
+    writing = {
+        "log_every": log_every,
+        "checkpoint_every": checkpoint_every,
+        "sample_every": sample_every,
+        "tensorboard": tensorboard,
+    }
+    writers = _make_writers(
         folder,
-        log_every,
+        writing,
         recipe["batch_size"],
         start,
-        validation_images=None if held_out is None else images[held_out],
-        validate_every=None if held_out is None else checkpoint_every,
-        metadata=metadata,
+        None if held_out is None else images[held_out],
+        metadata,
     )
-    writers = [log]
-    if sample_every:
-        pictures = SamplePictures(folder / "samples", sample_every, start)
-        writers.append(pictures)
-    # The checkpoint is after the log, which starts its mean anew.
-    writers.append(checkpoint)
     batches = datasets.shuffled_batches(
         images,
         recipe["batch_size"],
-        seed,
+        run["seed"],
         flip=recipe["random_flip"],
         start=start,
         indices=indices,
     )
-    if tensorboard and is_main_process():
-        events = TensorBoardLog(folder / "tensorboard", start)
-        log.on_row = events.add_row
-        if sample_every:
-            pictures.on_picture = events.add_images
     # Nothing is written before all is known to fit, and the run file first:
     # by it the folder is known.
     with _locked(folder):
         if is_main_process():
-            writing = {
-                "log_every": log_every,
-                "checkpoint_every": checkpoint_every,
-                "sample_every": sample_every,
-                "tensorboard": tensorboard,
-            }
             run_file.write(folder, run | {"writing": writing})
         try:
             model.fit(
                 process_share(batches),
                 steps_per_epoch=recipe["steps"] - start,
-                # These first: one of them may tell the writers to stop.
-                callbacks=[*extra_callbacks, *writers],
+                # Those of the caller first: one of them may tell the writers
+                # to stop. The checkpoint is after the log, which starts its
+                # mean anew.
+                callbacks=[*extra_callbacks, *writers, checkpoint],
                 verbose=0,
             )
         except FloatingPointError as error:
             advice = _advice(folder, checkpoint.saved)
             raise FloatingPointError(f"{error} {advice}") from None
     return checkpoint.step
+
+
+def _make_model(run, images):
+    recipe, seed = run["recipe"], run["seed"]
+    if run["from_preset"] is None:
+        return building.make_model(recipe, images, seed)
+    overrides = {name: recipe[name] for name in recipes.PRESET_NAMES}
+    model = NCSNModel.from_preset(
+        run["from_preset"],
+        seed=seed,
+        ema_momentum=recipe["ema_momentum"] or None,
+        **{k: v for k, v in overrides.items() if v is not None},
+    )
+    # For other images, or a better network, the guide would be wrong.
+    return NCSNModel.from_config(
+        model.get_config() | {"network": model.network, "guide": None}
+    )
+
+
+def _make_writers(folder, writing, batch_size, start, held_out, metadata):
+    """Returns the callbacks that write the log and the pictures."""
+    log = TrainingLog(
+        folder,
+        writing["log_every"],
+        batch_size,
+        start,
+        validation_images=held_out,
+        validate_every=(
+            None if held_out is None else writing["checkpoint_every"]
+        ),
+        metadata=metadata,
+    )
+    events = None
+    if writing["tensorboard"] and is_main_process():
+        events = TensorBoardLog(folder / "tensorboard", start)
+        log.on_row = events.add_row
+    if not writing["sample_every"]:
+        return [log]
+    pictures = SamplePictures(
+        folder / "samples", writing["sample_every"], start
+    )
+    if events is not None:
+        pictures.on_picture = events.add_images
+    return [log, pictures]
 
 
 def _advice(folder, step):

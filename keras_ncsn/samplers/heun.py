@@ -9,6 +9,9 @@ from keras_ncsn.checks import check_at_least, check_count, check_levels
 from keras_ncsn.samplers.langevin import remove_noise
 from keras_ncsn.samplers.score_function import ScoreFunction, fill_levels
 
+# By so much at most a step raises the noise.
+MOST_CHURN = 2.0**0.5 - 1.0
+
 
 def heun_sigmas(sigma_max, sigma_min, num_steps, rho=7.0):
     """Returns the noise levels between which Heun's method steps.
@@ -74,7 +77,8 @@ def heun(
         num_steps: Integer, at least 2. Defaults to `18`.
         churn: Float, at least 0. A step first raises the noise to
             1 + churn / num_steps times its level, at most sqrt(2) times and
-            not above the first level. Defaults to `0.0`.
+            not above the first level: more than 0.414 * `num_steps` changes
+            nothing. Defaults to `0.0`.
         churn_range: Pair of floats, the noise levels between which steps do
             so. Defaults to `(0.05, 50.0)`.
 
@@ -108,7 +112,6 @@ def heun(
         )
     check_at_least(0, churn=churn)
     check_levels(churn_range=churn_range)
-    low, high = churn_range
     score_fn = ScoreFunction.of(score_fn)
     ends = schedule.sigma_max, schedule.sigma_min
     middle = 0.0 if value_range is None else sum(value_range) / 2
@@ -119,26 +122,26 @@ def heun(
     sigmas = heun_sigmas(*ends, num_levels)
     report = on_progress or (lambda *progress: None)
     for index, (sigma, next_sigma) in enumerate(itertools.pairwise(sigmas)):
+        # The network does not know what lies above the first level.
         if known is None:
-            if low <= sigma <= high:
-                raised = sigma * min(1.0 + churn / num_steps, 2.0**0.5)
-                # The network does not know what lies above the first level.
-                raised = min(raised, sigmas[0])
-                if raised > sigma:
-                    spread = np.float32(np.sqrt(raised**2 - sigma**2))
-                    x, sigma = ops.add(x, spread * noise.normal()), raised
-            x = score_fn.run(_step, x, sigma, next_sigma)
+            factor = _raise_factor(sigma, churn / num_steps, churn_range)
+            raised = min(factor * sigma, sigmas[0])
+            if raised > sigma:
+                spread = np.float32(np.sqrt(raised**2 - sigma**2))
+                x = ops.add(x, spread * noise.normal())
+            x = score_fn.run(_step, x, raised, next_sigma)
         else:
             # The flow decides early what it draws, while noise still hides
             # the known pixels, and never reconsiders. More noise before each
             # step, and fresh noise on the way down, lets the rest adapt.
             raised = min(2.0 * sigma, sigmas[0])
-            levels = sigma, raised, next_sigma
             x = score_fn.run(
                 _noisy_step,
                 x,
                 noise.normal(2),
-                *levels,
+                sigma,
+                raised,
+                next_sigma,
                 known.images,
                 known.known_mask,
             )
@@ -146,6 +149,12 @@ def heun(
     x = score_fn.run(remove_noise, x, sigmas[-1])
     report(x, num_levels, num_levels)
     return x
+
+
+def _raise_factor(sigma, churn, churn_range):
+    """Returns by how much noise grows before a step (EDM, Algorithm 2)."""
+    low, high = churn_range
+    return 1.0 + min(churn, MOST_CHURN) if low <= sigma <= high else 1.0
 
 
 def _step(score_fn, x, sigma, next_sigma):
