@@ -155,12 +155,6 @@ def report_completions(model, images, mean_image):
     ]
 
 
-def save_completions(model, images, folder):
-    for name, known_mask in quality.known_masks(*images.shape[1:3]).items():
-        path = folder / f"inpainted_{name.split()[0]}.png"
-        quality.save_inpaintings(model, images, known_mask, path)
-
-
 @click.command()
 @click.argument("preset")
 @click.argument("train", type=click.Path(exists=True))
@@ -204,7 +198,7 @@ def sections(model, preset, train, held_out, judge, output, options):
     num_images = options["num_images"]
     images, seconds = quality.generate(model, num_images, {})
     save_grid(images[: GRID_SIDE**2], output / "samples.png", columns=GRID_SIDE)
-    yield quality.report_sampling(model, preset, num_images, {}, seconds)
+    yield quality.report_sampling(model, preset, num_images, seconds)
     some = train[: quality.NUM_REAL], held_out[: quality.NUM_REAL]
     features = [judge(part)[1] for part in (images, held_out, some[0])]
     yield report_distances(*features)
@@ -219,7 +213,8 @@ def sections(model, preset, train, held_out, judge, output, options):
         for name, part in zip(("train", "held out"), some, strict=True)
     }
     yield quality.report_losses(losses, len(some[0]))
-    save_completions(model, images[: quality.NUM_INPAINTED_SHOWN], output)
+    shown = images[: quality.NUM_INPAINTED_SHOWN]
+    quality.save_inpaintings(model, shown, output / "inpaintings.png")
     yield report_completions(
         model, held_out[: options["num_inpainted"]], train.mean(axis=0)
     )

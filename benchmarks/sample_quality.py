@@ -3,10 +3,13 @@
 Generates images, asks a classifier (from `classifier.py`) what it sees in them
 and in real images that training has not seen, fills in hidden parts of test
 images, measures the loss at several noise levels, and writes a report and
-pictures to a folder.
+pictures to a folder. With `--try` it compares settings of the sampler instead.
 
     python benchmarks/sample_quality.py mnist mnist \
         --classifier classifier.keras --output quality
+    python benchmarks/sample_quality.py mnist mnist \
+        --classifier classifier.keras --output tries --num-images 300 \
+        --try num_steps=12 --try num_steps=24,churn=5,guidance=2
 """
 
 import pathlib
@@ -22,8 +25,6 @@ from keras_ncsn.datasets import load_images
 from keras_ncsn.images import save_grid, to_floats
 
 BATCH_SIZE = 250
-CURVE_STEPS = (6, 12, 24, 36)
-CURVE_GUIDANCE = (1.0, 1.5, 2.0, 2.5, 3.0)
 # How many test images play the part of reality, and enter the loss.
 NUM_REAL = 1000
 NUM_LEVELS = 10
@@ -87,21 +88,19 @@ def losses_by_level(model, images, seed=0):
     return losses
 
 
-def generate(model, num_images, settings):
+def generate(model, num_images, settings, seed=0):
     """Returns samples and the seconds they took, compilation among them."""
     started = time.perf_counter()
     images = model.generate(
-        num_images, seed=0, batch_size=BATCH_SIZE, **settings
+        num_images, seed=seed, batch_size=BATCH_SIZE, **settings
     )
     return images, time.perf_counter() - started
 
 
 def num_evaluations(model, settings):
     """Returns how often an image passes the network while it is sampled."""
-    settings = dict(settings)
-    sampler = settings.pop("sampler", model.sampler)
-    settings = model.sampler_settings.get(sampler, {}) | settings
-    if sampler == "heun":
+    settings = model.sampler_settings.get(model.sampler, {}) | settings
+    if model.sampler == "heun":
         return 2 * settings.get("num_steps", 18) - 1
     steps = model.schedule.num_levels * settings.get("steps_per_level", 100)
     return steps + settings.get("denoise", False)
@@ -130,7 +129,10 @@ def known_masks(height, width, seed=0):
 
 
 def border_jump(images, known_mask):
-    """Returns the mean squared step from known pixels to hidden neighbours."""
+    """Returns the mean squared step from known pixels to hidden neighbours.
+
+    `known_mask` is of shape `(height, width, 1)`.
+    """
     jumps = []
     for axis in (1, 2):
         border = np.diff(known_mask.astype("int8"), axis=axis - 1) != 0
@@ -151,30 +153,33 @@ def measure_inpainting(model, judge, images, known_mask):
     )
 
 
-def save_inpaintings(model, images, known_mask, path):
-    """Draws a row for each image: it, what is known of it, completions."""
-    filled = model.inpaint(
-        images,
-        known_mask,
-        num_samples=NUM_COMPLETIONS_SHOWN,
-        seed=0,
-        batch_size=BATCH_SIZE,
-    )
-    known = np.where(known_mask, images, 0.5)
-    rows = np.concatenate([images[:, None], known[:, None], filled], axis=1)
-    columns = rows.shape[1]
-    save_grid(rows.reshape(-1, *images.shape[1:]), path, columns=columns)
+def save_inpaintings(model, images, path):
+    """Draws a row for each image: for each mask it, what is known, completions.
+
+    The masks are those of `known_masks`, with a white column between them.
+    """
+    columns = []
+    for known_mask in known_masks(*images.shape[1:3]).values():
+        filled = model.inpaint(
+            images,
+            known_mask,
+            num_samples=NUM_COMPLETIONS_SHOWN,
+            seed=0,
+            batch_size=BATCH_SIZE,
+        )
+        known = np.where(known_mask, images, 0.5)
+        white = np.ones_like(images)
+        columns += [white, images, known, *filled.swapaxes(0, 1)]
+    rows = np.stack(columns[1:], axis=1)
+    save_grid(rows.reshape(-1, *images.shape[1:]), path, columns=rows.shape[1])
 
 
-def report_sampling(model, preset, num_images, settings, seconds):
-    described = ", ".join(f"{name} {value}" for name, value in settings.items())
+def report_sampling(model, preset, num_images, seconds):
     return [
         f"# Quality of {preset}",
         "",
-        f"Sampler: {settings.get('sampler', model.sampler)} "
-        f"({described or 'as the preset has it'}), "
-        f"{num_evaluations(model, settings)} evaluations an image, "
-        f"{num_images} images in {seconds:.1f} s on "
+        f"Sampler: {model.sampler}, {num_evaluations(model, {})} evaluations "
+        f"an image, {num_images} images in {seconds:.1f} s on "
         f"{keras.backend.backend()}.",
         "",
     ]
@@ -236,8 +241,8 @@ def report_losses(losses, num_images):
     return [*lines, ""]
 
 
-def report_inpainting(model, judge, images, folder, num_inpainted):
-    """Returns a table, and draws a picture, for each mask."""
+def report_inpainting(model, judge, images, num_inpainted):
+    """Returns a table of how well the hidden part of each mask is filled."""
     lines = [
         f"Inpaintings of {num_inpainted} test images; the jump is the mean "
         "squared step from a known pixel to a hidden neighbour:",
@@ -250,32 +255,45 @@ def report_inpainting(model, judge, images, folder, num_inpainted):
             model, judge, images[:num_inpainted], known_mask
         )
         lines.append(f"| {name} | {kept:.1%} | {jump:.4f} | {real_jump:.4f} |")
-        save_inpaintings(
-            model,
-            images[:NUM_INPAINTED_SHOWN],
-            known_mask,
-            folder / f"inpainted_{name.split()[0]}.png",
-        )
     return [*lines, ""]
 
 
-def report_curve(model, judge, num_images, real, name, values, **fixed):
-    """Returns a table of quality against one setting of the sampling."""
-    lines = [
-        f"| {name} | evaluations | seconds | confidence > 0.9 "
+def report_tries(model, judge, num_images, real, tries):
+    """Yields a table of quality by settings of the sampler, a row at a time."""
+    yield [
+        f"{num_images} samples (seed 0) by each of these settings:",
+        "",
+        "| settings | evaluations | seconds | mean confidence | > 0.9 "
         f"| Frechet distance to all {len(real)} |",
-        "|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
-    for value in values:
-        settings = {name: value} | fixed
+    for settings in tries:
         images, seconds = generate(model, num_images, settings)
         probabilities, features = judge(images)
-        lines.append(
-            f"| {value} | {num_evaluations(model, settings)} "
-            f"| {seconds:.1f} | {np.mean(probabilities.max(axis=1) > 0.9):.1%} "
+        confidence = probabilities.max(axis=1)
+        described = ", ".join(f"{k} {v:g}" for k, v in settings.items())
+        yield [
+            f"| {described} | {num_evaluations(model, settings)} "
+            f"| {seconds:.1f} | {confidence.mean():.3f} "
+            f"| {np.mean(confidence > 0.9):.1%} "
             f"| {frechet_distance(features, real):.2f} |"
-        )
-    return [*lines, ""]
+        ]
+
+
+def parse_settings(context, parameter, texts):
+    """Returns dictionaries of settings from texts such as `churn=5`."""
+    try:
+        return [
+            {
+                name: int(value) if value.isdigit() else float(value)
+                for name, value in (item.split("=") for item in text.split(","))
+            }
+            for text in texts
+        ]
+    except ValueError as error:
+        raise click.BadParameter(
+            f"must be like num_steps=24,churn=5: {error}"
+        ) from None
 
 
 def load_shuffled(data, split, data_dir):
@@ -302,8 +320,7 @@ def load_shuffled(data, split, data_dir):
 @click.option("--data-dir", help="Folder of tensorflow-datasets.")
 @click.option("--num-images", default=1000, show_default=True)
 @click.option("--num-inpainted", default=200, show_default=True)
-@click.option("--sampler", type=click.Choice(["heun", "annealed_langevin"]))
-@click.option("--num-steps", type=int, help="Steps of heun.")
+@click.option("--seed", default=0, show_default=True, help="Of the samples.")
 @click.option(
     "--dtype",
     type=click.Choice(["float32", "mixed_bfloat16"]),
@@ -311,37 +328,39 @@ def load_shuffled(data, split, data_dir):
     show_default=True,
     help="Precision of the network's layers.",
 )
-@click.option("--guidance", type=float, help="Weight of the guide.")
 @click.option(
-    "--curve",
-    is_flag=True,
-    help="Also vary the steps of heun, and the guidance.",
+    "--try",
+    "tries",
+    multiple=True,
+    callback=parse_settings,
+    metavar="NAME=NUMBER[,...]",
+    help="Compare samples by such settings, and do nothing else.",
 )
 def main(data, preset, classifier, output, **options):
     """Measure the samples and inpaintings of PRESET, trained on DATA."""
     model = NCSNModel.from_preset(preset, dtype=options["dtype"])
-    settings = {
-        name: options[name]
-        for name in ("sampler", "num_steps", "guidance")
-        if options[name] is not None
-    }
     output.mkdir(parents=True, exist_ok=True)
     with open(output / "report.md", "w", encoding="utf-8") as file:
         for section in sections(
-            data, model, preset, Judge(classifier), output, settings, options
+            data, model, preset, Judge(classifier), output, options
         ):
             text = "\n".join(section)
             print(text, flush=True)
             print(text, file=file, flush=True)
 
 
-def sections(data, model, preset, judge, output, settings, options):
+def sections(data, model, preset, judge, output, options):
     """Yields the parts of the report as lists of lines; draws on the way."""
     num_images, data_dir = options["num_images"], options["data_dir"]
     test = load_shuffled(data, "test", data_dir)
-    train = load_shuffled(data, "train", data_dir)
     real_probabilities, real = judge(test)
-    images, seconds = generate(model, num_images, settings)
+    if options["tries"]:
+        yield from report_tries(
+            model, judge, num_images, real, options["tries"]
+        )
+        return
+    train = load_shuffled(data, "train", data_dir)
+    images, seconds = generate(model, num_images, {}, options["seed"])
     probabilities, features = judge(images)
     side = GRID_SIDES[data]
     save_grid(images[: side**2], output / "samples.png", columns=side)
@@ -349,7 +368,7 @@ def sections(data, model, preset, judge, output, settings, options):
     save_grid(
         np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8
     )
-    yield report_sampling(model, preset, num_images, settings, seconds)
+    yield report_sampling(model, preset, num_images, seconds)
     yield report_classes(
         {
             f"{num_images} samples": probabilities,
@@ -362,14 +381,10 @@ def sections(data, model, preset, judge, output, settings, options):
         "test": losses_by_level(model, test[:NUM_REAL]),
     }
     yield report_losses(losses, NUM_REAL)
-    yield report_inpainting(
-        model, judge, test, output, options["num_inpainted"]
+    save_inpaintings(
+        model, test[:NUM_INPAINTED_SHOWN], output / "inpaintings.png"
     )
-    if options["curve"]:
-        curve = model, judge, num_images, real
-        yield report_curve(*curve, "num_steps", CURVE_STEPS, sampler="heun")
-        if model.guide is not None:
-            yield report_curve(*curve, "guidance", CURVE_GUIDANCE)
+    yield report_inpainting(model, judge, test, options["num_inpainted"])
 
 
 if __name__ == "__main__":
