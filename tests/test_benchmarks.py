@@ -2,6 +2,7 @@ import importlib.util
 import pathlib
 import sys
 
+import click
 import numpy as np
 import pytest
 import torch
@@ -74,6 +75,19 @@ def test_border_jump_is_the_step_into_the_hole(channels):
     known = np.zeros((4, 6, 1), bool)
     known[:, :3] = True
     assert sample_quality.border_jump(images, known) == 0.25
+    # Of rows as of columns.
+    turned = images.swapaxes(1, 2), known.swapaxes(0, 1)
+    assert sample_quality.border_jump(*turned) == 0.25
+
+
+@pytest.mark.parametrize("text", ["churn", "churn=x", "a=1=2"])
+def test_settings_to_try_are_numbers_by_name(text):
+    parse = sample_quality.parse_settings
+    (settings,) = parse(None, None, ["num_steps=24,churn=2.5"])
+    assert settings == {"num_steps": 24, "churn": 2.5}
+    assert type(settings["num_steps"]) is int
+    with pytest.raises(click.BadParameter, match="num_steps=24,churn=5"):
+        parse(None, None, [text])
 
 
 def test_completions_from_the_truth_err_as_much_as_they_differ():

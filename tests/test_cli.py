@@ -218,7 +218,7 @@ def test_suggest_schedule_skips_what_is_unreadable(tmp_path):
 
 
 def test_presets_lists_the_zoo():
-    assert "mnist" in run("presets")
+    assert "\nmnist " in run("presets")
     assert "28x28x1" in run("presets")
     assert "bundled" in run("presets")
     (row,) = [

@@ -1,0 +1,88 @@
+"""The presets that come with the package."""
+
+import json
+import pathlib
+import re
+import shlex
+
+import numpy as np
+import pytest
+import yaml
+
+import keras_ncsn
+from keras_ncsn import cli, presets, sources
+
+
+@pytest.mark.parametrize("name", sorted(sources.zoo()))
+def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
+    metadata = keras_ncsn.NCSNModel.presets[name]
+    trained = "sha256" in metadata
+    model = keras_ncsn.NCSNModel.from_preset(name, load_weights=trained)
+    assert model.network.count_params() == metadata["parameter_count"]
+    of_guide = model.guide and model.guide.count_params()
+    assert of_guide == metadata.get("guide_parameter_count")
+    assert (pathlib.Path(sources.zoo()[name]) / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", sorted(sources.zoo()))
+def test_each_card_says_what_the_metadata_do(name):
+    folder = sources.zoo()[name]
+    metadata = presets.read_metadata(folder)
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    front = yaml.safe_load(text.split("---\n")[1])
+    for fact in presets.LICENSE:
+        assert front.get(fact) == metadata.get(fact)
+    assert front["datasets"] == [metadata["data"]]
+    for fact in ("parameter_count", "guide_parameter_count"):
+        assert f"{metadata.get(fact, 0):,}" in text or fact not in metadata
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (folder / picture).is_file()
+    commands = re.findall(r"^    (keras-ncsn .*)$", text, re.MULTILINE)
+    assert any("keras-ncsn train" in command for command in commands)
+    for command in commands:
+        _, name, *arguments = shlex.split(command, comments=True)
+        cli.cli.get_command(None, name).make_context(name, arguments)
+    # Where it was trained is nobody's business.
+    assert not re.search("/(tmp|home|root|work)/", json.dumps(metadata))
+
+
+def test_the_zoo_fits_into_a_wheel():
+    sizes = {
+        path: path.stat().st_size
+        for folder in sources.zoo().values()
+        for path in folder.iterdir()
+    }
+    assert max(sizes.values()) < 64 * 2**20
+    assert sum(sizes.values()) < 90 * 2**20
+
+
+@pytest.mark.parametrize("name", ["ncsn_celeba", "ncsn_cifar10", "ncsn_mnist"])
+@pytest.mark.parametrize("revision", [None, "main"])
+def test_what_is_not_trained_yet_says_so(name, revision):
+    assert sources.whereabouts(sources.zoo()[name]) == "not published"
+    with pytest.raises(ValueError, match=f"not published yet.*{name}"):
+        keras_ncsn.NCSNModel.from_preset(name, revision=revision)
+
+
+@pytest.mark.parametrize("name", ["mnist"])
+def test_scores_are_the_same_on_each_backend(name):
+    """Against scores that TensorFlow computed, stored in tests/data."""
+    model = keras_ncsn.NCSNModel.from_preset(name)
+    path = pathlib.Path(__file__).parent / "data" / f"{name}_scores.npz"
+    with np.load(path) as stored:
+        noisy, sigma, expected = (
+            stored[name] for name in ("noisy", "sigma", "score")
+        )
+    score = model.score(noisy, sigma)
+    largest = np.abs(expected).max(axis=(1, 2, 3), keepdims=True)
+    assert np.all(np.abs(score - expected) < 1e-4 * largest)
+
+
+def test_mnist_draws_digits():
+    """Ink as on paper: mostly black, with strokes of white."""
+    model = keras_ncsn.NCSNModel.from_preset("mnist")
+    images = model.generate(16, seed=0, num_steps=8)
+    # Real digits: mean 0.13, spread 0.31; 0.8 of the pixels black.
+    assert images.mean() == pytest.approx(0.13, abs=0.03)
+    assert images.std() == pytest.approx(0.31, abs=0.04)
+    assert (images < 0.1).mean() == pytest.approx(0.8, abs=0.06)
