@@ -82,7 +82,7 @@ def build_classifier(data, image_shape):
 @click.argument("data", type=click.Choice(sorted(BODIES)))
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
 @click.option("--data-dir", help="Folder of tensorflow-datasets.")
-@click.option("--epochs", type=int, help="Default: 4, for cifar10 5.")
+@click.option("--epochs", type=int, help=f"Default: by data, {EPOCHS}.")
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option(

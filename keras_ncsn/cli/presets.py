@@ -18,9 +18,9 @@ def presets(context, as_json):
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    metrics = sorted({name for row in rows for name in row["metrics"]})
+    # Metrics are in the cards: those of two data sets do not compare.
     head = ["name", "image", "parameters", "data", "steps", "MB", "where"]
-    table = [[*head, "license", *metrics]]
+    table = [[*head, "license"]]
     for row in rows:
         table.append(
             [
@@ -32,7 +32,6 @@ def presets(context, as_json):
                 "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}",
                 row["where"],
                 row["license_name"] or row["license"] or "",
-                *(f"{row['metrics'].get(name, '')}" for name in metrics),
             ]
         )
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
