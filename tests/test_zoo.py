@@ -8,6 +8,7 @@ import shlex
 import numpy as np
 import pytest
 import yaml
+from keras import ops
 
 import keras_ncsn
 from keras_ncsn import cli, presets, sources
@@ -64,18 +65,22 @@ def test_what_is_not_trained_yet_says_so(name, revision):
         keras_ncsn.NCSNModel.from_preset(name, revision=revision)
 
 
-@pytest.mark.parametrize("name", ["mnist"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
 def test_scores_are_the_same_on_each_backend(name):
     """Against scores that TensorFlow computed, stored in tests/data."""
     model = keras_ncsn.NCSNModel.from_preset(name)
     path = pathlib.Path(__file__).parent / "data" / f"{name}_scores.npz"
     with np.load(path) as stored:
-        noisy, sigma, expected = (
-            stored[name] for name in ("noisy", "sigma", "score")
+        noisy, sigma, *expected = (
+            stored[name] for name in ("noisy", "sigma", "score", "guided")
         )
-    score = model.score(noisy, sigma)
-    largest = np.abs(expected).max(axis=(1, 2, 3), keepdims=True)
-    assert np.all(np.abs(score - expected) < 1e-4 * largest)
+    guided = model.guided_score_function(model.guide.weight)
+    guided = guided(ops.array(noisy), ops.array(sigma))
+    received = model.score(noisy, sigma), ops.convert_to_numpy(guided)
+    for score, right in zip(received, expected, strict=True):
+        largest = np.abs(right).max(axis=(1, 2, 3), keepdims=True)
+        assert np.all(np.abs(score - right) < 1e-4 * largest)
+    assert not np.array_equal(*expected)
 
 
 def test_mnist_draws_digits():
