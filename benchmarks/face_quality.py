@@ -77,14 +77,16 @@ def nearest_distances(images, pool):
     """
     flat = images.reshape(len(images), -1)
     nearest = np.full(len(images), np.inf)
-    for seen in (pool, pool[:, :, ::-1]):
-        others = seen.reshape(len(seen), -1)
-        squares = (
-            np.square(flat).sum(axis=1)[:, None]
-            - 2 * flat @ others.T
-            + np.square(others).sum(axis=1)
-        )
-        nearest = np.minimum(nearest, squares.min(axis=1))
+    for first in range(0, len(pool), quality.BATCH_SIZE):
+        part = pool[first : first + quality.BATCH_SIZE]
+        for seen in (part, part[:, :, ::-1]):
+            others = seen.reshape(len(seen), -1)
+            squares = (
+                np.square(flat).sum(axis=1)[:, None]
+                - 2 * flat @ others.T
+                + np.square(others).sum(axis=1)
+            )
+            nearest = np.minimum(nearest, squares.min(axis=1))
     return np.sqrt(np.maximum(nearest, 0) / flat.shape[1])
 
 
@@ -198,13 +200,14 @@ def sections(model, preset, train, held_out, judge, output, options):
     num_images = options["num_images"]
     images, seconds = quality.generate(model, num_images, {})
     save_grid(images[: GRID_SIDE**2], output / "samples.png", columns=GRID_SIDE)
-    yield quality.report_sampling(model, preset, num_images, seconds)
+    yield quality.report_sampling(model, preset, num_images, 0, seconds)
     some = train[: quality.NUM_REAL], held_out[: quality.NUM_REAL]
     features = [judge(part)[1] for part in (images, held_out, some[0])]
     yield report_distances(*features)
     distances = {
         "samples": nearest_distances(images, train),
-        "held-out faces": nearest_distances(held_out, train),
+        # As many, for the smallest of more would be smaller.
+        "held-out faces": nearest_distances(held_out[:num_images], train),
     }
     plot_distances(distances, output / "nearest.png")
     yield report_copies(distances)

@@ -174,12 +174,12 @@ def save_inpaintings(model, images, path):
     save_grid(rows.reshape(-1, *images.shape[1:]), path, columns=rows.shape[1])
 
 
-def report_sampling(model, preset, num_images, seconds):
+def report_sampling(model, preset, num_images, seed, seconds):
     return [
         f"# Quality of {preset}",
         "",
         f"Sampler: {model.sampler}, {num_evaluations(model, {})} evaluations "
-        f"an image, {num_images} images in {seconds:.1f} s on "
+        f"an image, {num_images} images (seed {seed}) in {seconds:.1f} s on "
         f"{keras.backend.backend()}.",
         "",
     ]
@@ -258,17 +258,17 @@ def report_inpainting(model, judge, images, num_inpainted):
     return [*lines, ""]
 
 
-def report_tries(model, judge, num_images, real, tries):
+def report_tries(model, judge, num_images, seed, real, tries):
     """Yields a table of quality by settings of the sampler, a row at a time."""
     yield [
-        f"{num_images} samples (seed 0) by each of these settings:",
+        f"{num_images} samples (seed {seed}) by each of these settings:",
         "",
         "| settings | evaluations | seconds | mean confidence | > 0.9 "
         f"| Frechet distance to all {len(real)} |",
         "|---|---|---|---|---|---|",
     ]
     for settings in tries:
-        images, seconds = generate(model, num_images, settings)
+        images, seconds = generate(model, num_images, settings, seed)
         probabilities, features = judge(images)
         confidence = probabilities.max(axis=1)
         described = ", ".join(f"{k} {v:g}" for k, v in settings.items())
@@ -356,7 +356,7 @@ def sections(data, model, preset, judge, output, options):
     real_probabilities, real = judge(test)
     if options["tries"]:
         yield from report_tries(
-            model, judge, num_images, real, options["tries"]
+            model, judge, num_images, options["seed"], real, options["tries"]
         )
         return
     train = load_shuffled(data, "train", data_dir)
@@ -368,7 +368,7 @@ def sections(data, model, preset, judge, output, options):
     save_grid(
         np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8
     )
-    yield report_sampling(model, preset, num_images, seconds)
+    yield report_sampling(model, preset, num_images, options["seed"], seconds)
     yield report_classes(
         {
             f"{num_images} samples": probabilities,

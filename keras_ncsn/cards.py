@@ -13,7 +13,7 @@ MADE, COPIED = "card", "copy"
 
 _MARK = re.compile(r"\n<!-- keras-ncsn (card|copy) ([0-9a-f]{64}) -->\s*\Z")
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
-_LINK = re.compile(r"https?://[\w./~%?=&-]+")
+_LINK = re.compile(r"https?://[!-~]+")
 
 
 def make(metadata, model, repo_id, picture=None):
@@ -142,7 +142,7 @@ def _licence(metadata):
                 "`license_name` in the metadata must be one word, such as "
                 f"research-only. Received: license_name={name!r}"
             )
-        yield f"license_name: {name}"
+        yield f"license_name: {json.dumps(name)}"
     link = metadata.get("license_link")
     if link is not None:
         if not isinstance(link, str) or not _LINK.fullmatch(link):
@@ -150,7 +150,7 @@ def _licence(metadata):
                 "`license_link` in the metadata must be an address, such as "
                 f"https://example.org/terms. Received: license_link={link!r}"
             )
-        yield f"license_link: {link}"
+        yield f"license_link: {json.dumps(link)}"
 
 
 def _data(metadata):
@@ -179,7 +179,7 @@ def _training(metadata):
         "batch size": metadata.get("batch_size"),
         "loss on images held out": metadata.get("validation_loss"),
         **_metrics(metadata),
-        "license": metadata.get("license_name", metadata.get("license")),
+        "license": metadata.get("license_name") or metadata.get("license"),
         "keras-ncsn": metadata.get("keras_ncsn_version"),
         "Keras": metadata.get("keras_version"),
     }

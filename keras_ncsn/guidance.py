@@ -21,8 +21,8 @@ class Guide(keras.layers.Layer):
         network: A score network, for the same images and trained on the same
             data as the one that it guides, that is worse in the same ways. It
             is set not to be trained any more.
-        weight: Float, at least 1, how far to go; at 1 the guide has no say.
-            Defaults to `2.0`.
+        weight: Float, at least 1, how far to go with the model's own sampler;
+            at 1 the guide has no say. Defaults to `2.0`.
         sigma_range: Pair of floats, the noise levels between which it guides:
             above, little is decided, and below, all is. Defaults to
             `(0.2, 3.0)`, which suits images whose pixels spread by 0.3.

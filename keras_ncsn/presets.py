@@ -106,24 +106,36 @@ def read_metadata(folder):
     return metadata
 
 
-def terms(metadata):
-    """Returns the licence that all that is made of a preset must keep.
+def terms(*known):
+    """Returns the licence that what is made of several presets must keep.
+
+    That is one with a name of its own, as data have which are not free.
 
     Args:
-        metadata: Dictionary, of the preset.
+        *known: Dictionaries, the metadata of each.
 
     Returns:
-        A dictionary of metadata, empty unless the licence has a name of its
-        own, as that of data has which are not free.
+        A dictionary of metadata, empty where no licence has such a name. A
+        `ValueError` says if two have different ones.
 
     Example:
 
-    >>> terms({"license": "apache-2.0"})
-    {}
+    >>> own = {"license": "other", "license_name": "research-only"}
+    >>> terms({"license": "apache-2.0"}, own) == own
+    True
     """
-    if "license_name" not in metadata:
-        return {}
-    return {name: metadata[name] for name in LICENSE if name in metadata}
+    kept = [
+        {"license": "other"}
+        | {name: each[name] for name in LICENSE if each.get(name) is not None}
+        for each in known
+        if each.get("license_name") is not None
+    ]
+    if any(each != kept[0] for each in kept):
+        raise ValueError(
+            "What is made of several presets or data must keep the terms of "
+            f"one licence. Received: {', '.join(map(str, kept))}"
+        )
+    return kept[0] if kept else {}
 
 
 def checksums(folder):

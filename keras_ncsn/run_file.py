@@ -103,16 +103,16 @@ def metadata(run):
     >>> metadata(describe("celeb_a", "unet-celeba"))["license_name"]
     'celeba-non-commercial-research-only'
     """
-    terms = datasets.TERMS.get(run["data"], {})
+    known = [datasets.TERMS.get(run["data"], {})]
     if run["from_preset"] is not None:
-        before = presets.read_metadata(sources.find(run["from_preset"]))
-        terms = presets.terms(before) | terms
+        folder = sources.find(run["from_preset"], load_weights=False)
+        known.append(presets.read_metadata(folder))
     return {
         "data": _public(run["data"]),
         "recipe": run["recipe_name"],
         "batch_size": run["recipe"]["batch_size"],
         "command": command(run),
-        **terms,
+        **presets.terms(*known),
     }
 
 
@@ -262,9 +262,16 @@ def check_same_images(folder, run):
 
 
 def _public(source):
-    """Returns a name as it is, and the last part of a path."""
+    """Returns a name as it is, and of a path the last part."""
     path = pathlib.Path(source)
-    return path.resolve().name if path.exists() else source
+    if source in datasets.NAMES or source in sources.zoo():
+        return source
+    if not (path.exists() or path.is_absolute()):
+        return source
+    path = path.absolute()
+    # Those of a run are called alike.
+    last = path.parts[-2:] if path.name in ("best", "last") else path.parts[-1:]
+    return "/".join(last).strip("/")
 
 
 def _holds_files(folder):

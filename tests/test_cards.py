@@ -36,6 +36,9 @@ def test_terms_of_the_data_are_named(model):
     }
     front, text = front_matter(cards.make(metadata, model, "owner/repo"))
     assert {name: front[name] for name in metadata} == metadata
+    assert "| license | mit |" in cards.make(
+        {"license": "mit", "license_name": None}, model, "owner/repo"
+    )
     assert "| license | celeba-non-commercial-research-only |" in text
 
 

@@ -232,6 +232,7 @@ def test_presets_lists_the_zoo():
     assert row["license"] == "apache-2.0"
     assert "apache-2.0" in run("presets")
     assert "celeba-non-commercial-research-only" in run("presets")
+    assert "The terms of ncsn_celeba: https://" in run("presets")
     assert "Handwritten digits" in run("presets", "show", "mnist")
     asked = CliRunner().invoke(cli.cli, ["presets", "--json", "show", "mnist"])
     assert asked.exit_code == 2

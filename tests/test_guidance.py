@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -301,6 +302,13 @@ def write_presets(folder):
     return str(folder / "network" / "last"), str(folder / "guide" / "last")
 
 
+def restate_license(preset, terms, folder):
+    shutil.copytree(preset, folder)
+    path = folder / "metadata.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | terms))
+    return folder
+
+
 def run(*arguments):
     return CliRunner().invoke(cli, list(map(str, arguments)))
 
@@ -322,11 +330,15 @@ def test_command_makes_a_guided_preset(tmp_path):
     metadata = presets.read_metadata(made)
     # What is made of data with terms of their own keeps them.
     assert {name: metadata[name] for name in TERMS} == TERMS
+    other = restate_license(paths[0], {"license_name": "mine"}, tmp_path / "b")
+    result = run("guide", other, paths[1], tmp_path / "c")
+    assert "the terms of one licence" in str(result.exception)
+    assert not (tmp_path / "c").exists()
     assert metadata["command"] == (
         "keras-ncsn train mnist NETWORK --width 8 && "
         "keras-ncsn train mnist GUIDE --width 4 && "
         "keras-ncsn guide NETWORK/last GUIDE/last OUTPUT --weight 1.5 "
-        "--sigma-range 0.2 3"
+        "--sigma-range 0.2 3 --weights-dtype float16"
     )
     assert "metrics" not in metadata
     assert metadata["data"] == "mnist"

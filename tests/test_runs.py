@@ -254,6 +254,25 @@ def test_a_run_goes_on_from_its_preset():
     assert run_file.describe("mnist", before=before) == before
 
 
+def test_of_paths_the_last_part_gets_published(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "mnist").symlink_to("secret")
+    (tmp_path / "pictures").symlink_to("secret")
+    for data, published in {
+        "mnist": "mnist",
+        "pictures": "pictures",
+        str(tmp_path / "pictures"): "pictures",
+        "/home/me/gone": "gone",
+        "voc/2007": "voc/2007",
+    }.items():
+        run = run_file.describe(data, "unet-mnist", from_preset="mnist")
+        metadata = run_file.metadata(run)
+        assert metadata["data"] == published
+        assert f"train {published} OUTPUT" in metadata["command"]
+        assert "--from-preset mnist " in metadata["command"]
+
+
 def test_what_recipes_did_not_have_yet_goes_on_as_it_was(tmp_path):
     run = run_file.describe("mnist", "unet-mnist", {"churn": 0.0})
     old = run | {"recipe": dict(run["recipe"])}

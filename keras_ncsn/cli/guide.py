@@ -18,7 +18,7 @@ TRAINING = ("data", "recipe", "steps", "batch_size", "license")
     default=2.0,
     show_default=True,
     help="How far to go from what the guide says to what the network says, "
-    "and beyond; 1 is the network alone.",
+    "and beyond, with the preset's own sampler; 1 is the network alone.",
 )
 @click.option(
     "--sigma-range",
@@ -60,6 +60,8 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
             "The guide must be a worse network than the one that it guides. "
             f"Received: the same preset twice, {folders[0]}"
         )
+    known = [presets.read_metadata(folder) for folder in folders]
+    terms = presets.terms(*known)
     model, worse = (NCSNModel.from_preset(folder) for folder in folders)
     if worse.prediction != model.prediction:
         raise ValueError(
@@ -73,14 +75,15 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
             "guide": Guide(worse.network, weight, sigma_range),
         }
     )
-    metadata, of_worse = (presets.read_metadata(folder) for folder in folders)
-    command = _command(folders, (metadata, of_worse), weight, sigma_range)
     # What was measured of the network alone does not hold for both.
-    known = {k: metadata[k] for k in TRAINING if k in metadata}
-    terms = presets.terms(of_worse) | presets.terms(metadata)
-    guided.save_to_preset(
-        output, known | terms | command, weights_dtype=weights_dtype
-    )
+    metadata = {name: known[0][name] for name in TRAINING if name in known[0]}
+    metadata |= terms
+    command = _command(folders, known, weight, sigma_range)
+    if command and weights_dtype != "float32":
+        command += f" --weights-dtype {weights_dtype}"
+    if command:
+        metadata["command"] = command
+    guided.save_to_preset(output, metadata, weights_dtype=weights_dtype)
     click.echo(
         f"Wrote {output}: {model.network.count_params():,} parameters, guided "
         f"by {worse.network.count_params():,}"
@@ -88,7 +91,7 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
 
 
 def _command(folders, metadata, weight, sigma_range):
-    """Returns what makes the preset from nothing, if runs made both."""
+    """Returns what makes the preset from nothing, `None` unless runs did."""
     commands = [str(known.get("command")) for known in metadata]
     names = "NETWORK", "GUIDE"
     words = ["keras-ncsn guide"]
@@ -96,7 +99,7 @@ def _command(folders, metadata, weight, sigma_range):
         if folder.name not in ("best", "last") or not command.startswith(
             "keras-ncsn train "
         ):
-            return {}
+            return None
         words.append(f"{name}/{folder.name}")
     low, high = sigma_range
     words.append(f"OUTPUT --weight {weight:g} --sigma-range {low:g} {high:g}")
@@ -104,4 +107,4 @@ def _command(folders, metadata, weight, sigma_range):
         command.replace("OUTPUT", name)
         for command, name in zip(commands, names, strict=True)
     ]
-    return {"command": " && ".join([*trainings, " ".join(words)])}
+    return " && ".join([*trainings, " ".join(words)])
