@@ -179,20 +179,9 @@ def main(preset, train, held_out, classifier, output, **options):
     """Measure PRESET, trained on TRAIN, with the faces of HELD_OUT."""
     model = NCSNModel.from_preset(preset)
     train, held_out = load_shuffled(train), load_shuffled(held_out)
-    output.mkdir(parents=True, exist_ok=True)
-    with open(output / "report.md", "w", encoding="utf-8") as file:
-        for section in sections(
-            model,
-            preset,
-            train,
-            held_out,
-            quality.Judge(classifier),
-            output,
-            options,
-        ):
-            text = "\n".join(section)
-            print(text, flush=True)
-            print(text, file=file, flush=True)
+    judge = quality.Judge(classifier)
+    report = sections(model, preset, train, held_out, judge, output, options)
+    quality.write_report(report, output)
 
 
 def sections(model, preset, train, held_out, judge, output, options):

@@ -302,6 +302,16 @@ def load_shuffled(data, split, data_dir):
     return images[np.random.default_rng(0).permutation(len(images))]
 
 
+def write_report(sections, folder):
+    """Prints the parts of a report as they come, and writes them down."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "report.md", "w", encoding="utf-8") as file:
+        for section in sections:
+            text = "\n".join(section)
+            print(text, flush=True)
+            print(text, file=file, flush=True)
+
+
 @click.command()
 @click.argument("data", type=click.Choice(sorted(GRID_SIDES)))
 @click.argument("preset")
@@ -339,14 +349,8 @@ def load_shuffled(data, split, data_dir):
 def main(data, preset, classifier, output, **options):
     """Measure the samples and inpaintings of PRESET, trained on DATA."""
     model = NCSNModel.from_preset(preset, dtype=options["dtype"])
-    output.mkdir(parents=True, exist_ok=True)
-    with open(output / "report.md", "w", encoding="utf-8") as file:
-        for section in sections(
-            data, model, preset, Judge(classifier), output, options
-        ):
-            text = "\n".join(section)
-            print(text, flush=True)
-            print(text, file=file, flush=True)
+    judge = Judge(classifier)
+    write_report(sections(data, model, preset, judge, output, options), output)
 
 
 def sections(data, model, preset, judge, output, options):

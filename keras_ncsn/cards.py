@@ -122,35 +122,33 @@ def _front_matter(metadata):
 
 
 def _licence(metadata):
-    licence = metadata.get("license") or "other"
-    if not isinstance(licence, str) or not _LICENSE.fullmatch(licence):
-        raise ValueError(
-            "`license` in the metadata must be a name that the Hub knows, such "
-            f"as apache-2.0 or other. Received: license={licence!r}"
-        )
+    known = "a name that the Hub knows, such as apache-2.0 or other"
+    licence = _checked(metadata, "license", _LICENSE, known) or "other"
     yield f"license: {licence}"
     # The Hub asks for these beside `license: other`.
-    name = metadata.get("license_name")
+    word = "one word, such as research-only"
+    name = _checked(metadata, "license_name", _LICENSE, word)
     if name is not None:
         if licence != "other":
             raise ValueError(
                 "`license_name` in the metadata must go with license='other'. "
                 f"Received: license={licence!r}, license_name={name!r}"
             )
-        if not isinstance(name, str) or not _LICENSE.fullmatch(name):
-            raise ValueError(
-                "`license_name` in the metadata must be one word, such as "
-                f"research-only. Received: license_name={name!r}"
-            )
         yield f"license_name: {json.dumps(name)}"
-    link = metadata.get("license_link")
+    address = "an address, such as https://example.org/terms"
+    link = _checked(metadata, "license_link", _LINK, address)
     if link is not None:
-        if not isinstance(link, str) or not _LINK.fullmatch(link):
-            raise ValueError(
-                "`license_link` in the metadata must be an address, such as "
-                f"https://example.org/terms. Received: license_link={link!r}"
-            )
         yield f"license_link: {json.dumps(link)}"
+
+
+def _checked(metadata, name, pattern, wanted):
+    """Returns what the metadata say, or `None` where they do not."""
+    value = metadata.get(name) or None
+    if value is None or isinstance(value, str) and pattern.fullmatch(value):
+        return value
+    raise ValueError(
+        f"`{name}` in the metadata must be {wanted}. Received: {name}={value!r}"
+    )
 
 
 def _data(metadata):
