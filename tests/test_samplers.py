@@ -5,10 +5,12 @@ import pytest
 from keras import ops
 
 from keras_ncsn import samplers
+from keras_ncsn.backend import BACKEND
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.samplers.heun import heun_sigmas
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.samplers.score_function import ScoreFunction
 
 SCHEDULE = NoiseSchedule.geometric(1.0, 0.01, 10)
 WIDE = NoiseSchedule.geometric(20.0, 0.01, 40)
@@ -108,6 +110,21 @@ def test_evaluations_are_as_documented(eagerly, sampler, settings, expected):
     with eagerly():
         run(sampler, score_fn, SCHEDULE, stream(2), **settings)
     assert len(calls) == expected
+
+
+@pytest.mark.skipif(BACKEND == "torch", reason="PyTorch compiles nothing")
+def test_heun_compiles_the_network_once():
+    calls = []
+
+    @ScoreFunction
+    def score_fn(x, sigma):
+        calls.append(sigma)
+        return -x
+
+    known = Known(np.zeros((2, 2), "float32"), np.array([[True, False]]))
+    for settings in ({}, {"churn": 1.0}, {"known": known}):
+        run(samplers.heun, score_fn, WIDE, stream(2, 2), **settings)
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn.checks import check_at_least, check_count, check_levels
-from keras_ncsn.samplers.langevin import remove_noise
 from keras_ncsn.samplers.score_function import ScoreFunction, fill_levels
 
 # By so much at most a step raises the noise.
@@ -113,13 +112,23 @@ def heun(
     check_at_least(0, churn=churn)
     check_levels(churn_range=churn_range)
     score_fn = ScoreFunction.of(score_fn)
+
+    def slope(x, sigma):
+        # All that is compiled: networks are slow to compile, and what is
+        # around them is quick as it is.
+        return score_fn.run(_slope, x, sigma)
+
+    def normal():
+        return ops.convert_to_tensor(noise.normal())
+
+    # With known pixels a step takes one evaluation, not two.
+    num_levels = num_steps if known is None else 2 * num_steps - 1
     ends = schedule.sigma_max, schedule.sigma_min
+    sigmas = heun_sigmas(*ends, num_levels).tolist()
     middle = 0.0 if value_range is None else sum(value_range) / 2
     # NumPy would go on in float64, and PyTorch with it.
     x = np.float32(middle) + np.float32(schedule.sigma_max) * noise.normal()
-    # With known pixels a step takes one evaluation, not two.
-    num_levels = num_steps if known is None else 2 * num_steps - 1
-    sigmas = heun_sigmas(*ends, num_levels)
+    x = ops.convert_to_tensor(x)
     report = on_progress or (lambda *progress: None)
     for index, (sigma, next_sigma) in enumerate(itertools.pairwise(sigmas)):
         # The network does not know what lies above the first level.
@@ -127,26 +136,26 @@ def heun(
             factor = _raise_factor(sigma, churn / num_steps, churn_range)
             raised = min(factor * sigma, sigmas[0])
             if raised > sigma:
-                spread = np.float32(np.sqrt(raised**2 - sigma**2))
-                x = ops.add(x, spread * noise.normal())
-            x = score_fn.run(_step, x, raised, next_sigma)
+                x = x + _between(raised, sigma) * normal()
+            length = next_sigma - raised
+            first = slope(x, raised)
+            second = slope(x + length * first, next_sigma)
+            x = x + 0.5 * length * (first + second)
         else:
             # The flow decides early what it draws, while noise still hides
             # the known pixels, and never reconsiders. More noise before each
             # step, and fresh noise on the way down, lets the rest adapt.
             raised = min(2.0 * sigma, sigmas[0])
-            x = score_fn.run(
-                _noisy_step,
-                x,
-                noise.normal(2),
-                sigma,
-                raised,
-                next_sigma,
-                known.images,
-                known.known_mask,
-            )
+            x = x + _between(raised, sigma) * normal()
+            clean = x - raised * slope(x, raised)
+            clean = ops.where(known.known_mask, known.images, clean)
+            # A draw of the image at the next level, given it now and clean
+            # (DDPM).
+            kept = (next_sigma / raised) ** 2
+            x = clean + kept * (x - clean)
+            x = x + next_sigma * (1.0 - kept) ** 0.5 * normal()
         report(x, index + 1, num_levels)
-    x = score_fn.run(remove_noise, x, sigmas[-1])
+    x = x - sigmas[-1] * slope(x, sigmas[-1])
     report(x, num_levels, num_levels)
     return x
 
@@ -157,22 +166,10 @@ def _raise_factor(sigma, churn, churn_range):
     return 1.0 + min(churn, MOST_CHURN) if low <= sigma <= high else 1.0
 
 
-def _step(score_fn, x, sigma, next_sigma):
-    def slope(x, sigma):
-        return -sigma * score_fn(x, fill_levels(x, sigma))
-
-    length = next_sigma - sigma
-    first = slope(x, sigma)
-    second = slope(x + length * first, next_sigma)
-    return x + length * 0.5 * (first + second)
+def _between(large, small):
+    """Returns the level of the noise that raises a small level to a large."""
+    return (large**2 - small**2) ** 0.5
 
 
-def _noisy_step(
-    score_fn, x, noise, sigma, raised, next_sigma, images, known_mask
-):
-    x = x + ops.sqrt(ops.square(raised) - ops.square(sigma)) * noise[0]
-    clean = ops.where(known_mask, images, remove_noise(score_fn, x, raised))
-    # A draw of the image at the next level, given it now and clean (DDPM).
-    kept = ops.square(next_sigma / raised)
-    x = clean + kept * (x - clean)
-    return x + next_sigma * ops.sqrt(1.0 - kept) * noise[1]
+def _slope(score_fn, x, sigma):
+    return -sigma * score_fn(x, fill_levels(x, sigma))
