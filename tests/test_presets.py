@@ -1,5 +1,6 @@
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -15,6 +16,12 @@ from keras_ncsn.noise import NoiseSchedule
 
 @pytest.fixture
 def model():
+    return make_model()
+
+
+def make_model():
+    # Made once a module too, before any test is `seeded`.
+    keras.utils.set_random_seed(0)
     network = keras_ncsn.networks.UNet(
         (4, 4, 1), widths=(4,), num_blocks=1, data_mean=0.2, data_std=0.3
     )
@@ -31,11 +38,16 @@ def model():
     return model
 
 
-@pytest.fixture
-def folder(model, tmp_path):
-    folder = tmp_path / "preset"
-    model.save_to_preset(folder, {"data": "nothing"}, card="# A card\n")
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "preset"
+    make_model().save_to_preset(folder, {"data": "nothing"}, card="# A card\n")
     return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "preset")
 
 
 def averaged(model):
