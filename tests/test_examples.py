@@ -24,9 +24,17 @@ def preset(make_zero, tmp_path):
     return tmp_path / "preset"
 
 
-def same_weights(network, other):
-    weights = network.get_weights(), other.get_weights()
-    return all(map(np.array_equal, *weights))
+def checked_preset(model, folder):
+    """Returns a preset that holds the averages and settings of a model."""
+    loaded = keras_ncsn.NCSNModel.from_preset(folder)
+    averages = model.ema_network.get_weights()
+    weights = loaded.network.get_weights()
+    pairs = zip(weights, averages, strict=True)
+    assert all(np.array_equal(*pair) for pair in pairs)
+    ours, its = model.get_config(), loaded.get_config()
+    for name in ("schedule", "sampler", "sampler_settings", "prediction"):
+        assert its[name] == ours[name]
+    return loaded
 
 
 def picture_size(path):
@@ -110,9 +118,9 @@ def test_train_mnist(example, images, tmp_path):
         folder, steps=20, batch_size=8, images=images, widths=(8,)
     )
     assert int(model.optimizer.iterations) == 20
-    loaded = keras_ncsn.NCSNModel.from_preset(folder)
-    assert loaded.sampler == "heun"
-    assert same_weights(loaded.network, model.ema_network)
+    assert model.sampler == "heun"
+    loaded = checked_preset(model, folder)
+    assert loaded.network.get_config() == model.network.get_config()
     assert picture_size(folder / "samples.png") == (78, 78)
 
 
@@ -124,8 +132,7 @@ def test_predict_noise_mnist(example, monkeypatch, images, tmp_path):
         folder, steps=20, batch_size=8, images=images, widths=(8, 8)
     )
     assert int(model.optimizer.iterations) == 20
-    loaded = keras_ncsn.NCSNModel.from_preset(folder)
-    assert loaded.prediction == "noise"
-    assert loaded.schedule.variance_preserving
-    assert same_weights(loaded.network, model.ema_network)
+    assert model.prediction == "noise"
+    assert model.schedule.variance_preserving
+    checked_preset(model, folder)
     assert picture_size(folder / "samples.png") == (78, 78)

@@ -1,6 +1,7 @@
 """Heun's method along the probability flow."""
 
 import itertools
+import math
 
 import numpy as np
 from keras import ops
@@ -121,6 +122,9 @@ def heun(
     def normal():
         return ops.convert_to_tensor(noise.normal())
 
+    if known is not None:
+        given = ops.convert_to_tensor(known.images, "float32")
+        is_known = ops.convert_to_tensor(known.known_mask)
     # With known pixels a step takes one evaluation, not two.
     num_levels = num_steps if known is None else 2 * num_steps - 1
     ends = schedule.sigma_max, schedule.sigma_min
@@ -148,12 +152,12 @@ def heun(
             raised = min(2.0 * sigma, sigmas[0])
             x = x + _between(raised, sigma) * normal()
             clean = x - raised * slope(x, raised)
-            clean = ops.where(known.known_mask, known.images, clean)
+            clean = ops.where(is_known, given, clean)
             # A draw of the image at the next level, given it now and clean
             # (DDPM).
             kept = (next_sigma / raised) ** 2
             x = clean + kept * (x - clean)
-            x = x + next_sigma * (1.0 - kept) ** 0.5 * normal()
+            x = x + next_sigma * math.sqrt(1.0 - kept) * normal()
         report(x, index + 1, num_levels)
     x = x - sigmas[-1] * slope(x, sigmas[-1])
     report(x, num_levels, num_levels)
@@ -168,7 +172,7 @@ def _raise_factor(sigma, churn, churn_range):
 
 def _between(large, small):
     """Returns the level of the noise that raises a small level to a large."""
-    return (large**2 - small**2) ** 0.5
+    return math.sqrt(large**2 - small**2)
 
 
 def _slope(score_fn, x, sigma):

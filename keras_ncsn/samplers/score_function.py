@@ -1,4 +1,4 @@
-"""A score function together with its compiled loops."""
+"""A score function together with what is compiled around it."""
 
 from keras import ops
 
@@ -9,8 +9,8 @@ class ScoreFunction:
     """A function of noisy images and noise levels that returns the score.
 
     Samplers work on x + sigma * z, whatever the schedule's scale: the model
-    translates. They hand loops over the score to `run`, which compiles each
-    of them once, and again for other shapes.
+    translates. They hand functions of the score, such as a loop of steps, to
+    `run`, which compiles each of them once, and again for other shapes.
 
     Args:
         function: Function of a float32 tensor of shape `(batch, ...)` and one
