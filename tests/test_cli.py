@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import two_convolutions
 from contract import randomize
 from PIL import Image
 from preset_files import restate
@@ -20,8 +19,9 @@ DATA = pathlib.Path(__file__).parent / "data"
 
 @pytest.fixture
 def preset(tmp_path):
+    network = keras_ncsn.networks.UNet((8, 8, 1), widths=(4,), num_blocks=1)
     model = keras_ncsn.NCSNModel(
-        two_convolutions(),
+        network,
         sampler="heun",
         sampler_settings={"heun": {"num_steps": 2}},
     )
