@@ -43,11 +43,14 @@ print(sorted(heavy & set(sys.modules) - before))
 def test_all_but_tensorflow_datasets_works_without_tensorflow(tmp_path):
     sources = [str(tmp_path / name) for name in ("", "in.npy", "in.npz")]
     code = f"""
+import keras
 import numpy as np
 import keras_ncsn
 from keras_ncsn import cli
 assert "tensorflow" not in [m for m in sys.modules if sys.modules[m]]
-network = keras_ncsn.networks.UNet((8, 8, 1), widths=(4,), num_blocks=1)
+noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
+score = keras.layers.Conv2D(1, 3, padding="same")(noisy)
+network = keras.Model([noisy, sigma], score)
 model = keras_ncsn.NCSNModel(network, ema_momentum=0.9)
 model.compile()
 images = np.random.default_rng(0).random((8, 8, 8, 1), "float32")
