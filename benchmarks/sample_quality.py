@@ -106,12 +106,24 @@ def num_evaluations(model, settings):
     return steps + settings.get("denoise", False)
 
 
-def nearest_images(images, pool):
-    """Returns for each image the nearest of the pool, by squared distance."""
-    flat = pool.reshape(len(pool), -1)
-    squares = np.square(flat).sum(axis=1)
-    rows = [np.argmin(squares - 2 * flat @ image.ravel()) for image in images]
-    return pool[rows]
+def nearest_images(images, pool, mirrored=False):
+    """Returns for each image the nearest of the pool, by squared distance.
+
+    With `mirrored`, images of the pool count mirrored too.
+    """
+    squares = np.square(pool).sum(axis=(1, 2, 3))
+
+    def nearest(image):
+        found = []
+        for seen in (image, image[:, ::-1])[: 1 + mirrored]:
+            distances = squares - 2 * np.tensordot(pool, seen, 3)
+            row = np.argmin(distances)
+            # It is as far as its mirror image is from the image mirrored.
+            other = pool[row] if seen is image else pool[row, :, ::-1]
+            found.append((distances[row], other))
+        return min(found, key=lambda pair: pair[0])[1]
+
+    return np.stack([nearest(image) for image in images])
 
 
 def known_masks(height, width, seed=0):
@@ -368,7 +380,8 @@ def sections(data, model, preset, judge, output, options):
     probabilities, features = judge(images)
     side = GRID_SIDES[data]
     save_grid(images[: side**2], output / "samples.png", columns=side)
-    nearest = nearest_images(images[:8], train)
+    # Of these sets, training mirrors the images of CIFAR-10 alone.
+    nearest = nearest_images(images[:8], train, mirrored=data == "cifar10")
     save_grid(
         np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8
     )
