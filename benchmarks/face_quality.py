@@ -70,24 +70,8 @@ def completion_errors(images, completions, hidden, mean_image):
 
 
 def nearest_distances(images, pool):
-    """Returns the distance of each image to the nearest of the pool.
-
-    In root mean squares of a pixel; images of the pool count mirrored too, as
-    training sees them.
-    """
-    flat = images.reshape(len(images), -1)
-    nearest = np.full(len(images), np.inf)
-    for first in range(0, len(pool), quality.BATCH_SIZE):
-        part = pool[first : first + quality.BATCH_SIZE]
-        for seen in (part, part[:, :, ::-1]):
-            others = seen.reshape(len(seen), -1)
-            squares = (
-                np.square(flat).sum(axis=1)[:, None]
-                - 2 * flat @ others.T
-                + np.square(others).sum(axis=1)
-            )
-            nearest = np.minimum(nearest, squares.min(axis=1))
-    return np.sqrt(np.maximum(nearest, 0) / flat.shape[1])
+    """Returns how far the nearest of the pool is, mirrored as in training."""
+    return quality.nearest_images(images, pool, mirrored=True)[1]
 
 
 def plot_distances(distances, path):

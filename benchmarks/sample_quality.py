@@ -107,23 +107,26 @@ def num_evaluations(model, settings):
 
 
 def nearest_images(images, pool, mirrored=False):
-    """Returns for each image the nearest of the pool, by squared distance.
+    """Returns for each image the nearest of the pool, and how far that is.
 
-    With `mirrored`, images of the pool count mirrored too.
+    In root mean squares of a pixel. With `mirrored`, images of the pool count
+    mirrored too.
     """
-    squares = np.square(pool).sum(axis=(1, 2, 3))
-
-    def nearest(image):
-        found = []
-        for seen in (image, image[:, ::-1])[: 1 + mirrored]:
-            distances = squares - 2 * np.tensordot(pool, seen, 3)
-            row = np.argmin(distances)
-            # It is as far as its mirror image is from the image mirrored.
-            other = pool[row] if seen is image else pool[row, :, ::-1]
-            found.append((distances[row], other))
-        return min(found, key=lambda pair: pair[0])[1]
-
-    return np.stack([nearest(image) for image in images])
+    flat = images.reshape(len(images), -1)
+    nearest, least = np.empty_like(images), np.full(len(images), np.inf)
+    for first in range(0, len(pool), BATCH_SIZE):
+        part = pool[first : first + BATCH_SIZE]
+        for seen in (part, part[:, :, ::-1])[: 1 + mirrored]:
+            others = seen.reshape(len(seen), -1)
+            squares = (
+                np.square(flat).sum(axis=1)[:, None]
+                - 2 * flat @ others.T
+                + np.square(others).sum(axis=1)
+            )
+            rows, found = squares.argmin(axis=1), squares.min(axis=1)
+            nearer = found < least
+            nearest[nearer], least[nearer] = seen[rows[nearer]], found[nearer]
+    return nearest, np.sqrt(np.maximum(least, 0) / flat.shape[1])
 
 
 def known_masks(height, width, seed=0):
@@ -381,7 +384,7 @@ def sections(data, model, preset, judge, output, options):
     side = GRID_SIDES[data]
     save_grid(images[: side**2], output / "samples.png", columns=side)
     # Of these sets, training mirrors the images of CIFAR-10 alone.
-    nearest = nearest_images(images[:8], train, mirrored=data == "cifar10")
+    nearest, _ = nearest_images(images[:8], train, mirrored=data == "cifar10")
     save_grid(
         np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8
     )

@@ -122,8 +122,10 @@ def test_copies_are_found_mirrored_too():
 def test_nearest_image_may_be_a_mirror_image():
     pool = np.random.default_rng(0).random((5, 4, 4, 1), "float32")
     images = np.stack([pool[3, :, ::-1], pool[1]]) + np.float32(0.01)
-    nearest = sample_quality.nearest_images(images, pool, mirrored=True)
+    find = sample_quality.nearest_images
+    nearest, distances = find(images, pool, mirrored=True)
     np.testing.assert_array_equal(nearest, [pool[3, :, ::-1], pool[1]])
-    as_is = sample_quality.nearest_images(images, pool)
+    assert distances == pytest.approx([0.01, 0.01], abs=1e-4)
+    as_is, _ = find(images, pool)
     assert any(np.array_equal(as_is[0], image) for image in pool)
     np.testing.assert_array_equal(as_is[1], pool[1])
