@@ -5,9 +5,12 @@ Generates faces and compares them with held-out ones, by what a classifier
 held-out faces in several ways; looks for copies of training images; measures
 the loss at several noise levels; and writes a report and pictures to a folder.
 None of the pictures holds an image of the data: CelebA's must not be published.
+With `--try` it compares settings of the sampler instead.
 
     python benchmarks/face_quality.py celeba celeba32/train celeba32/test \
         --classifier classifier.keras --output quality
+    python benchmarks/face_quality.py celeba celeba32/train celeba32/test \
+        --classifier classifier.keras --output tries --try guidance=2
 """
 
 import pathlib
@@ -159,6 +162,15 @@ def report_completions(model, images, mean_image):
 )
 @click.option("--num-images", default=1000, show_default=True)
 @click.option("--num-inpainted", default=NUM_INPAINTED, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the samples.")
+@click.option(
+    "--try",
+    "tries",
+    multiple=True,
+    callback=quality.parse_settings,
+    metavar="NAME=NUMBER[,...]",
+    help="Compare samples by such settings, and do nothing else.",
+)
 def main(preset, train, held_out, classifier, output, **options):
     """Measure PRESET, trained on TRAIN, with the faces of HELD_OUT."""
     model = NCSNModel.from_preset(preset)
@@ -170,10 +182,16 @@ def main(preset, train, held_out, classifier, output, **options):
 
 def sections(model, preset, train, held_out, judge, output, options):
     """Yields the parts of the report as lists of lines; draws on the way."""
-    num_images = options["num_images"]
-    images, seconds = quality.generate(model, num_images, {})
+    num_images, seed = options["num_images"], options["seed"]
+    if options["tries"]:
+        real = judge(held_out[: quality.NUM_REAL])[1]
+        yield from quality.report_tries(
+            model, judge, num_images, seed, real, options["tries"]
+        )
+        return
+    images, seconds = quality.generate(model, num_images, {}, seed)
     save_grid(images[: GRID_SIDE**2], output / "samples.png", columns=GRID_SIDE)
-    yield quality.report_sampling(model, preset, num_images, 0, seconds)
+    yield quality.report_sampling(model, preset, num_images, seed, seconds)
     some = train[: quality.NUM_REAL], held_out[: quality.NUM_REAL]
     features = [judge(part)[1] for part in (images, held_out, some[0])]
     yield report_distances(*features)

@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import shlex
+import tomllib
 
 import numpy as np
 import pytest
@@ -52,6 +53,22 @@ def test_each_card_says_what_the_metadata_do(name):
     assert not re.search("/(tmp|home|root|work)/", json.dumps(metadata) + text)
 
 
+def test_the_wheel_says_under_which_terms_its_weights_are():
+    project = pathlib.Path(__file__).parents[1] / "pyproject.toml"
+    project = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    known = keras_ncsn.NCSNModel.presets
+    named = {
+        name: known[name]["license_name"]
+        for name in known
+        if "sha256" in known[name] and "license_name" in known[name]
+    }
+    assert "celeba" in named
+    for name, terms in named.items():
+        assert f"LicenseRef-{terms}" in project["license"]
+        text = (sources.zoo()[name] / "LICENSE").read_text(encoding="utf-8")
+        assert known[name]["license_link"] in text
+
+
 def test_the_zoo_fits_into_a_wheel():
     sizes = {
         path: path.stat().st_size
@@ -70,7 +87,7 @@ def test_what_is_not_trained_yet_says_so(name, revision):
         keras_ncsn.NCSNModel.from_preset(name, revision=revision)
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "celeba"])
 def test_scores_are_the_same_on_each_backend(name):
     """Against scores that TensorFlow computed, stored in tests/data."""
     model = keras_ncsn.NCSNModel.from_preset(name)
