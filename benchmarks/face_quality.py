@@ -48,10 +48,10 @@ def completion_errors(images, completions, hidden, mean_image):
     """Returns root mean squares inside the hole, by the name of what is there.
 
     `completions` is `(num_images, num_samples, height, width, channels)`. The
-    spread is the standard deviation between the completions of one image, of
-    as many degrees of freedom as there are. For completions drawn from the
-    truth, the error of one is the root of two times the spread, and that of
-    the mean of n is the root of 1 + 1 / n times the spread.
+    spread is the standard deviation between the completions of one image,
+    unbiased: squares are divided by one less than there are. For completions
+    drawn from the truth, the error of one is the root of two times the spread,
+    and that of the mean of n is the root of 1 + 1 / n times the spread.
     """
     guesses = {
         "mean of the completions": completions.mean(axis=1),
@@ -70,6 +70,12 @@ def completion_errors(images, completions, hidden, mean_image):
         deviations, hidden
     )
     return errors
+
+
+def sharpness(images, hidden):
+    """Returns the mean step from pixel to pixel to the right, in the hole."""
+    steps = np.abs(np.diff(images, axis=-2))
+    return float(steps[..., hidden[:, 1:] & hidden[:, :-1], :].mean())
 
 
 def nearest_distances(images, pool):
@@ -132,7 +138,9 @@ def report_completions(model, images, mean_image):
         seed=0,
         batch_size=quality.BATCH_SIZE,
     )
-    errors = completion_errors(images, filled, ~known_mask[..., 0], mean_image)
+    hidden = ~known_mask[..., 0]
+    errors = completion_errors(images, filled, hidden, mean_image)
+    filled = filled.reshape(-1, *images.shape[1:])
     return [
         f"Right half of {len(images)} held-out faces, {NUM_COMPLETIONS} "
         "completions of each; root mean squares of a pixel in [0, 1]:",
@@ -140,6 +148,16 @@ def report_completions(model, images, mean_image):
         "| | inside the hole |",
         "|---|---|",
         *(f"| {name} | {value:.4f} |" for name, value in errors.items()),
+        "",
+        "From pixel to pixel:",
+        "",
+        "| | mean step, inside the hole | mean squared step into it |",
+        "|---|---|---|",
+        *(
+            f"| {name} | {sharpness(part, hidden):.4f} "
+            f"| {quality.border_jump(part, known_mask):.4f} |"
+            for name, part in {"completions": filled, "faces": images}.items()
+        ),
         "",
     ]
 

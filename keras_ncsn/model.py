@@ -165,6 +165,9 @@ class NCSNModel(keras.Model):
         self.autocast = False
         self.network = network
         self.guide = guide
+        # The licence of the weights, where a preset they came from has one
+        # with a name of its own.
+        self._terms = {}
         self.schedule = schedule
         self.prediction = prediction
         self.objective = objective
@@ -686,6 +689,7 @@ class NCSNModel(keras.Model):
             bare = cls(network, as_saved.schedule, guide=guide)
             loading.load_weights(bare, folder)
             as_wanted.reset_ema()
+            as_wanted._terms = presets.terms(presets.read_metadata(folder))
         return as_wanted
 
     def save_to_preset(
@@ -703,7 +707,8 @@ class NCSNModel(keras.Model):
                 replace. A crash on the way leaves the old preset or none.
             metadata: Dictionary of more to be kept in `metadata.json`, of
                 what JSON can hold, such as how it was trained. Defaults to
-                `None`.
+                `None`. A model from a preset keeps the terms of a licence
+                such as that of `celeba`, and a `ValueError` refuses others.
             card: String, the text of the card, in Markdown. Defaults to
                 `None`.
             weights_dtype: String, `"float32"`, `"float16"` (of weights within
@@ -712,6 +717,7 @@ class NCSNModel(keras.Model):
             max_shard_size: Float, gigabytes above which the weights go into
                 several files. Defaults to `5.0`.
         """
+        metadata = self._keep_terms(metadata, weights_dtype)
         with backend.on_this_process():
             config = self.get_config() | {
                 "network": _copy_network(self.network),
@@ -724,6 +730,10 @@ class NCSNModel(keras.Model):
             saving.save(
                 bare, folder, metadata, card, weights_dtype, max_shard_size
             )
+
+    def _keep_terms(self, metadata, weights_dtype):
+        saving.check_arguments(metadata, weights_dtype)
+        return presets.keep_terms(self._terms, metadata or {})
 
     def push_to_hub(
         self,
@@ -761,7 +771,7 @@ class NCSNModel(keras.Model):
         keras_ncsn.NCSNModel.from_preset("hf://owner/repo")
         ```
         """
-        saving.check_arguments(metadata, weights_dtype)
+        metadata = self._keep_terms(metadata, weights_dtype)
         published = publishing.ask(repo_id, revision, token)
         with tempfile.TemporaryDirectory() as made:
             folder = pathlib.Path(made, "preset")

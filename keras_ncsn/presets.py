@@ -138,6 +138,36 @@ def terms(*known):
     return kept[0] if kept else {}
 
 
+def keep_terms(terms, metadata):
+    """Returns the metadata of what is made of a preset.
+
+    Args:
+        terms: Dictionary, what `terms` says of the preset.
+        metadata: Dictionary, of what is made of it.
+
+    Returns:
+        A dictionary, `metadata` with the terms. A `ValueError` says if they
+        name other ones.
+
+    Example:
+
+    >>> own = {"license": "other", "license_name": "research-only"}
+    >>> keep_terms(own, {"steps": 3}) == own | {"steps": 3}
+    True
+    """
+    other = {
+        name: metadata[name]
+        for name, value in terms.items()
+        if metadata.get(name) not in (None, value)
+    }
+    if other:
+        raise ValueError(
+            "What is made of a preset must keep the terms of its licence, "
+            f"{terms}. Received: {other}"
+        )
+    return metadata | terms
+
+
 def checksums(folder):
     """Returns the SHA-256 of each file of weights, as the metadata state it.
 

@@ -9,6 +9,7 @@ from keras_ncsn.hub import addresses, uploads
 from keras_ncsn.images import save_grid
 
 PICTURE_FILE = "samples.png"
+LICENSE_FILE = "LICENSE"
 NUM_PICTURED = 16
 
 _PICTURES = {".png", ".gif", ".jpg", ".jpeg", ".webp"}
@@ -65,6 +66,8 @@ def prepare(folder, made, model, repo_id, published):
     names = presets.CONFIG_FILE, presets.METADATA_FILE
     names += tuple(presets.checksums(folder))
     files = {name: folder / name for name in names}
+    if _is_own(folder / LICENSE_FILE):
+        files[LICENSE_FILE] = folder / LICENSE_FILE
     drawn = not _is_own(folder / PICTURE_FILE) and _can_be_drawn(model)
     if drawn or _is_own(folder / PICTURE_FILE):
         files[PICTURE_FILE] = (made if drawn else folder) / PICTURE_FILE

@@ -6,6 +6,11 @@ import click
 import numpy as np
 import pytest
 import torch
+from conftest import two_convolutions
+from PIL import Image
+
+from keras_ncsn import NCSNModel
+from keras_ncsn.images import to_uint8
 
 ROOT = pathlib.Path(__file__).parent
 DATA = ROOT / "data"
@@ -129,3 +134,70 @@ def test_nearest_image_may_be_a_mirror_image():
     as_is, _ = find(images, pool)
     assert any(np.array_equal(as_is[0], image) for image in pool)
     np.testing.assert_array_equal(as_is[1], pool[1])
+
+
+def test_no_picture_of_faces_holds_an_image_of_the_data(tmp_path):
+    model = NCSNModel(
+        two_convolutions((8, 8, 3)),
+        sampler="heun",
+        sampler_settings={"heun": {"num_steps": 2}},
+    )
+    train, held_out = np.random.default_rng(0).random((2, 12, 8, 8, 3), "f4")
+
+    def judge(images):
+        return None, images.reshape(len(images), -1)[:, :4]
+
+    options = {"num_images": 12, "seed": 0, "num_inpainted": 2, "tries": ()}
+    parts = face_quality.sections(
+        model, "faces", train, held_out, judge, tmp_path, options
+    )
+    report = "\n".join(sum(parts, []))
+    assert "| faces | " in report
+    # What the pictures show is found in them, and the data are not.
+    samples, _ = sample_quality.generate(model, 12, {})
+    pictures = {
+        path.name: np.asarray(Image.open(path).convert("RGB"))
+        for path in tmp_path.glob("*.png")
+    }
+    assert pictures.keys() == {"samples.png", "nearest.png", "inpaintings.png"}
+    for name in ("samples.png", "inpaintings.png"):
+        assert holds(pictures[name], samples[0])
+    for picture in pictures.values():
+        for image in (*train, *held_out):
+            assert not holds(picture, image)
+            # The known half of a completion.
+            assert not holds(picture, image[:, :4])
+
+
+def holds(picture, image):
+    """Tells whether an image is a part of a picture."""
+    windows = np.lib.stride_tricks.sliding_window_view(picture, image.shape)
+    return bool((windows == to_uint8(image)).all(axis=(-3, -2, -1)).any())
+
+
+def test_sharpness_is_of_steps_inside_the_hole_alone():
+    images = np.zeros((2, 4, 6, 3))
+    images[:, :, :3] = [[1], [5], [2]]
+    images[:, :, 3:] = [[0.1], [0.2], [0.4]]
+    hidden = np.zeros((4, 6), bool)
+    hidden[:, 3:] = True
+    assert face_quality.sharpness(images, hidden) == pytest.approx(0.15)
+
+
+def test_settings_are_compared_by_another_seed(tmp_path):
+    model = NCSNModel(two_convolutions((8, 8, 3)), sampler="heun")
+    train, held_out = np.random.default_rng(0).random((2, 12, 8, 8, 3), "f4")
+    seen = []
+
+    def judge(images):
+        seen.append(images)
+        return np.full((len(images), 2), 0.5), images.reshape(len(images), -1)
+
+    tries = [{"num_steps": 2}]
+    options = {"num_images": 6, "seed": 3, "tries": tries}
+    parts = face_quality.sections(
+        model, "faces", train, held_out, judge, tmp_path, options
+    )
+    assert any(line.startswith("| num_steps 2 |") for line in sum(parts, []))
+    samples, _ = sample_quality.generate(model, 6, tries[0], seed=3)
+    assert any(np.array_equal(images, samples) for images in seen)

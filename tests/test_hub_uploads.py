@@ -238,7 +238,7 @@ def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
     secret = {"HF_TOKEN": server.token}
     for name in ("old.weights.h5", "notes.json", "diary.md", "me.png"):
         (folder / name).write_text("private")
-    for name in ("a.png", "b.gif", "c.json"):
+    for name in ("a.png", "b.gif", "c.json", "LICENSE"):
         (folder / name).write_text("shown")
     (tmp_path / "secret.png").write_text("secret")
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
@@ -250,7 +250,7 @@ def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
     run(push, folder, "owner/preset", **secret)
     assert set(newest(server)) == {
         *("README.md", "config.json", "metadata.json", "model.weights.h5"),
-        *("samples.png", "a.png", "b.gif", ".gitattributes"),
+        *("samples.png", "a.png", "b.gif", "LICENSE", ".gitattributes"),
     }
     assert read_files(folder) == before
 

@@ -206,6 +206,33 @@ def test_metadata_are_json_before_any_work(model, tmp_path, metadata):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_made_of_a_preset_keeps_its_terms(model, folder, tmp_path):
+    terms = {
+        "license": "other",
+        "license_name": "research-only",
+        "license_link": "https://example.org/terms",
+    }
+    model.save_to_preset(folder, terms)
+    again = keras_ncsn.NCSNModel.from_preset(folder, guide=None)
+    again.save_to_preset(tmp_path / "again", terms | {"steps": 3})
+    metadata = presets.read_metadata(tmp_path / "again")
+    assert metadata["steps"] == 3
+    assert {name: metadata[name] for name in terms} == terms
+    again.save_to_preset(tmp_path / "silent")
+    metadata = presets.read_metadata(tmp_path / "silent")
+    assert {name: metadata[name] for name in terms} == terms
+    for call in (
+        lambda other: again.save_to_preset(tmp_path / "free", other),
+        lambda other: again.push_to_hub("owner/preset", metadata=other),
+    ):
+        with pytest.raises(ValueError, match="must keep.*Received.*apache-2.0"):
+            call({"license": "apache-2.0"})
+    assert not (tmp_path / "free").exists()
+    # Other weights have other terms.
+    bare = keras_ncsn.NCSNModel.from_preset(folder, load_weights=False)
+    bare.save_to_preset(tmp_path / "bare", {"license": "apache-2.0"})
+
+
 def test_large_weights_go_into_several_files(model, tmp_path):
     folder = tmp_path / "preset"
     model.save_to_preset(folder, max_shard_size=4e-6)
