@@ -707,8 +707,9 @@ class NCSNModel(keras.Model):
                 replace. A crash on the way leaves the old preset or none.
             metadata: Dictionary of more to be kept in `metadata.json`, of
                 what JSON can hold, such as how it was trained. Defaults to
-                `None`. A model from a preset keeps the terms of a licence
-                such as that of `celeba`, and a `ValueError` refuses others.
+                `None`. What `from_preset` returned keeps the terms of a
+                licence such as that of `celeba`; a `ValueError` refuses
+                others.
             card: String, the text of the card, in Markdown. Defaults to
                 `None`.
             weights_dtype: String, `"float32"`, `"float16"` (of weights within
@@ -748,7 +749,8 @@ class NCSNModel(keras.Model):
         """Publishes the model on the Hugging Face Hub, in one commit.
 
         With a model card and a picture of samples. A card on the Hub that a
-        person wrote, there or in a preset's folder, is kept.
+        person wrote, there or in a preset's folder, is kept. A `LICENSE` goes
+        up from a preset's folder, by `keras-ncsn push`.
 
         Args:
             repo_id: String, `"owner/repo"`; made if there is none.

@@ -190,8 +190,8 @@ def test_what_xet_says_is_a_sentence(run, server, folder):
     assert "answered 404 for the files of hf://owner/preset" in errors[1][1]
 
 
-def newest(server):
-    repository = server.repositories["owner/preset"]
+def newest(server, repo_id="owner/preset"):
+    repository = server.repositories[repo_id]
     return repository.commits[repository.branches["main"]]
 
 
@@ -248,11 +248,16 @@ def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
     )
     before = read_files(folder)
     run(push, folder, "owner/preset", **secret)
-    assert set(newest(server)) == {
+    belong = {
         *("README.md", "config.json", "metadata.json", "model.weights.h5"),
-        *("samples.png", "a.png", "b.gif", "LICENSE", ".gitattributes"),
+        *("samples.png", "a.png", "b.gif", ".gitattributes"),
     }
+    assert set(newest(server)) == belong | {"LICENSE"}
     assert read_files(folder) == before
+    (folder / "LICENSE").unlink()
+    (folder / "LICENSE").symlink_to(tmp_path / "secret.png")
+    run(push, folder, "owner/other", **secret)
+    assert set(newest(server, "owner/other")) == belong
 
 
 @pytest.mark.parametrize("option", ["--private", "--dry-run"])

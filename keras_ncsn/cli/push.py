@@ -33,8 +33,9 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
 
     The token is that of `hf auth login`, or of the environment variable
     HF_TOKEN. README.md in the folder is the card, else one is made; a card
-    that a person edited on the Hub is kept. With the preset go the pictures
-    that the card shows, and no other files. `--dry-run` takes no token.
+    that a person edited on the Hub is kept. With the preset go its LICENSE, if
+    it has one, and the pictures that the card shows, and no other files.
+    `--dry-run` takes no token.
 
     \b
     keras-ncsn push runs/mine/best owner/repo
