@@ -163,7 +163,7 @@ def keep_terms(terms, metadata):
     if other:
         raise ValueError(
             "What is made of a preset must keep the terms of its licence, "
-            f"{terms}. Received: {other}"
+            f"{terms}. Received: {other}. Leave these out of `metadata`."
         )
     return metadata | terms
 
