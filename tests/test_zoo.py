@@ -80,7 +80,7 @@ def test_the_zoo_fits_into_a_wheel():
     assert sum(sizes.values()) < 90 * 2**20
 
 
-@pytest.mark.parametrize("name", ["ncsn_celeba", "ncsn_cifar10", "ncsn_mnist"])
+@pytest.mark.parametrize("name", ["ncsn_celeba", "ncsn_cifar10"])
 @pytest.mark.parametrize("revision", [None, "main"])
 def test_what_is_not_trained_yet_says_so(name, revision):
     assert sources.whereabouts(sources.zoo()[name]) == "not published"
@@ -88,39 +88,39 @@ def test_what_is_not_trained_yet_says_so(name, revision):
         keras_ncsn.NCSNModel.from_preset(name, revision=revision)
 
 
-def test_unfinished_weights_denoise_digits():
-    zoo = sources.zoo()
-    folder = zoo["ncsn_mnist"] / "unfinished"
-    model = keras_ncsn.NCSNModel.from_preset(str(folder))
-    assert model.network.count_params() == 1_964_865
-    with Image.open(zoo["mnist"] / "samples.png") as picture:
+def test_ncsn_mnist_takes_noise_off_digits():
+    """The paper's Langevin dynamics is too long for a test, not its steps."""
+    with Image.open(sources.zoo()["mnist"] / "samples.png") as picture:
         # Tiles of 28 pixels, two apart.
         digits = np.asarray(picture.convert("L"))[:28, :58, None] / 255
     digits = np.stack([digits[:, :28], digits[:, 30:]]).astype("float32")
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal(digits.shape, "float32")
-    noisy, sigma = digits + 0.3593814 * noise, np.full(2, 0.3593814, "float32")
-    clean = noisy + 0.3593814**2 * model.score(noisy, sigma)
+    model = keras_ncsn.NCSNModel.from_preset("ncsn_mnist")
+    sigma = np.float32(model.schedule.sigmas[2])
+    noise = np.random.default_rng(0).standard_normal(digits.shape, "float32")
+    noisy, levels = digits + sigma * noise, np.full(len(digits), sigma)
+    clean = model.denoise(noisy, levels)
     # A zero network errs by 0.36, the darkest guess by the digits' own 0.31.
-    assert np.sqrt(np.mean(np.square(clean - digits))) < 0.12
+    assert np.sqrt(np.mean(np.square(clean - digits))) < 0.09
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "celeba"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "celeba", "ncsn_mnist"])
 def test_scores_are_the_same_on_each_backend(name):
     """Against scores that TensorFlow computed, stored in tests/data."""
     model = keras_ncsn.NCSNModel.from_preset(name)
     path = pathlib.Path(__file__).parent / "data" / f"{name}_scores.npz"
     with np.load(path) as stored:
-        noisy, sigma, *expected = (
-            stored[name] for name in ("noisy", "sigma", "score", "guided")
-        )
-    guided = model.guided_score_function(model.guide.weight)
-    guided = guided(ops.array(noisy), ops.array(sigma))
-    received = model.score(noisy, sigma), ops.convert_to_numpy(guided)
-    for score, right in zip(received, expected, strict=True):
-        largest = np.abs(right).max(axis=(1, 2, 3), keepdims=True)
-        assert np.all(np.abs(score - right) < 1e-4 * largest)
-    assert np.abs(expected[0] - expected[1]).max() > 0.1
+        stored = dict(stored)
+    noisy, sigma = stored["noisy"], stored["sigma"]
+    received = {"score": model.score(noisy, sigma)}
+    if model.guide:
+        guided = model.guided_score_function(model.guide.weight)
+        guided = guided(ops.array(noisy), ops.array(sigma))
+        received["guided"] = ops.convert_to_numpy(guided)
+        assert np.abs(stored["guided"] - stored["score"]).max() > 0.1
+    assert stored.keys() - {"noisy", "sigma"} == received.keys()
+    for kind, score in received.items():
+        largest = np.abs(stored[kind]).max(axis=(1, 2, 3), keepdims=True)
+        assert np.all(np.abs(score - stored[kind]) < 1e-4 * largest)
 
 
 def test_mnist_draws_digits():
