@@ -89,7 +89,7 @@ def test_what_is_not_trained_yet_says_so(name, revision):
 
 
 def test_ncsn_mnist_takes_noise_off_digits():
-    """The paper's Langevin dynamics is too long for a test, not its steps."""
+    """Sampling is too long for a test, one look at the noise is not."""
     with Image.open(sources.zoo()["mnist"] / "samples.png") as picture:
         # Tiles of 28 pixels, two apart.
         digits = np.asarray(picture.convert("L"))[:28, :58, None] / 255
