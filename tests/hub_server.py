@@ -92,7 +92,11 @@ class Hub(http.server.ThreadingHTTPServer):
 def serve():
     """Yields a running `Hub`."""
     with Hub() as hub:
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        # It asks so often, in seconds, whether to stop.
+        often = {"poll_interval": 0.01}
+        threading.Thread(
+            target=hub.serve_forever, kwargs=often, daemon=True
+        ).start()
         try:
             yield hub
         finally:
