@@ -86,9 +86,11 @@ def train(folder, kill_step=None, kill_write=None):
 
 @pytest.fixture(scope="module")
 def run_process():
-    """Runs `train` in a process; they share one import of the package."""
+    """Runs `train` in a process; they share one import of the packages."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras_ncsn", "test_resume"])
+    # TensorFlow is imported by `keras.utils.set_random_seed` on any backend.
+    shared = ["tensorflow", "keras_ncsn", "test_resume"]
+    context.set_forkserver_preload(shared)
 
     def run(*args):
         process = context.Process(target=train, args=args)
