@@ -236,7 +236,8 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
         model.save_weights(index, max_shard_size=max_shard_size)
     else:
         model.save_weights(path)
-    if weights_dtype != "float32":
+    kept = {weight.dtype for weight in model.weights} & WEIGHTS_DTYPES.keys()
+    if kept != {weights_dtype}:
         for path in folder.glob("*.weights.h5"):
             _convert(path, weights_dtype)
 
@@ -251,12 +252,14 @@ def _convert(path, weights_dtype):
             if isinstance(item, h5py.Group):
                 new.require_group(name).attrs.update(item.attrs)
                 return
-            array = item[()]
-            if array.dtype != np.float32:
+            array = np.asarray(item[()])
+            # How Keras marks what HDF5 does not know.
+            if item.attrs.get("dtype") == "bfloat16":
+                array = array.view(ml_dtypes.bfloat16)
+            if array.dtype not in WEIGHTS_DTYPES.values():
                 new[name] = array
                 return
             new[name] = array.astype(WEIGHTS_DTYPES[weights_dtype])
-            # How Keras marks what HDF5 does not know.
             if weights_dtype == "bfloat16":
                 new[name].attrs["dtype"] = "bfloat16"
 

@@ -2,6 +2,7 @@ import json
 import pathlib
 import shutil
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -176,6 +177,35 @@ def test_weights_may_be_stored_in_16_bits(model, tmp_path, dtype, policy):
         np.testing.assert_allclose(rounded, exact, rtol=step, atol=1e-7)
         if exact.size > 10:
             assert not np.array_equal(rounded, exact)
+
+
+def stored_dtypes(folder):
+    """Of the floats, by Keras' mark for what HDF5 does not know."""
+    dtypes = set()
+
+    def note(name, item):
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fV":
+            dtypes.add(item.attrs.get("dtype", str(item.dtype)))
+
+    with h5py.File(folder / presets.WEIGHTS_FILE) as file:
+        file.visititems(note)
+    return dtypes
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_16_bits_may_be_stored_in_any(tmp_path, dtype, stored):
+    network = keras_ncsn.networks.MLP(2, width=4, dtype=dtype)
+    model = keras_ncsn.NCSNModel(network, value_range=None)
+    randomize(network, seed=0)
+    model.save_to_preset(tmp_path / "preset", weights_dtype=stored)
+    assert stored_dtypes(tmp_path / "preset") == {stored}
+    copy = keras_ncsn.NCSNModel.from_preset(tmp_path / "preset")
+    for exact, received in zip(
+        network.get_weights(), copy.network.get_weights(), strict=True
+    ):
+        exact = exact.astype("float32")
+        np.testing.assert_allclose(received, exact, rtol=2.0**-8, atol=1e-7)
 
 
 def test_weights_too_large_for_float16_are_refused(model, folder):
