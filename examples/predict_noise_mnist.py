@@ -29,6 +29,7 @@ from keras import layers, ops
 
 import keras_ncsn
 from keras_ncsn.images import save_grid
+from keras_ncsn.saving import check_folder
 
 NUM_LEVELS = 1000
 
@@ -46,6 +47,7 @@ def main(
 
     The preset goes to the folder `output`, with a picture of new images.
     """
+    check_folder(output)
     keras.utils.set_random_seed(seed)
     if images is None:
         images = keras_ncsn.datasets.load_images("mnist", data_dir=data_dir)

@@ -14,6 +14,7 @@ import numpy as np
 
 import keras_ncsn
 from keras_ncsn.images import save_grid, to_floats
+from keras_ncsn.saving import check_folder
 
 
 def main(
@@ -23,6 +24,7 @@ def main(
 
     The preset goes to the folder `output`, with a picture of new images.
     """
+    check_folder(output)
     keras.utils.set_random_seed(seed)
     if images is None:
         images = keras_ncsn.datasets.load_images("mnist")

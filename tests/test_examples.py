@@ -112,6 +112,15 @@ def test_inpaint_images_reads_files(example, preset, tmp_path):
     np.testing.assert_allclose(filled[0, 0, :4], known, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["train_mnist", "predict_noise_mnist"])
+def test_a_folder_of_other_things_is_refused_before_any_work(
+    example, tmp_path, name
+):
+    (tmp_path / "digit.png").write_text("a picture")
+    with pytest.raises(ValueError, match="new or empty folder"):
+        example(name).main(tmp_path, images="never looked at")
+
+
 def test_train_mnist(example, images, tmp_path):
     folder = tmp_path / "preset"
     model = example("train_mnist").main(
