@@ -160,6 +160,8 @@ def _sampler_settings(recipe):
     langevin = "steps_per_level", "step_size", "denoise"
     settings = {"annealed_langevin": {name: recipe[name] for name in langevin}}
     if recipe["sampler"] == "heun":
-        names = "num_steps", "churn"
+        # Where a recipe has none, because its own sampler is another, they
+        # are the sampler's.
+        names = [name for name in ("num_steps", "churn") if name in recipe]
         settings["heun"] = {name: recipe[name] for name in names}
     return settings

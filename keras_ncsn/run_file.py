@@ -136,8 +136,13 @@ def command(run):
         words += ["--from-preset", _public(run["from_preset"])]
     words += ["--seed", str(run["seed"])]
     usual = json.loads(json.dumps(recipes.find(run["recipe_name"])))
+    if run["from_preset"] is not None:
+        # Left out, they are the preset's, not the recipe's.
+        usual = {
+            n: v for n, v in usual.items() if n not in recipes.PRESET_NAMES
+        }
     for name, value in run["recipe"].items():
-        if value is None or value == usual[name]:
+        if value is None or value == usual.get(name):
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):

@@ -418,6 +418,26 @@ def test_recipes_make_what_they_say(name):
     )
 
 
+@pytest.mark.parametrize("sampler", ["heun", "langevin"])
+def test_a_recipe_of_the_paper_may_have_another_sampler(sampler):
+    small = {"width": 4, "sampler": sampler}
+    recipe = recipes.find("ncsn-mnist", small)
+    images = np.zeros((1, 8, 8, 1), "uint8")
+    model = building.make_model(recipe, images, seed=0)
+    assert model.sampler == sampler
+    # Its settings are its own.
+    assert not model.sampler_settings.get(sampler)
+
+
+def test_the_command_says_what_the_preset_would_else_decide():
+    usual = recipes.find("unet-mnist")["sigma_distribution"]
+    settings = {"sigma_distribution": usual, "batch_size": 128}
+    run = run_file.describe("mnist", "unet-mnist", settings, "mnist")
+    assert run_file.command(run).endswith(
+        f"--from-preset mnist --seed 0 --sigma-distribution {usual}"
+    )
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_mean_and_spread_are_those_of_all_pixels(dtype):
     images = np.random.default_rng(0).random((1000, 8, 8, 3)) ** 2

@@ -36,8 +36,8 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
     "--resume",
     is_flag=True,
     help="Go on with the run in OUTPUT, to the last bit as if it had not "
-    "stopped, by all that it began with but --data-dir and --skip-unreadable; "
-    "where there is none, start it.",
+    "stopped, by all that it began with but --data-dir, --skip-unreadable and "
+    "--data-parallel; where there is none, start it.",
 )
 @click.option(
     "--seed",
