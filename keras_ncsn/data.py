@@ -54,7 +54,8 @@ def checked_data(data, image_shape, value_range, batch_size=None):
 
 
 def _first_batch(data):
-    if isinstance(data, keras.utils.PyDataset) and len(data):
+    # Of no known number (`None`) where the data has no end.
+    if isinstance(data, keras.utils.PyDataset) and data.num_batches != 0:
         return data[0], data
     if isinstance(data, (tuple, list, dict)) or not hasattr(data, "__iter__"):
         raise ValueError(

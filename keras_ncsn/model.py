@@ -31,6 +31,7 @@ from keras_ncsn.checks import (
     checked_image_shape,
 )
 from keras_ncsn.data import checked_data
+from keras_ncsn.networks.score_network import ScoreNetwork
 from keras_ncsn.noise import NoiseSchedule, expand_like
 from keras_ncsn.samplers.score_function import ScoreFunction
 
@@ -138,7 +139,7 @@ class NCSNModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        check_choice("prediction", prediction, ("score", "noise"))
+        _check_prediction(prediction, network)
         check_choice(
             "objective",
             objective,
@@ -271,12 +272,17 @@ class NCSNModel(keras.Model):
             verbose: As in `keras.Model.fit`.
             callbacks: A callback or a list of them. Defaults to `None`.
             **kwargs: Arguments of `keras.Model.fit`, such as
-                `validation_data` and `steps_per_epoch`.
+                `validation_data` and `steps_per_epoch`. Images have no
+                weights: `sample_weight` and `class_weight` are refused.
 
         Returns:
             A Keras `History`. A loss that is no number stops training with a
             `FloatingPointError`; the weights are then those from before.
         """
+        _refuse_weights(
+            sample_weight=kwargs.get("sample_weight"),
+            class_weight=kwargs.get("class_weight"),
+        )
         if kwargs.get("steps_per_epoch") is not None:
             # Of 0 Keras makes as many as the data has, which may be endless.
             check_count(steps_per_epoch=kwargs["steps_per_epoch"])
@@ -290,8 +296,9 @@ class NCSNModel(keras.Model):
             kwargs["validation_data"] = self._check_data(
                 validation, validation_size or 32
             )
-        if not hasattr(x, "shape") and not isinstance(x, keras.utils.PyDataset):
-            # Keras warns that it does not shuffle streams: it cannot.
+        if not hasattr(x, "shape") and getattr(x, "num_batches", None) is None:
+            # Keras warns that it does not shuffle streams: it cannot. Only a
+            # `PyDataset` has a number of batches, unless it has no end.
             kwargs.setdefault("shuffle", False)
         if isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [callbacks]
@@ -306,22 +313,32 @@ class NCSNModel(keras.Model):
                 **kwargs,
             )
 
-    def evaluate(self, x=None, y=None, batch_size=None, *args, **kwargs):
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        **kwargs,
+    ):
         """Returns the loss on images, with the averaged weights if kept.
 
         Args:
             x: As in `fit`.
             y: As in `fit`.
             batch_size: As in `fit`.
-            *args: Arguments of `keras.Model.evaluate`.
+            verbose: As in `fit`.
+            sample_weight: Refused, as images have no weights.
             **kwargs: Arguments of `keras.Model.evaluate`.
 
         Returns:
             A float, or with `return_dict` a dictionary.
         """
+        _refuse_weights(sample_weight=sample_weight)
         x = self._check_data(x, batch_size or 32)
         with backend.keeping_values(self):
-            return super().evaluate(x, y, batch_size, *args, **kwargs)
+            return super().evaluate(x, y, batch_size, verbose, **kwargs)
 
     def train_step(self, *args):
         return self._stateless_on_jax(training.train_on, *args)
@@ -842,6 +859,25 @@ def _dtype_policy(dtype):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _check_prediction(prediction, network):
+    check_choice("prediction", prediction, ("score", "noise"))
+    if prediction == "noise" and isinstance(network, ScoreNetwork):
+        raise ValueError(
+            "`prediction` must be 'score' for the networks of this package, "
+            "which all return one. Received: prediction='noise' for a "
+            f"{type(network).__name__}"
+        )
+
+
+def _refuse_weights(**weights):
+    for name, weight in weights.items():
+        if weight is not None:
+            raise ValueError(
+                f"Images have no weights. Received: {name}. Leave it out, or "
+                "show some images more often."
+            )
 
 
 def _check_dtype(network, dtype):

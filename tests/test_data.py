@@ -23,6 +23,16 @@ class Batches(keras.utils.PyDataset):
         return self.images[8 * index : 8 * index + 8], np.zeros(8)
 
 
+class EndlessBatches(Batches):
+    """Without a length: Keras has it so."""
+
+    __len__ = None
+    num_batches = None
+
+    def __getitem__(self, index):
+        return super().__getitem__(index % 2)
+
+
 def tf_data(images):
     import tensorflow as tf
 
@@ -74,6 +84,13 @@ def test_fit_takes_a_generator(make_model, images):
     batches = itertools.cycle([images[:8], images[8:]])
     model.fit((x for x in batches), steps_per_epoch=2, epochs=2, verbose=0)
     assert int(model.optimizer.iterations.value) == 4
+
+
+def test_fit_takes_data_without_end(make_model, images):
+    model = make_model()
+    model.compile()
+    model.fit(EndlessBatches(images), steps_per_epoch=3, verbose=0)
+    assert int(model.optimizer.iterations.value) == 3
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,11 @@ def small_network(width=8, seed=0, **kwargs):
     return network
 
 
+def as_of_others(network):
+    """Returns it as any Keras model, which may predict what it likes."""
+    return keras.Model(network.inputs, network.outputs[0])
+
+
 def small_model(network, **kwargs):
     return NCSNModel(network, value_range=None, sampler="heun", **kwargs)
 
@@ -59,10 +64,11 @@ def test_score_goes_beyond_the_better_network():
 def test_guide_predicts_what_the_network_does(prediction):
     schedule = NoiseSchedule.linear_beta()
     make = {"variance_preserving": True}
-    guide = Guide(small_network(4, seed=1, **make), 2.0, (0.0, 1000.0))
-    model = NCSNModel(
-        small_network(**make), schedule, prediction=prediction, guide=guide
-    )
+    network, worse = small_network(**make), small_network(4, seed=1, **make)
+    if prediction == "noise":
+        network, worse = as_of_others(network), as_of_others(worse)
+    guide = Guide(worse, 2.0, (0.0, 1000.0))
+    model = NCSNModel(network, schedule, prediction=prediction, guide=guide)
     worse = NCSNModel(guide.network, schedule, prediction=prediction)
     x, sigma = noisy_points(2), ops.array([0.1, 3.0])
     expected = 2.0 * model.score_function(x, sigma)
@@ -371,7 +377,8 @@ def test_command_makes_a_guided_preset(tmp_path):
 
 def test_command_refuses_before_it_writes(tmp_path):
     paths = write_presets(tmp_path)
-    other = NCSNModel(small_network(4), prediction="noise")
+    network = as_of_others(small_network(4))
+    other = NCSNModel(network, prediction="noise")
     other.save_to_preset(tmp_path / "noise")
     result = run("guide", paths[0], tmp_path / "noise", tmp_path / "made")
     assert isinstance(result.exception, ValueError)

@@ -426,6 +426,40 @@ def test_model_rejects(make_model, kwargs, message):
         make_model(**kwargs)
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"prediction": "noise"},
+            "which all return one.*prediction='noise' for a RefineNet",
+        ),
+        (
+            {"schedule": NoiseSchedule.linear_beta()},
+            "must agree on whether.*network.variance_preserving=False",
+        ),
+    ],
+)
+def test_model_rejects_what_its_network_is_not_for(kwargs, message):
+    network = keras_ncsn.networks.RefineNet((8, 8, 1), 4)
+    with pytest.raises(ValueError, match=message):
+        keras_ncsn.NCSNModel(network, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("method", "name"),
+    [
+        ("fit", "sample_weight"),
+        ("fit", "class_weight"),
+        ("evaluate", "sample_weight"),
+    ],
+)
+def test_images_have_no_weights(make_model, images, method, name):
+    model = make_model()
+    model.compile()
+    with pytest.raises(ValueError, match=f"no weights. Received: {name}"):
+        getattr(model, method)(images, **{name: np.zeros(len(images))})
+
+
 def test_model_rejects_networks_without_a_shape_of_their_own():
     def network(shape, filters):
         noisy, sigma = keras.Input(shape), keras.Input(())
@@ -474,6 +508,5 @@ def test_model_rejects_noise_that_its_network_does_not_know():
     ladder = NoiseSchedule.geometric()
     network = keras_ncsn.networks.RefineNet((8, 8, 1), 2, sigmas=ladder.sigmas)
     keras_ncsn.NCSNModel(network, NoiseSchedule.geometric(0.5, 0.01, 5))
-    for wider in (NoiseSchedule.geometric(50.0), NoiseSchedule.linear_beta()):
-        with pytest.raises(ValueError, match="lie within.*knows 1 to 0.01"):
-            keras_ncsn.NCSNModel(network, wider)
+    with pytest.raises(ValueError, match="lie within.*knows 1 to 0.01"):
+        keras_ncsn.NCSNModel(network, NoiseSchedule.geometric(50.0))

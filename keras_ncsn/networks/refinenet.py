@@ -137,6 +137,7 @@ class RefineNet(ScoreNetwork):
         super().__init__([noisy, sigma], score, arguments, dtype, **kwargs)
         self.image_shape = image_shape
         self.sigmas = sigmas
+        self.variance_preserving = False
         self.blocks_per_stage = blocks_per_stage
 
 

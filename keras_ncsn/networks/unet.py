@@ -6,6 +6,7 @@ import random
 import keras
 from keras import layers
 
+from keras_ncsn.checks import check_count
 from keras_ncsn.layers.attention import PixelAttention
 from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
 from keras_ncsn.networks.preconditioning import (
@@ -42,7 +43,8 @@ class UNet(ScoreNetwork):
         attention_stages: Sequence of integers, the stages (0 is the finest)
             whose blocks are followed by attention between pixels. Defaults to
             `None`, the coarsest stage.
-        num_heads: Integer, heads of the attention. Defaults to `1`.
+        num_heads: Integer, heads of the attention; they divide the widths of
+            its stages. Defaults to `1`.
         dropout: Float in [0, 1), rate of the dropout in each block. Defaults
             to `0.0`.
         data_mean: Float, mean of the pixels of the data, in the range that
@@ -94,6 +96,7 @@ class UNet(ScoreNetwork):
         _check(image_shape, widths, patch_size, num_blocks, dropout, data_std)
         if attention_stages is None:
             attention_stages = (len(widths) - 1,)
+        _check_attention(attention_stages, num_heads, len(widths))
         noisy = keras.Input(image_shape, dtype="float32", name="noisy")
         sigma = keras.Input((), dtype="float32", name="sigma")
         block = _Blocks(attention_stages, num_heads, dropout, dtype)
@@ -265,4 +268,14 @@ def _check(image_shape, widths, patch_size, num_blocks, dropout, data_std):
         raise ValueError(
             "`dropout` must be in [0, 1) and `data_std` above 0. Received: "
             f"dropout={dropout}, data_std={data_std}"
+        )
+
+
+def _check_attention(stages, num_heads, num_stages):
+    check_count(num_heads=num_heads)
+    if not set(stages) <= set(range(num_stages)):
+        raise ValueError(
+            "`attention_stages` must be stages of the network, from 0 to "
+            f"{num_stages - 1}. Received: attention_stages={tuple(stages)}, "
+            f"and {num_stages} `widths`"
         )
