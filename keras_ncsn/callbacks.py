@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_ncsn import saving
-from keras_ncsn.images import save_grid
+from keras_ncsn.images import check_drawable, save_grid, to_unit_range
 from keras_ncsn.log_file import LOG_FILE, append_row, read_log, write_log
 from keras_ncsn.parallel import is_main_process
 from keras_ncsn.training_state import load_state, save_state
@@ -305,8 +305,8 @@ class SamplePictures(EverySteps):
         every: Integer, at least 1.
         start: As in `TrainingLog`.
         num_images: Integer, images in a picture. Defaults to `16`.
-        on_picture: Function that is called with the step and the images.
-            Defaults to `None`.
+        on_picture: Function that is called with the step and the images, in
+            [0, 1] whatever their `value_range`. Defaults to `None`.
     """
 
     def __init__(self, folder, every, start=0, num_images=16, on_picture=None):
@@ -315,11 +315,15 @@ class SamplePictures(EverySteps):
         self.num_images = num_images
         self.on_picture = on_picture or (lambda step, images: None)
 
+    def on_train_begin(self, logs=None):
+        check_drawable(self.model.image_shape, self.model.value_range)
+
     def on_step(self, step, logs):
         # Who asked to stop does not want to wait for pictures.
         if not is_main_process() or self.model.stop_training:
             return
         images = self.model.generate(self.num_images, seed=0, verbose=0)
+        images = to_unit_range(images, self.model.value_range)
         self.folder.mkdir(parents=True, exist_ok=True)
         save_grid(images, self.folder / f"{step:07d}.png")
         self.on_picture(step, images)

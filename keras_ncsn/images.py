@@ -51,6 +51,56 @@ def to_uint8(images):
     return np.clip(np.asarray(images) * 255 + 0.5, 0, 255).astype("uint8")
 
 
+def to_unit_range(images, value_range):
+    """Returns images of a range in [0, 1], as pictures take them.
+
+    Args:
+        images: Array of floats.
+        value_range: Pair of floats, where the images lie.
+
+    Returns:
+        An array of the same shape.
+
+    Example:
+
+    >>> to_unit_range(np.array([-1.0, 0.0, 1.0]), (-1.0, 1.0)).tolist()
+    [0.0, 0.5, 1.0]
+    """
+    low, high = value_range
+    return (images - low) / (high - low)
+
+
+def can_be_drawn(image_shape, value_range):
+    """Returns whether pictures can be made of a model's images.
+
+    Args:
+        image_shape: Tuple, the shape of one image.
+        value_range: Pair of floats, where the images lie, or `None`: of
+            values without a range nobody knows which are bright.
+
+    Returns:
+        A boolean.
+    """
+    is_image = len(image_shape) == 3 and image_shape[-1] in (1, 3)
+    return is_image and value_range is not None
+
+
+def check_drawable(image_shape, value_range):
+    """Raises a `ValueError` unless pictures can be made of a model's images.
+
+    Args:
+        image_shape: As in `can_be_drawn`.
+        value_range: As in `can_be_drawn`.
+    """
+    if not can_be_drawn(image_shape, value_range):
+        raise ValueError(
+            "Pictures can be made of images of 1 or 3 channels that have a "
+            f"`value_range`. Received: a model of shape {tuple(image_shape)} "
+            f"with value_range={value_range}. Write an array (.npy), and no "
+            "pictures beside training."
+        )
+
+
 def make_grid(images, columns=None, gap=2):
     """Returns images side by side, row by row, on white.
 

@@ -262,7 +262,7 @@ class NCSNModel(keras.Model):
 
         Args:
             x: Images as an array of shape `(batch, height, width, channels)`,
-                uint8 or floats in [0, 1]; or batches of them, as a
+                uint8 or floats in `value_range`; or batches of them, as a
                 `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
                 `DataLoader` or a generator. Where a batch is a tuple, its
                 first part is the images and the rest is not used.
@@ -431,7 +431,7 @@ class NCSNModel(keras.Model):
 
         Returns:
             A float32 NumPy array of shape
-            `(num_images, height, width, channels)`, in [0, 1], or with
+            `(num_images, height, width, channels)`, in `value_range`, or with
             `return_trajectory` `(num_images, frames, height, width,
             channels)`, of which the last frames are the images.
         """
@@ -465,8 +465,9 @@ class NCSNModel(keras.Model):
 
         Args:
             images: One image of shape `(height, width, channels)` or a batch
-                `(batch, height, width, channels)`; uint8, or floats in [0, 1].
-                What is not known may hold any value in that range.
+                `(batch, height, width, channels)`; uint8, or floats in
+                `value_range`. What is not known may hold any value in that
+                range.
             known_mask: Array of booleans or of zeros and ones, `True` (1)
                 where a pixel is known, of shape `(height, width)`,
                 `(height, width, 1)`, `(batch, height, width, 1)` or the
@@ -481,8 +482,9 @@ class NCSNModel(keras.Model):
 
         Returns:
             A float32 NumPy array of shape
-            `(batch, num_samples, height, width, channels)`, in [0, 1]; without
-            the axis of an argument that has none: one image, one sample.
+            `(batch, num_samples, height, width, channels)`, in `value_range`;
+            without the axis of an argument that has none: one image, one
+            sample.
         """
         return sampling.inpaint(
             self,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from keras_ncsn import cards, presets
 from keras_ncsn.hub import addresses, uploads
-from keras_ncsn.images import save_grid
+from keras_ncsn.images import can_be_drawn, save_grid, to_unit_range
 
 PICTURE_FILE = "samples.png"
 LICENSE_FILE = "LICENSE"
@@ -68,7 +68,9 @@ def prepare(folder, made, model, repo_id, published):
     files = {name: folder / name for name in names}
     if _is_own(folder / LICENSE_FILE):
         files[LICENSE_FILE] = folder / LICENSE_FILE
-    drawn = not _is_own(folder / PICTURE_FILE) and _can_be_drawn(model)
+    drawn = not _is_own(folder / PICTURE_FILE) and can_be_drawn(
+        model.image_shape, model.value_range
+    )
     if drawn or _is_own(folder / PICTURE_FILE):
         files[PICTURE_FILE] = (made if drawn else folder) / PICTURE_FILE
     card = _card(folder, model, repo_id, PICTURE_FILE in files)
@@ -79,9 +81,9 @@ def prepare(folder, made, model, repo_id, published):
         files[presets.CARD_FILE] = made / presets.CARD_FILE
         files[presets.CARD_FILE].write_text(card, encoding="utf-8")
     if drawn:
-        low, high = model.value_range
         images = model.generate(NUM_PICTURED, seed=0)
-        save_grid((images - low) / (high - low), files[PICTURE_FILE])
+        images = to_unit_range(images, model.value_range)
+        save_grid(images, files[PICTURE_FILE])
     return Upload(files, fate)
 
 
@@ -163,10 +165,3 @@ def _linked(card, folder):
 def _is_own(path):
     # Links could lead anywhere on this machine.
     return path.is_file() and not path.is_symlink()
-
-
-def _can_be_drawn(model):
-    # Of values without a range nobody knows which are bright.
-    shape = model.image_shape
-    is_image = len(shape) == 3 and shape[-1] in (1, 3)
-    return is_image and model.value_range is not None

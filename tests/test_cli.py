@@ -100,6 +100,60 @@ def test_inpaint_keeps_what_is_known(preset, tmp_path, mask):
         assert grid.size == (4 * 10 - 2, 2 * 10 - 2)
 
 
+def test_pictures_show_all_of_a_preset_s_range(make_zero, tmp_path):
+    model = make_zero((8, 8, 1), value_range=(-1.0, 1.0), sampler="heun")
+    preset = tmp_path / "preset"
+    model.save_to_preset(preset)
+    common = "generate", preset, "--num-images", 1, "--seed", 0, "--output"
+    film = tmp_path / "film.gif"
+    run(*common, tmp_path / "a.npy", "--gif", film)
+    run(*common, tmp_path / "a.png")
+    images = np.load(tmp_path / "a.npy")[0, ..., 0]
+    assert images.min() < -0.5
+    expected = np.floor((images + 1.0) / 2.0 * 255.0 + 0.5)
+    with Image.open(tmp_path / "a.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), expected)
+        given = np.asarray(picture)
+    with Image.open(film) as frames:
+        frames.seek(frames.n_frames - 1)
+        np.testing.assert_allclose(frames.convert("L"), expected, atol=1)
+
+    output = tmp_path / "filled.png"
+    run(
+        *("inpaint", preset, tmp_path / "a.png", "--mask", "left-half"),
+        *("--num-samples", 1, "--output", output),
+    )
+    with Image.open(output) as picture:
+        known, filled = np.asarray(picture)[:, :8], np.asarray(picture)[:, 10:]
+    np.testing.assert_array_equal(known[:, :4], given[:, :4])
+    np.testing.assert_array_equal(filled[:, :4], given[:, :4])
+    assert (known[:, 4:] == 128).all()
+
+
+def test_no_pictures_of_points(tmp_path, monkeypatch):
+    preset = tmp_path / "points"
+    network = keras_ncsn.networks.MLP(2, width=4)
+    model = keras_ncsn.NCSNModel(network, value_range=None, sampler="heun")
+    model.save_to_preset(preset)
+    run("generate", preset, "--output", tmp_path / "a.npy", "--num-images", 3)
+    assert np.load(tmp_path / "a.npy").shape == (3, 2)
+    # Before any is drawn.
+    monkeypatch.delattr(keras_ncsn.NCSNModel, "generate")
+    monkeypatch.delattr(keras_ncsn.NCSNModel, "inpaint")
+    Image.new("L", (2, 1)).save(tmp_path / "a.png")
+    for arguments in (
+        ["generate", preset, "--output", tmp_path / "b.png"],
+        ["generate", preset, "--output", tmp_path / "folder"],
+        [
+            *("generate", preset, "--output", tmp_path / "b.npy", "--gif"),
+            "b.gif",
+        ],
+        ["inpaint", preset, tmp_path / "a.png", "--mask", "left-half"],
+    ):
+        with pytest.raises(ValueError, match=r"1 or 3 channels.*shape \(2,\)"):
+            run(*arguments)
+
+
 WHITE = np.arange(8) < np.full((8, 1), 4)
 
 
@@ -148,7 +202,8 @@ def test_masks_of_16_bits_must_be_black_and_white(tmp_path, value):
 def test_output_is_checked_and_nothing_is_made(tmp_path, name):
     check_output(tmp_path / "new" / "out" / name)
     assert not list(tmp_path.iterdir())
-    write_images(np.ones((1, 2, 2, 1)), tmp_path / "new" / "out" / name)
+    path = tmp_path / "new" / "out" / name
+    write_images(np.ones((1, 2, 2, 1)), path, (0.0, 1.0))
     assert (tmp_path / "new" / "out" / name).exists()
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
@@ -167,7 +222,7 @@ def test_output_must_be_writable(tmp_path, monkeypatch, name):
 def test_array_takes_the_place_of_one_that_is_read_only(tmp_path):
     path = tmp_path / "a.NPY"
     path.touch(0o444)
-    write_images(np.ones((1, 2, 2, 1)), path)
+    write_images(np.ones((1, 2, 2, 1)), path, (0.0, 1.0))
     assert np.load(path).shape == (1, 2, 2, 1)
     assert list(tmp_path.iterdir()) == [path]
 

@@ -7,7 +7,12 @@ import numpy as np
 from PIL import Image
 
 from keras_ncsn.files import open_whole
-from keras_ncsn.images import picture_format, save_grid, save_images
+from keras_ncsn.images import (
+    picture_format,
+    save_grid,
+    save_images,
+    to_unit_range,
+)
 
 MASKS = ("left-half", "right-half", "top-half", "bottom-half", "centre")
 MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -42,12 +47,14 @@ def check_output(path, suffixes=None):
     _check_writable(path, path if suffix == "" else path.parent)
 
 
-def write_images(images, path, columns=None):
+def write_images(images, path, value_range, columns=None):
     """Writes images as an array, a folder of PNGs, or one picture.
 
     Args:
         images: Float array of shape `(num_images, height, width, channels)`.
         path: A `pathlib.Path`: `.npy` for an array, no ending for a folder.
+        value_range: Pair of floats, black and white in pictures. An array is
+            written as it is.
         columns: Integer, images in a row of the picture. Defaults to `None`.
     """
     if path.suffix.lower() == ".npy":
@@ -55,9 +62,9 @@ def write_images(images, path, columns=None):
         with open_whole(path) as file:
             np.save(file, images.astype("float32"))
     elif path.suffix == "":
-        save_images(images, path)
+        save_images(to_unit_range(images, value_range), path)
     else:
-        save_grid(images, path, columns)
+        save_grid(to_unit_range(images, value_range), path, columns)
 
 
 def read_image(path, image_shape):

@@ -23,7 +23,7 @@ from keras_ncsn.cli.options import given, sampler_options
     show_default=True,
     help="A picture of all (grid.png), a folder for one PNG each (folder/), "
     "or an array (samples.npy: float32, num_images x height x width x "
-    "channels, in [0, 1]).",
+    "channels, in the preset's range, [0, 1] for ours).",
 )
 @click.option(
     "--gif",
@@ -54,9 +54,16 @@ def generate(
     import numpy as np
 
     from keras_ncsn import NCSNModel
-    from keras_ncsn.images import make_grid, save_gif
+    from keras_ncsn.images import (
+        check_drawable,
+        make_grid,
+        save_gif,
+        to_unit_range,
+    )
 
     model = NCSNModel.from_preset(preset)
+    if gif is not None or output.suffix.lower() != ".npy":
+        check_drawable(model.image_shape, model.value_range)
     images = model.generate(
         num_images,
         seed=seed,
@@ -69,8 +76,9 @@ def generate(
     if gif is not None:
         frames = images.swapaxes(0, 1)
         images = frames[-1]
-        grids = [make_grid(frame) / np.float32(255) for frame in frames]
+        shown = to_unit_range(frames, model.value_range)
+        grids = [make_grid(frame) / np.float32(255) for frame in shown]
         save_gif(np.stack(grids), gif)
         click.echo(f"Wrote {gif}")
-    write_images(images, output)
+    write_images(images, output, model.value_range)
     click.echo(f"Wrote {output}")

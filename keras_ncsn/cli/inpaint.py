@@ -66,10 +66,12 @@ def inpaint(
         read_mask,
         write_images,
     )
-    from keras_ncsn.images import to_floats
+    from keras_ncsn.images import check_drawable, to_floats
 
     check_output(output)
     model = NCSNModel.from_preset(preset)
+    # What is given comes as pictures.
+    check_drawable(model.image_shape, model.value_range)
     known_mask = read_mask(mask, model.image_shape)
     given_images = np.stack(
         [read_image(path, model.image_shape) for path in images]
@@ -86,11 +88,14 @@ def inpaint(
     )
     filled = filled.reshape(len(images), num_samples, *model.image_shape)
     if output.suffix.lower() in ("", ".npy"):
-        write_images(filled.reshape(-1, *model.image_shape), output)
+        filled = filled.reshape(-1, *model.image_shape)
+        write_images(filled, output, model.value_range)
     else:
         # Hidden pixels are grey, which neither ink nor paper is.
-        shown = np.where(known_mask[..., None], to_floats(given_images), 0.5)
+        known = to_floats(given_images, model.value_range)
+        grey = sum(model.value_range) / 2
+        shown = np.where(known_mask[..., None], known, grey)
         rows = np.concatenate([shown[:, None], filled], axis=1)
         rows = rows.reshape(-1, *model.image_shape)
-        write_images(rows, output, columns=num_samples + 1)
+        write_images(rows, output, model.value_range, num_samples + 1)
     click.echo(f"Wrote {output}")
