@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_ncsn import saving
+from keras_ncsn.checks import check_count
 from keras_ncsn.images import check_drawable, save_grid, to_unit_range
 from keras_ncsn.log_file import LOG_FILE, append_row, read_log, write_log
 from keras_ncsn.parallel import is_main_process
@@ -34,6 +35,7 @@ class EverySteps(keras.callbacks.Callback):
 
     def __init__(self, every, start=0):
         super().__init__()
+        check_count(every=every)
         self.every = every
         self.start = start
         self.step = start
@@ -179,7 +181,7 @@ class TrainingLog(EverySteps):
             run that was killed are taken out. Defaults to `0`.
         validation_images: Array of images held out. Defaults to `None`.
         validate_every: Integer, a multiple of `every`. Defaults to `None`,
-            never.
+            never; else there must be `validation_images`.
         metadata: As in `Checkpoint`.
         on_row: Function that is called with each row, a dictionary. Defaults
             to `None`.
@@ -202,6 +204,11 @@ class TrainingLog(EverySteps):
                 "`validate_every` must be a multiple of `every`, because "
                 "losses are written into rows. Received: validate_every="
                 f"{validate_every}, every={every}"
+            )
+        if validate_every is not None and validation_images is None:
+            raise ValueError(
+                "`validation_images` must be given with `validate_every`. "
+                f"Received: validate_every={validate_every}, and no images"
             )
         self.folder = pathlib.Path(folder)
         self.batch_size = batch_size

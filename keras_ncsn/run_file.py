@@ -231,6 +231,22 @@ def _check_writing(writing):
             raise ValueError(f"{name}={value!r}")
 
 
+def check_intervals(log_every, checkpoint_every):
+    """Raises a `ValueError` unless each checkpoint is at a row of the log.
+
+    Args:
+        log_every: Integer, at least 1, steps between rows.
+        checkpoint_every: Integer, at least 1, steps between checkpoints.
+    """
+    if checkpoint_every % log_every:
+        raise ValueError(
+            "`checkpoint_every` must be a multiple of `log_every`, because a "
+            "checkpoint's loss goes into a row of the log. Received: "
+            f"checkpoint_every={checkpoint_every}, log_every={log_every}. "
+            "Choose both: --log-every, --checkpoint-every."
+        )
+
+
 def write(folder, run):
     """Writes the run file into a folder.
 

@@ -75,6 +75,7 @@ def train(
         Integer, the steps taken in all: fewer than the recipe's if a callback
         stopped training.
     """
+    run_file.check_intervals(log_every, checkpoint_every)
     folder = pathlib.Path(folder)
     recipe = run["recipe"]
     keras.utils.set_random_seed(run["seed"])

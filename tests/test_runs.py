@@ -542,8 +542,12 @@ def test_images_per_second_are_those_of_training(tmp_path, make_model, images):
     assert float(read_rows(tmp_path)[1]["images_per_second"]) > 2 * 4 / 1.0
 
 
-def test_wrong_intervals_leave_no_folder(train, tmp_path):
-    with pytest.raises(ValueError, match="validate_every=2, every=3"):
+def test_wrong_intervals_are_named_before_images_are_loaded(
+    train, tmp_path, monkeypatch
+):
+    monkeypatch.delattr(runs, "load_images")
+    message = "checkpoint_every=2, log_every=3.*--log-every"
+    with pytest.raises(ValueError, match=message):
         train("--log-every", 3)
     assert not (tmp_path / "run").exists()
 
@@ -553,9 +557,17 @@ def test_all_but_the_network_is_an_option():
     assert names - {"network"} == recipe_options.OPTIONS.keys()
 
 
-def test_validation_falls_on_rows(tmp_path):
-    with pytest.raises(ValueError, match="validate_every=3, every=2"):
-        TrainingLog(tmp_path, 2, 4, validate_every=3)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every": 2, "validate_every": 3}, "validate_every=3, every=2"),
+        ({"every": 2, "validate_every": 4}, "validation_images.*=4"),
+        ({"every": 0}, "every=0"),
+    ],
+)
+def test_log_rejects(tmp_path, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingLog(tmp_path, batch_size=4, **arguments)
 
 
 def test_pictures_show_all_of_a_model_s_range(make_model, images, tmp_path):

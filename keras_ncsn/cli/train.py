@@ -122,6 +122,8 @@ def train(
             err=True,
         )
     began = run_file.WRITING if before is None else before["writing"]
+    writing = began | given(**options)
+    run_file.check_intervals(writing["log_every"], writing["checkpoint_every"])
     if data_parallel:
         parallel.data_parallel()
     images = runs.load_images(run, data_dir, skip_unreadable)
@@ -132,7 +134,7 @@ def train(
             run,
             images,
             extra_callbacks=[bar, signals],
-            **began | given(**options),
+            **writing,
         )
     if signals.received is not None:
         click.echo(
