@@ -122,12 +122,12 @@ def check_choice(name, value, choices):
     Args:
         name: String, the name of the argument.
         value: What was received.
-        choices: Iterable of strings.
+        choices: Iterable of strings, or of booleans.
     """
     if value not in choices:
+        allowed = ", ".join(map(str, choices))
         raise ValueError(
-            f"`{name}` must be one of {', '.join(choices)}. Received: "
-            f"{name}={value!r}"
+            f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
         )
 
 

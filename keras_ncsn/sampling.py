@@ -18,12 +18,24 @@ from keras_ncsn.checks import (
 )
 from keras_ncsn.images import to_floats
 from keras_ncsn.samplers.batches import sample_in_batches
+from keras_ncsn.samplers.heun import check_heun
 from keras_ncsn.samplers.known import Known
+from keras_ncsn.samplers.langevin import (
+    check_annealed_langevin,
+    check_langevin,
+)
 
 SAMPLERS = {
     "annealed_langevin": samplers.annealed_langevin,
     "langevin": samplers.langevin,
     "heun": samplers.heun,
+}
+
+# What refuses their settings.
+CHECKS = {
+    "annealed_langevin": check_annealed_langevin,
+    "langevin": check_langevin,
+    "heun": check_heun,
 }
 
 
@@ -158,7 +170,7 @@ def configure_sampler(model, name, settings, score_fn=None):
 
 
 def check_sampler(name, settings):
-    """Raises a `ValueError` for an unknown sampler or setting.
+    """Raises a `ValueError` for an unknown sampler or setting, or a bad value.
 
     Args:
         name: String.
@@ -172,6 +184,7 @@ def check_sampler(name, settings):
                 f"The sampler {name} has the settings {', '.join(known)}. "
                 f"Received: {setting}={settings[setting]!r}"
             )
+    CHECKS[name](**(known | settings))
 
 
 def _check_noisy(model, noisy, sigma, batch_size):

@@ -419,6 +419,18 @@ def test_keras_files_hold_weights_average_and_optimizer(
             {"sampler_settings": {"heun": {"steps": 3}}},
             "heun has the settings num_steps.*steps=3",
         ),
+        (
+            {"sampler_settings": {"heun": {"num_steps": 1}}},
+            "at least 2.*num_steps=1",
+        ),
+        (
+            {"sampler_settings": {"langevin": {"sigma": "small"}}},
+            "above 0.*sigma=small",
+        ),
+        (
+            {"sampler_settings": {"annealed_langevin": {"denoise": "no"}}},
+            "one of False, True.*denoise='no'",
+        ),
     ],
 )
 def test_model_rejects(make_model, kwargs, message):

@@ -104,14 +104,7 @@ def heun(
     - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Algorithms 1 and
       2, with `S_noise` = 1.
     """
-    check_count(num_steps=num_steps)
-    if num_steps < 2:
-        raise ValueError(
-            "`num_steps` must be at least 2, from the largest to the smallest "
-            f"noise level and from there to 0. Received: num_steps={num_steps}"
-        )
-    check_at_least(0, churn=churn)
-    check_levels(churn_range=churn_range)
+    check_heun(num_steps=num_steps, churn=churn, churn_range=churn_range)
     score_fn = ScoreFunction.of(score_fn)
 
     def slope(x, sigma):
@@ -162,6 +155,24 @@ def heun(
     x = x - sigmas[-1] * slope(x, sigmas[-1])
     report(x, num_levels, num_levels)
     return x
+
+
+def check_heun(*, num_steps, churn, churn_range):
+    """Raises a `ValueError` unless `heun` can have these settings.
+
+    Args:
+        num_steps: What should be an integer, at least 2.
+        churn: What should be a number, at least 0.
+        churn_range: What should be a pair of noise levels.
+    """
+    check_count(num_steps=num_steps)
+    if num_steps < 2:
+        raise ValueError(
+            "`num_steps` must be at least 2, from the largest to the smallest "
+            f"noise level and from there to 0. Received: num_steps={num_steps}"
+        )
+    check_at_least(0, churn=churn)
+    check_levels(churn_range=churn_range)
 
 
 def _raise_factor(sigma, churn, churn_range):

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_ncsn.checks import check_above_zero, check_count
+from keras_ncsn.checks import check_above_zero, check_choice, check_count
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.score_function import ScoreFunction, fill_levels
 
@@ -72,8 +72,9 @@ def annealed_langevin(
 
     - [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600), Algorithms 1, 2.
     """
-    check_count(steps_per_level=steps_per_level)
-    check_above_zero(step_size=step_size)
+    check_annealed_langevin(
+        steps_per_level=steps_per_level, step_size=step_size, denoise=denoise
+    )
     score_fn, known = ScoreFunction.of(score_fn), known or Known.nothing(noise)
     total = steps_per_level * schedule.num_levels
     done = 0
@@ -144,8 +145,9 @@ def langevin(
 
     - [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600), Equation 4.
     """
-    check_count(num_steps=num_steps)
-    check_above_zero(step_size=step_size)
+    check_langevin(
+        sigma=sigma, num_steps=num_steps, step_size=step_size, denoise=denoise
+    )
     sigma = schedule.sigma_min if sigma is None else float(sigma)
     schedule.check_sigma(sigma)
     score_fn, known = ScoreFunction.of(score_fn), known or Known.nothing(noise)
@@ -161,6 +163,35 @@ def langevin(
     if denoise:
         x = score_fn.run(remove_noise, x, sigma)
     return x
+
+
+def check_annealed_langevin(*, steps_per_level, step_size, denoise):
+    """Raises a `ValueError` unless the sampler can have these settings.
+
+    Args:
+        steps_per_level: What should be an integer, at least 1.
+        step_size: What should be a number above 0.
+        denoise: What should be a boolean.
+    """
+    check_count(steps_per_level=steps_per_level)
+    check_above_zero(step_size=step_size)
+    check_choice("denoise", denoise, (False, True))
+
+
+def check_langevin(*, sigma, num_steps, step_size, denoise):
+    """Raises a `ValueError` unless the sampler can have these settings.
+
+    Args:
+        sigma: What should be a number above 0, or `None`.
+        num_steps: What should be an integer, at least 1.
+        step_size: As in `check_annealed_langevin`.
+        denoise: As in `check_annealed_langevin`.
+    """
+    if sigma is not None:
+        check_above_zero(sigma=sigma)
+    check_count(num_steps=num_steps)
+    check_above_zero(step_size=step_size)
+    check_choice("denoise", denoise, (False, True))
 
 
 def _steps(score_fn, x, noise, sigma, eta, known, known_mask):
