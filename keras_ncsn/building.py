@@ -160,8 +160,6 @@ def _sampler_settings(recipe):
     langevin = "steps_per_level", "step_size", "denoise"
     settings = {"annealed_langevin": {name: recipe[name] for name in langevin}}
     if recipe["sampler"] == "heun":
-        # Where a recipe has none, because its own sampler is another, they
-        # are the sampler's.
-        names = [name for name in ("num_steps", "churn") if name in recipe]
+        names = "num_steps", "churn"
         settings["heun"] = {name: recipe[name] for name in names}
     return settings

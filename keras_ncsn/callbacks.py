@@ -322,8 +322,21 @@ class SamplePictures(EverySteps):
         self.num_images = num_images
         self.on_picture = on_picture or (lambda step, images: None)
 
+    @staticmethod
+    def check(model):
+        """Raises a `ValueError` unless pictures can be made of its images.
+
+        Args:
+            model: An `NCSNModel`.
+        """
+        check_drawable(
+            model.image_shape,
+            model.value_range,
+            "Train without `SamplePictures` (--sample-every 0).",
+        )
+
     def on_train_begin(self, logs=None):
-        check_drawable(self.model.image_shape, self.model.value_range)
+        self.check(self.model)
 
     def on_step(self, step, logs):
         # Who asked to stop does not want to wait for pictures.

@@ -255,14 +255,7 @@ def check_schedule(schedule, network):
             "`schedule` must be a `NoiseSchedule`, such as "
             f"`NoiseSchedule.geometric()`. Received: schedule={schedule!r}"
         )
-    expected = getattr(network, "variance_preserving", None)
-    if expected not in (None, schedule.variance_preserving):
-        raise ValueError(
-            "The network and the schedule must agree on whether noisy images "
-            "are scaled. Received: network.variance_preserving="
-            f"{expected}, schedule.variance_preserving="
-            f"{schedule.variance_preserving}"
-        )
+    check_scaling(schedule, network)
     known = getattr(network, "sigmas", None)
     if known is not None and not (
         min(known) <= schedule.sigma_min * (1 + 1e-6)
@@ -273,6 +266,24 @@ def check_schedule(schedule, network):
             f"made for. Received: {schedule.sigma_max:g} to "
             f"{schedule.sigma_min:g}, and the network knows {max(known):g} to "
             f"{min(known):g}"
+        )
+
+
+def check_scaling(schedule, network):
+    """Raises a `ValueError` unless noisy images come as a network knows them.
+
+    Args:
+        schedule: A `NoiseSchedule`.
+        network: A Keras model, of the model or of its guide.
+    """
+    expected = getattr(network, "variance_preserving", None)
+    if expected not in (None, schedule.variance_preserving):
+        raise ValueError(
+            "The network and the schedule must agree on whether noisy images "
+            "are scaled. Received: network.variance_preserving="
+            f"{expected}, schedule.variance_preserving="
+            f"{schedule.variance_preserving}. Take another schedule, or a "
+            f"`UNet(variance_preserving={schedule.variance_preserving})`."
         )
 
 

@@ -85,19 +85,19 @@ def can_be_drawn(image_shape, value_range):
     return is_image and value_range is not None
 
 
-def check_drawable(image_shape, value_range):
+def check_drawable(image_shape, value_range, advice):
     """Raises a `ValueError` unless pictures can be made of a model's images.
 
     Args:
         image_shape: As in `can_be_drawn`.
         value_range: As in `can_be_drawn`.
+        advice: String, a sentence on what to do instead.
     """
     if not can_be_drawn(image_shape, value_range):
         raise ValueError(
             "Pictures can be made of images of 1 or 3 channels that have a "
             f"`value_range`. Received: a model of shape {tuple(image_shape)} "
-            f"with value_range={value_range}. Write an array (.npy), and no "
-            "pictures beside training."
+            f"with value_range={value_range}. {advice}"
         )
 
 

@@ -26,6 +26,7 @@ from keras_ncsn.checks import (
     check_count,
     check_guide,
     check_momentum,
+    check_scaling,
     check_schedule,
     check_value_range,
     checked_image_shape,
@@ -57,7 +58,8 @@ class NCSNModel(keras.Model):
         schedule: A `NoiseSchedule`. Defaults to `None`, NCSN's: ten levels
             from 1 to 0.01.
         prediction: What the network returns, `"score"` or `"noise"`, the unit
-            noise; the score is -noise / (a * sigma). Defaults to `"score"`.
+            noise; the score is -noise / (a * sigma). The networks of this
+            package return the score. Defaults to `"score"`.
         objective: What training minimises: `"denoising_score_matching"`, or
             `"sliced_score_matching"`, which differentiates the network by its
             input too. Defaults to `"denoising_score_matching"`.
@@ -158,10 +160,12 @@ class NCSNModel(keras.Model):
         check_schedule(schedule, network)
         if guide is not None:
             check_guide(guide, network)
+            check_scaling(schedule, guide.network)
+            _check_prediction(prediction, guide.network)
         for name, settings in (
             {sampler: {}} | (sampler_settings or {})
         ).items():
-            sampling.check_sampler(name, settings)
+            sampling.check_sampler(name, settings, schedule)
         # Noisy images stay float32 at the border; each layer casts its own.
         self.autocast = False
         self.network = network
@@ -320,6 +324,7 @@ class NCSNModel(keras.Model):
         batch_size=None,
         verbose="auto",
         sample_weight=None,
+        *args,
         **kwargs,
     ):
         """Returns the loss on images, with the averaged weights if kept.
@@ -330,6 +335,7 @@ class NCSNModel(keras.Model):
             batch_size: As in `fit`.
             verbose: As in `fit`.
             sample_weight: Refused, as images have no weights.
+            *args: Arguments of `keras.Model.evaluate`.
             **kwargs: Arguments of `keras.Model.evaluate`.
 
         Returns:
@@ -338,7 +344,9 @@ class NCSNModel(keras.Model):
         _refuse_weights(sample_weight=sample_weight)
         x = self._check_data(x, batch_size or 32)
         with backend.keeping_values(self):
-            return super().evaluate(x, y, batch_size, verbose, **kwargs)
+            return super().evaluate(
+                x, y, batch_size, verbose, None, *args, **kwargs
+            )
 
     def train_step(self, *args):
         return self._stateless_on_jax(training.train_on, *args)
@@ -346,10 +354,13 @@ class NCSNModel(keras.Model):
     def test_step(self, *args):
         return self._stateless_on_jax(training.test_on, *args)
 
-    def train_on_batch(self, x, *args, **kwargs):
+    def train_on_batch(
+        self, x, y=None, sample_weight=None, class_weight=None, *args, **kwargs
+    ):
+        _refuse_weights(sample_weight=sample_weight, class_weight=class_weight)
         x = self._check_data(x)
         with backend.keeping_values(self):
-            logs = super().train_on_batch(x, *args, **kwargs)
+            logs = super().train_on_batch(x, y, None, None, *args, **kwargs)
         loss = float(ops.convert_to_numpy(self.loss_tracker.result()))
         if not math.isfinite(loss):
             # A running mean would stay NaN, and hold later steps back.
@@ -357,10 +368,11 @@ class NCSNModel(keras.Model):
             training.check_finite(loss)
         return logs
 
-    def test_on_batch(self, x, *args, **kwargs):
+    def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
+        _refuse_weights(sample_weight=sample_weight)
         x = self._check_data(x)
         with backend.keeping_values(self):
-            return super().test_on_batch(x, *args, **kwargs)
+            return super().test_on_batch(x, y, None, *args, **kwargs)
 
     def predict(self, *args, **kwargs):
         with backend.keeping_values(self):

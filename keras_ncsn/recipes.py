@@ -120,6 +120,10 @@ RECIPES = {
     },
 }
 
+# What recipes of another sampler have beside, where they are told to take
+# Heun's: its own defaults.
+_HEUN = {"num_steps": 18, "churn": 0.0}
+
 # Settings that recipes did not have from the first, and what training did.
 ADDED = {"patch_size": 1, "churn": 0.0}
 
@@ -171,12 +175,14 @@ def find(name, settings=None):
     """
     settings = settings or {}
     check_choice("recipe", name, RECIPES)
-    odd = sorted(settings.keys() - RECIPES[name].keys())
+    recipe = RECIPES[name]
+    if settings.get("sampler") == "heun":
+        recipe = _HEUN | recipe
+    odd = sorted(settings.keys() - recipe.keys())
     if odd:
         raise ValueError(
-            f"The recipe must have what is to be replaced. Received: "
-            f"{', '.join(odd)} for {name}, which has "
-            f"{', '.join(RECIPES[name])}"
+            "The recipe must have what is to be replaced. Received: "
+            f"{', '.join(odd)} for {name}, which has {', '.join(recipe)}"
         )
     for setting, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
@@ -184,7 +190,25 @@ def find(name, settings=None):
                 f"`{setting}` must be a finite number. Received: "
                 f"{setting}={value}"
             )
-    return RECIPES[name] | settings
+    recipe = recipe | settings
+    if recipe["network"] == "unet":
+        recipe["attention_stages"] = _attention_stages(recipe, settings)
+    return recipe
+
+
+def _attention_stages(recipe, settings):
+    stages = recipe["attention_stages"]
+    number = len(recipe["width_multipliers"])
+    known = [stage for stage in stages if 0 <= stage < number]
+    if "attention_stages" in settings and len(known) < len(stages):
+        raise ValueError(
+            "`attention_stages` must be stages of the U-Net, from 0 to "
+            f"{number - 1}. Received: attention_stages={list(stages)}, and "
+            f"{number} width_multipliers. Choose others, or none: "
+            '--attention-stages "".'
+        )
+    # Of the recipe's own, those that fewer stages leave.
+    return type(stages)(known)
 
 
 def recipe_of_data(data):

@@ -5,6 +5,7 @@ import pathlib
 import shlex
 
 from keras_ncsn import building, datasets, presets, recipes, sources
+from keras_ncsn.checks import check_count
 from keras_ncsn.files import open_whole
 
 RUN_FILE = "run.json"
@@ -238,6 +239,7 @@ def check_intervals(log_every, checkpoint_every):
         log_every: Integer, at least 1, steps between rows.
         checkpoint_every: Integer, at least 1, steps between checkpoints.
     """
+    check_count(log_every=log_every, checkpoint_every=checkpoint_every)
     if checkpoint_every % log_every:
         raise ValueError(
             "`checkpoint_every` must be a multiple of `log_every`, because a "

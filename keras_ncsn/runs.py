@@ -82,6 +82,8 @@ def train(
     model = _make_model(run, images)
     check_images(images[:1], model.image_shape)
     check_batch(recipe["batch_size"])
+    if sample_every:
+        SamplePictures.check(model)
     run = run | {"images": _fingerprint(images)}
     run_file.check_same_images(folder, run)
     model.compile(building.make_optimizer(recipe))

@@ -253,6 +253,16 @@ def test_one_dtype_reaches_both(tmp_path):
     assert np.isfinite(copy.generate(1, seed=0, **QUICK)).all()
 
 
+def test_a_guide_is_for_what_the_model_is_for():
+    plain = as_of_others(small_network())
+    guide = Guide(small_network(4))
+    with pytest.raises(ValueError, match="return one.*'noise' for a MLP"):
+        NCSNModel(plain, prediction="noise", value_range=None, guide=guide)
+    preserving = NoiseSchedule.linear_beta()
+    with pytest.raises(ValueError, match="agree on whether.*preserving=True"):
+        NCSNModel(plain, preserving, value_range=None, guide=guide)
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

@@ -28,6 +28,7 @@ from keras_ncsn.callbacks import (
 from keras_ncsn.cli import recipe_options
 from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
+from keras_ncsn.samplers import heun
 from keras_ncsn.tensorboard_log import TensorBoardLog
 from keras_ncsn.validation import validation_losses, validation_sigmas
 
@@ -425,13 +426,30 @@ def test_recipes_make_what_they_say(name):
 
 @pytest.mark.parametrize("sampler", ["heun", "langevin"])
 def test_a_recipe_of_the_paper_may_have_another_sampler(sampler):
-    small = {"width": 4, "sampler": sampler}
-    recipe = recipes.find("ncsn-mnist", small)
+    settings = {"width": 4, "sampler": sampler}
+    recipe = recipes.find("ncsn-mnist", settings)
     images = np.zeros((1, 8, 8, 1), "uint8")
     model = building.make_model(recipe, images, seed=0)
     assert model.sampler == sampler
-    # Its settings are its own.
-    assert not model.sampler_settings.get(sampler)
+    if sampler == "langevin":
+        return
+    # By its own settings, which may be chosen.
+    usual = heun.__kwdefaults__
+    given = {name: usual[name] for name in ("num_steps", "churn")}
+    assert model.sampler_settings["heun"] == given
+    recipe = recipes.find("ncsn-mnist", settings | {"num_steps": 5})
+    assert recipe["num_steps"] == 5
+
+
+def test_a_recipe_has_attention_in_stages_that_there_are():
+    narrow = {"width_multipliers": [1]}
+    assert recipes.find("unet-mnist")["attention_stages"] == (1,)
+    assert recipes.find("unet-mnist", narrow)["attention_stages"] == ()
+    run = run_file.describe("mnist", "unet-mnist", narrow)
+    assert run_file.describe("mnist", before=run) == run
+    wrong = {"attention_stages": [0, 2]}
+    with pytest.raises(ValueError, match=r"from 0 to 1.*\[0, 2\].*--attention"):
+        recipes.find("unet-mnist", wrong)
 
 
 def test_the_command_says_what_the_preset_would_else_decide():
@@ -585,11 +603,21 @@ def test_pictures_show_all_of_a_model_s_range(make_model, images, tmp_path):
         np.testing.assert_allclose(picture, expected[0, ..., 0] * 255, atol=0.6)
 
 
+def test_a_run_without_range_has_no_pictures(train, tmp_path):
+    preset = tmp_path / "unbounded"
+    model = keras_ncsn.NCSNModel(two_convolutions(), value_range=None)
+    model.save_to_preset(preset)
+    network = "--from-preset", preset
+    with pytest.raises(ValueError, match="value_range=None.*--sample-every 0"):
+        train("--sample-every", 1, network=network)
+    assert not (tmp_path / "run").exists()
+
+
 def test_pictures_of_points_are_refused_before_training(tmp_path):
     network = keras_ncsn.networks.MLP(2, width=4)
     model = keras_ncsn.NCSNModel(network, value_range=None)
     model.compile()
-    with pytest.raises(ValueError, match="no pictures beside training"):
+    with pytest.raises(ValueError, match="without `SamplePictures`"):
         model.fit(
             np.zeros((8, 2), "float32"),
             callbacks=SamplePictures(tmp_path, 1),

@@ -428,6 +428,10 @@ def test_keras_files_hold_weights_average_and_optimizer(
             "above 0.*sigma=small",
         ),
         (
+            {"sampler_settings": {"langevin": {"sigma": 7.0}}},
+            r"lie within the schedule.*sigma=7\.0",
+        ),
+        (
             {"sampler_settings": {"annealed_langevin": {"denoise": "no"}}},
             "one of False, True.*denoise='no'",
         ),
@@ -463,6 +467,9 @@ def test_model_rejects_what_its_network_is_not_for(kwargs, message):
         ("fit", "sample_weight"),
         ("fit", "class_weight"),
         ("evaluate", "sample_weight"),
+        ("train_on_batch", "sample_weight"),
+        ("train_on_batch", "class_weight"),
+        ("test_on_batch", "sample_weight"),
     ],
 )
 def test_images_have_no_weights(make_model, images, method, name):

@@ -63,7 +63,11 @@ def generate(
 
     model = NCSNModel.from_preset(preset)
     if gif is not None or output.suffix.lower() != ".npy":
-        check_drawable(model.image_shape, model.value_range)
+        check_drawable(
+            model.image_shape,
+            model.value_range,
+            "Write an array, --output samples.npy, and no film.",
+        )
     images = model.generate(
         num_images,
         seed=seed,

@@ -70,8 +70,11 @@ def inpaint(
 
     check_output(output)
     model = NCSNModel.from_preset(preset)
-    # What is given comes as pictures.
-    check_drawable(model.image_shape, model.value_range)
+    check_drawable(
+        model.image_shape,
+        model.value_range,
+        "Complete arrays in Python, by `NCSNModel.inpaint`.",
+    )
     known_mask = read_mask(mask, model.image_shape)
     given_images = np.stack(
         [read_image(path, model.image_shape) for path in images]
