@@ -279,11 +279,11 @@ def check_scaling(schedule, network):
     expected = getattr(network, "variance_preserving", None)
     if expected not in (None, schedule.variance_preserving):
         raise ValueError(
-            "The network and the schedule must agree on whether noisy images "
+            "The schedule and each network must agree on whether noisy images "
             "are scaled. Received: network.variance_preserving="
             f"{expected}, schedule.variance_preserving="
             f"{schedule.variance_preserving}. Take another schedule, or a "
-            f"`UNet(variance_preserving={schedule.variance_preserving})`."
+            "network made with that `variance_preserving`."
         )
 
 

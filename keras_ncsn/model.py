@@ -162,10 +162,11 @@ class NCSNModel(keras.Model):
             check_guide(guide, network)
             check_scaling(schedule, guide.network)
             _check_prediction(prediction, guide.network)
-        for name, settings in (
-            {sampler: {}} | (sampler_settings or {})
-        ).items():
-            sampling.check_sampler(name, settings, schedule)
+        settings = {sampler: {}} | (sampler_settings or {})
+        for name in settings:
+            sampling.check_sampler(name, settings[name])
+        if settings[sampler].get("sigma") is not None:
+            schedule.check_sigma(settings[sampler]["sigma"])
         # Noisy images stay float32 at the border; each layer casts its own.
         self.autocast = False
         self.network = network

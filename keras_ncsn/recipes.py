@@ -120,8 +120,7 @@ RECIPES = {
     },
 }
 
-# What recipes of another sampler have beside, where they are told to take
-# Heun's: its own defaults.
+# Heun's own defaults, for recipes of other samplers that are told to take it.
 _HEUN = {"num_steps": 18, "churn": 0.0}
 
 # Settings that recipes did not have from the first, and what training did.
@@ -162,8 +161,10 @@ def find(name, settings=None):
 
     Args:
         name: String, a key of `RECIPES`.
-        settings: Dictionary of values by name, of names that the recipe has;
-            numbers must be finite. Defaults to `None`.
+        settings: Dictionary of values by name, of names that the recipe has,
+            or with `sampler="heun"` the settings of that; numbers must be
+            finite. Defaults to `None`. With fewer stages a recipe keeps the
+            attention that is left.
 
     Returns:
         A dictionary.
@@ -175,9 +176,10 @@ def find(name, settings=None):
     """
     settings = settings or {}
     check_choice("recipe", name, RECIPES)
-    recipe = RECIPES[name]
+    recipe = dict(RECIPES[name])
     if settings.get("sampler") == "heun":
-        recipe = _HEUN | recipe
+        for setting, value in _HEUN.items():
+            recipe.setdefault(setting, value)
     odd = sorted(settings.keys() - recipe.keys())
     if odd:
         raise ValueError(
@@ -190,25 +192,42 @@ def find(name, settings=None):
                 f"`{setting}` must be a finite number. Received: "
                 f"{setting}={value}"
             )
-    recipe = recipe | settings
-    if recipe["network"] == "unet":
-        recipe["attention_stages"] = _attention_stages(recipe, settings)
+    recipe |= settings
+    if "attention_stages" in settings:
+        _check_stages(recipe)
+    elif recipe["network"] == "unet":
+        # With fewer stages, those of the recipe's own that are left.
+        recipe["attention_stages"] = tuple(known_stages(recipe))
     return recipe
 
 
-def _attention_stages(recipe, settings):
-    stages = recipe["attention_stages"]
+def known_stages(recipe):
+    """Returns the stages with attention that a U-Net of the recipe has.
+
+    Args:
+        recipe: Dictionary.
+
+    Returns:
+        A list of integers.
+
+    Example:
+
+    >>> known_stages({"width_multipliers": (1, 2), "attention_stages": (1, 2)})
+    [1]
+    """
     number = len(recipe["width_multipliers"])
-    known = [stage for stage in stages if 0 <= stage < number]
-    if "attention_stages" in settings and len(known) < len(stages):
+    return [s for s in recipe["attention_stages"] if 0 <= s < number]
+
+
+def _check_stages(recipe):
+    stages = list(recipe["attention_stages"])
+    if known_stages(recipe) != stages:
         raise ValueError(
             "`attention_stages` must be stages of the U-Net, from 0 to "
-            f"{number - 1}. Received: attention_stages={list(stages)}, and "
-            f"{number} width_multipliers. Choose others, or none: "
-            '--attention-stages "".'
+            f"{len(recipe['width_multipliers']) - 1}, one for each of "
+            f"`width_multipliers`. Received: attention_stages={stages}. "
+            'Choose others, or none: --attention-stages "".'
         )
-    # Of the recipe's own, those that fewer stages leave.
-    return type(stages)(known)
 
 
 def recipe_of_data(data):

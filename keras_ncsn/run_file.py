@@ -213,6 +213,9 @@ def read(folder):
         if run["from_preset"] is None:
             added = {n: v for n, v in recipes.ADDED.items() if n in names}
             recipe = added | recipe
+            if "attention_stages" in recipe:
+                # Others had no effect, and were let pass before.
+                recipe["attention_stages"] = recipes.known_stages(recipe)
         writing = WRITING | run.get("writing", {})
         _check_writing(writing)
         whole = {"recipe": recipe, "writing": writing}

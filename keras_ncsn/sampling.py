@@ -149,7 +149,7 @@ def configure_sampler(model, name, settings, score_fn=None):
         that is told of progress, that returns a batch.
     """
     name = model.sampler if name is None else name
-    check_sampler(name, settings, model.schedule)
+    check_sampler(name, settings)
     settings = model.sampler_settings.get(name, {}) | settings
     value_range = model.value_range
     if value_range is not None:
@@ -169,13 +169,12 @@ def configure_sampler(model, name, settings, score_fn=None):
     return run
 
 
-def check_sampler(name, settings, schedule):
+def check_sampler(name, settings):
     """Raises a `ValueError` for an unknown sampler or setting, or a bad value.
 
     Args:
         name: String.
         settings: Dictionary from names of settings to values.
-        schedule: A `NoiseSchedule`, on which it is to run.
     """
     check_choice("sampler", name, SAMPLERS)
     known = SAMPLERS[name].__kwdefaults__
@@ -186,8 +185,6 @@ def check_sampler(name, settings, schedule):
                 f"Received: {setting}={settings[setting]!r}"
             )
     CHECKS[name](**(known | settings))
-    if settings.get("sigma") is not None:
-        schedule.check_sigma(settings["sigma"])
 
 
 def _check_noisy(model, noisy, sigma, batch_size):

@@ -75,7 +75,7 @@ def test_fit_takes(make_model, images, make):
     model.fit(make(images), verbose=0)
     steps = 1 if isinstance(make(images), np.ndarray) else 2
     assert int(model.optimizer.iterations.value) == steps
-    assert np.isfinite(model.evaluate(make(images), verbose=0))
+    assert np.isfinite(model.evaluate(make(images), None, None, 0))
 
 
 def test_fit_takes_a_generator(make_model, images):

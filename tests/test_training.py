@@ -428,7 +428,10 @@ def test_keras_files_hold_weights_average_and_optimizer(
             "above 0.*sigma=small",
         ),
         (
-            {"sampler_settings": {"langevin": {"sigma": 7.0}}},
+            {
+                "sampler": "langevin",
+                "sampler_settings": {"langevin": {"sigma": 7.0}},
+            },
             r"lie within the schedule.*sigma=7\.0",
         ),
         (

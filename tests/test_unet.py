@@ -147,6 +147,13 @@ def test_attention_and_dropout_are_where_they_were_asked_for():
     assert largest(dropped - network(inputs)) > 1e-3
 
 
+def test_stages_that_were_let_pass_are_left_out():
+    network = small_unet(attention_stages=(0,))
+    config = network.get_config()
+    old = UNet.from_config(config | {"attention_stages": [0, 5]})
+    assert old.get_config()["attention_stages"] == (0,)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [

@@ -146,6 +146,15 @@ class UNet(ScoreNetwork):
         super().__init__([noisy, sigma], score, arguments, dtype, **kwargs)
         self.variance_preserving = variance_preserving
 
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        # Stages that there are not had no effect, and were let pass before.
+        number = len(config["widths"])
+        stages = config.get("attention_stages")
+        if stages is not None:
+            stages = [stage for stage in stages if 0 <= stage < number]
+        return cls(**(config | {"attention_stages": stages}))
+
 
 class _Blocks:
     """Builds the residual blocks of one network, which share an embedding."""
