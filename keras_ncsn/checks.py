@@ -243,6 +243,20 @@ def check_value_range(value_range):
         )
 
 
+def check_no_weights(**weights):
+    """Raises a `ValueError` where images were given weights.
+
+    Args:
+        **weights: The arguments by name, `None` where not given.
+    """
+    for name, weight in weights.items():
+        if weight is not None:
+            raise ValueError(
+                f"Images have no weights. Received: {name}. Leave it out, or "
+                "show some images more often."
+            )
+
+
 def check_schedule(schedule, network):
     """Raises a `ValueError` unless the network was made for the schedule.
 

@@ -26,6 +26,7 @@ from keras_ncsn.checks import (
     check_count,
     check_guide,
     check_momentum,
+    check_no_weights,
     check_scaling,
     check_schedule,
     check_value_range,
@@ -284,7 +285,7 @@ class NCSNModel(keras.Model):
             A Keras `History`. A loss that is no number stops training with a
             `FloatingPointError`; the weights are then those from before.
         """
-        _refuse_weights(
+        check_no_weights(
             sample_weight=kwargs.get("sample_weight"),
             class_weight=kwargs.get("class_weight"),
         )
@@ -342,7 +343,7 @@ class NCSNModel(keras.Model):
         Returns:
             A float, or with `return_dict` a dictionary.
         """
-        _refuse_weights(sample_weight=sample_weight)
+        check_no_weights(sample_weight=sample_weight)
         x = self._check_data(x, batch_size or 32)
         with backend.keeping_values(self):
             return super().evaluate(
@@ -358,7 +359,7 @@ class NCSNModel(keras.Model):
     def train_on_batch(
         self, x, y=None, sample_weight=None, class_weight=None, *args, **kwargs
     ):
-        _refuse_weights(sample_weight=sample_weight, class_weight=class_weight)
+        check_no_weights(sample_weight=sample_weight, class_weight=class_weight)
         x = self._check_data(x)
         with backend.keeping_values(self):
             logs = super().train_on_batch(x, y, None, None, *args, **kwargs)
@@ -370,7 +371,7 @@ class NCSNModel(keras.Model):
         return logs
 
     def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
-        _refuse_weights(sample_weight=sample_weight)
+        check_no_weights(sample_weight=sample_weight)
         x = self._check_data(x)
         with backend.keeping_values(self):
             return super().test_on_batch(x, y, None, *args, **kwargs)
@@ -884,15 +885,6 @@ def _check_prediction(prediction, network):
             "which all return one. Received: prediction='noise' for a "
             f"{type(network).__name__}"
         )
-
-
-def _refuse_weights(**weights):
-    for name, weight in weights.items():
-        if weight is not None:
-            raise ValueError(
-                f"Images have no weights. Received: {name}. Leave it out, or "
-                "show some images more often."
-            )
 
 
 def _check_dtype(network, dtype):

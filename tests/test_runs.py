@@ -438,6 +438,8 @@ def test_a_recipe_of_the_paper_may_have_another_sampler(sampler):
     else:
         # By its own settings, which may be chosen.
         churn = heun.__kwdefaults__["churn"]
+        usual = recipes.find("ncsn-mnist", {"sampler": "heun"})
+        assert usual["num_steps"] == heun.__kwdefaults__["num_steps"]
         assert model.sampler_settings["heun"] == {
             "num_steps": 5,
             "churn": churn,
