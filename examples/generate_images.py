@@ -6,13 +6,14 @@ python examples/generate_images.py digits.png
 import click
 
 import keras_ncsn
+from keras_ncsn.images import save_grid, to_unit_range
 
 
 def main(output, preset="mnist", num_images=64, seed=0):
-    """Writes the picture `output`; returns the images, floats in [0, 1]."""
+    """Writes the picture `output`; returns the images, floats."""
     model = keras_ncsn.NCSNModel.from_preset(preset)
     images = model.generate(num_images, seed=seed)
-    keras_ncsn.images.save_grid(images, output)
+    save_grid(to_unit_range(images, model.value_range), output)
     return images
 
 

@@ -13,12 +13,13 @@ import click
 import numpy as np
 
 import keras_ncsn
+from keras_ncsn.images import save_grid, to_floats, to_unit_range
 
 
 def main(output, preset="mnist", files=(), num_images=3, num_samples=6, seed=0):
     """Writes the picture `output`; returns the completions.
 
-    They are floats in [0, 1], of shape
+    They are floats in the model's `value_range`, of shape
     `(images * masks, num_samples, height, width, channels)`.
     """
     model = keras_ncsn.NCSNModel.from_preset(preset)
@@ -35,9 +36,10 @@ def main(output, preset="mnist", files=(), num_images=3, num_samples=6, seed=0):
         images, known_mask, num_samples=num_samples, seed=seed
     )
     filled = filled.reshape(-1, num_samples, *model.image_shape)
-    given = np.where(known_mask, images, 0.5)
+    given = np.where(known_mask, images, sum(model.value_range) / 2)
     rows = np.concatenate([images[:, None], given[:, None], filled], axis=1)
-    keras_ncsn.images.save_grid(
+    rows = to_unit_range(rows, model.value_range)
+    save_grid(
         rows.reshape(-1, *model.image_shape), output, columns=num_samples + 2
     )
     return filled
@@ -49,7 +51,7 @@ def read_image(path, model):
     image = keras_ncsn.datasets.load_image(path, image_size=size)
     image = image.convert("L" if channels == 1 else "RGB")
     image = np.asarray(image).reshape(model.image_shape)
-    return keras_ncsn.images.to_floats(image)
+    return to_floats(image, model.value_range)
 
 
 def known_masks(height, width, seed):

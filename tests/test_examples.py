@@ -98,6 +98,32 @@ def test_inpaint_images(example, preset, tmp_path):
     assert not (filled[0, :, 4:] == filled[0, :1, 4:]).all()
 
 
+def test_pictures_show_images_of_any_range(example, make_zero, tmp_path):
+    model = make_zero((8, 8, 1), sampler="heun", value_range=(-1.0, 1.0))
+    model.save_to_preset(tmp_path / "preset")
+    path = tmp_path / "grid.png"
+    images = example("generate_images").main(path, tmp_path / "preset", 1)
+    assert images.min() < 0
+    with Image.open(path) as picture:
+        drawn = np.asarray(picture)[..., None]
+    np.testing.assert_array_equal(
+        drawn, keras_ncsn.images.to_uint8((images[0] + 1) / 2)
+    )
+
+    Image.fromarray(drawn[..., 0]).save(tmp_path / "one.png")
+    filled = example("inpaint_images").main(
+        path, tmp_path / "preset", [tmp_path / "one.png"], num_samples=1
+    )
+    with Image.open(path) as picture:
+        shown = np.asarray(picture)[:8, ..., None]
+    np.testing.assert_array_equal(shown[:, :8], drawn)
+    np.testing.assert_array_equal(shown[:4, 10:18], drawn[:4])
+    assert (shown[4:, 10:18] == 128).all()
+    expected = keras_ncsn.images.to_uint8((filled[0, 0] + 1) / 2)
+    np.testing.assert_array_equal(shown[:, 20:], expected)
+    np.testing.assert_array_equal(expected[:4], drawn[:4])
+
+
 def test_inpaint_images_reads_files(example, preset, tmp_path):
     picture = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
     Image.fromarray(picture).save(tmp_path / "one.png")
