@@ -1,5 +1,6 @@
 """Writing presets: whole or not at all."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -51,7 +52,8 @@ def save(
     check_arguments(metadata, weights_dtype)
     if weights_dtype == "float16":
         _check_range(model)
-    folder = pathlib.Path(folder).absolute()
+    # Behind a link, or the link would be replaced.
+    folder = pathlib.Path(folder).resolve()
     is_preset = check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(
@@ -64,7 +66,11 @@ def save(
                 folder,
                 temporary,
                 symlinks=True,
-                ignore=_written_anew,
+                ignore=lambda copied, names: (
+                    _written_anew(folder, names)
+                    if pathlib.Path(copied) == folder
+                    else []
+                ),
                 dirs_exist_ok=True,
             )
         _write_weights(model, temporary, weights_dtype, max_shard_size)
@@ -94,7 +100,7 @@ def _written_anew(folder, names):
     return [
         name
         for name in names
-        if ".weights." in name
+        if presets.WEIGHTS_NAME.fullmatch(name)
         or (
             name
             in (presets.CONFIG_FILE, presets.METADATA_FILE, presets.CARD_FILE)
@@ -132,7 +138,7 @@ def recover(folder):
     Args:
         folder: Path of a preset, or of where one may be saved.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).resolve()
     for left_over in sorted(folder.parent.glob(f".{folder.name}.*")):
         # The preset before, which had stepped aside.
         if left_over.suffix == ".old" and not folder.exists():
@@ -197,12 +203,12 @@ def _write_rest(model, folder, metadata, card):
         guide = config["config"]["guide"]["config"]
         guide["network"]["config"].pop("dtype", None)
     _write_json(folder / presets.CONFIG_FILE, config)
-    weights = sorted(folder.glob("*.weights.*"))
+    weights = _weights(folder)
     # What is measured here wins over what the caller says.
     metadata = metadata | {
         "format_version": presets.FORMAT_VERSION,
         "keras_version": keras.__version__,
-        "keras_ncsn_version": importlib.metadata.version("keras-ncsn"),
+        "keras_ncsn_version": _version(),
         "parameter_count": model.network.count_params(),
         "date_saved": f"{datetime.datetime.now():%Y-%m-%d@%H:%M:%S}",
         "weights_bytes": sum(path.stat().st_size for path in weights),
@@ -214,6 +220,20 @@ def _write_rest(model, folder, metadata, card):
     _write_json(folder / presets.METADATA_FILE, metadata)
     if card is not None:
         (folder / presets.CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _version():
+    # A checkout on the path, that is not installed, has none.
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version("keras-ncsn")
+
+
+def _weights(folder):
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if presets.WEIGHTS_NAME.fullmatch(path.name)
+    )
 
 
 def _bytes_needed(model):
@@ -238,8 +258,9 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
         model.save_weights(path)
     kept = {weight.dtype for weight in model.weights} & WEIGHTS_DTYPES.keys()
     if kept != {weights_dtype}:
-        for path in folder.glob("*.weights.h5"):
-            _convert(path, weights_dtype)
+        for path in _weights(folder):
+            if path.name != presets.INDEX_FILE:
+                _convert(path, weights_dtype)
 
 
 def _convert(path, weights_dtype):

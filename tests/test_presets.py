@@ -1,3 +1,4 @@
+import importlib.metadata
 import json
 import pathlib
 import shutil
@@ -129,6 +130,9 @@ def test_without_weights_they_are_random(model, folder):
 
 def test_saving_again_replaces_and_keeps_the_card(model, folder):
     (folder / "grid.png").write_bytes(b"a picture")
+    (folder / "step2.weights.h5").write_bytes(b"other weights")
+    shutil.copytree(folder, folder / "old")
+    before = (folder / presets.WEIGHTS_FILE).read_bytes()
     model.ema_network.set_weights(
         [weight + 1 for weight in model.ema_network.get_weights()]
     )
@@ -136,7 +140,32 @@ def test_saving_again_replaces_and_keeps_the_card(model, folder):
     copy = keras_ncsn.NCSNModel.from_preset(folder)
     assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
     assert (folder / "README.md").read_text() == "# A card\n"
+    assert (folder / "step2.weights.h5").read_bytes() == b"other weights"
+    assert (folder / "old" / presets.WEIGHTS_FILE).read_bytes() == before
+    assert presets.checksums(folder).keys() == {presets.WEIGHTS_FILE}
     assert [path.name for path in folder.parent.iterdir()] == ["preset"]
+
+
+def test_saving_through_a_link_replaces_what_it_leads_to(model, folder):
+    link = folder.parent / "link"
+    link.symlink_to(folder)
+    randomize(model.ema_network, seed=3)
+    model.save_to_preset(link)
+    assert link.is_symlink()
+    copy = keras_ncsn.NCSNModel.from_preset(folder)
+    assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
+    names = sorted(path.name for path in folder.parent.iterdir())
+    assert names == ["link", "preset"]
+
+
+def test_a_checkout_that_is_not_installed_saves(model, tmp_path, monkeypatch):
+    def fail(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", fail)
+    model.save_to_preset(tmp_path / "preset")
+    metadata = presets.read_metadata(tmp_path / "preset")
+    assert metadata["keras_ncsn_version"] is None
 
 
 @pytest.mark.parametrize("crash_in", ["_write_json", "_replace"])
