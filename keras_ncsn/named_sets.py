@@ -19,6 +19,8 @@ CELEB_A_CROP = 140
 CELEB_A_SIZE = 32
 READ_TOGETHER = 64
 SECONDS_AT_REST = 3600
+# What tensorflow-datasets writes last.
+INFO_FILE = "dataset_info.json"
 
 
 def find_set(name, data_dir=None):
@@ -32,7 +34,9 @@ def find_set(name, data_dir=None):
     Returns:
         A `tfds.core.DatasetBuilder`, or `None` if there is no such set.
     """
-    if not re.fullmatch(r"[a-z]\w*(/[\w.+-]+)?", name):
+    # Sets are written in one way: by other spellings of the same, their terms
+    # would not be known.
+    if not re.fullmatch(r"[a-z][a-z0-9_]*(/[\w.+-]+)?", name):
         return None
     # Here, because they import TensorFlow, which nothing else needs.
     import tensorflow as tf
@@ -76,11 +80,12 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
     image_shape = _image_shape(info, feature, image_size)
     try:
         builder.download_and_prepare()
-    except AssertionError as error:
-        # It says what must be downloaded by hand, and where to put it.
+    except Exception as error:
+        # Of many kinds. Some say what must be downloaded by hand, and where to
+        # put it, others what came instead.
         raise ValueError(
             f"A data set must be prepared. Received: {builder.name}. {error}"
-        ) from None
+        ) from error
     if split not in list(info.splits):
         raise ValueError(
             f"`split` must be one of {', '.join(info.splits)}, which "
@@ -88,7 +93,7 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
         )
     path = _cache_path(builder, split, image_size)
     shape = (info.splits[split].num_examples, *image_shape)
-    images = _read_cache(path, shape)
+    images = _read_cache(path, shape, pathlib.Path(builder.data_dir))
     if images is not None:
         return images
     return _write_cache(
@@ -172,8 +177,11 @@ def _cache_path(builder, split, image_size):
     return folder / "keras_ncsn" / f"{'-'.join([*parts, split, *size])}.npy"
 
 
-def _read_cache(path, shape):
+def _read_cache(path, shape, prepared):
     try:
+        # Of a set that was prepared anew since, it would have the old images.
+        if path.stat().st_mtime < (prepared / INFO_FILE).stat().st_mtime:
+            return None
         images = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return None

@@ -142,10 +142,26 @@ def store_images(
 
 
 def _find_files(path):
-    for folder, _, names in os.walk(path):
+    seen = set()
+    for folder, folders, names in os.walk(
+        path, onerror=_refuse, followlinks=True
+    ):
+        # Links may lead to where they are.
+        if os.path.realpath(folder) in seen:
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        folders.sort()
         for name in names:
             if name.lower().endswith(SUFFIXES):
                 yield os.path.join(folder, name)
+
+
+def _refuse(error):
+    raise ValueError(
+        "Folders of images must be readable. Received: "
+        f"{error.filename}, {error.strerror}"
+    ) from None
 
 
 def _survey(files, image_size, skip_unreadable):

@@ -200,6 +200,38 @@ def test_sets_to_be_downloaded_by_hand_say_so(tmp_path):
         datasets.load_images("celeb_a_hq/64", data_dir=tmp_path)
 
 
+def test_what_a_download_raises_is_told(prepare, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def fail(builder):
+        raise tfds.download.DownloadError("Too many users have viewed it")
+
+    prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
+    builder = type(tfds.builder("shapes", data_dir=tmp_path))
+    monkeypatch.setattr(builder, "download_and_prepare", fail)
+    with pytest.raises(ValueError, match="prepared.*shapes. Too many users"):
+        datasets.load_images("shapes", data_dir=tmp_path)
+
+
+def test_sets_have_one_spelling(prepare, tmp_path):
+    prepare("two_words", [(6, 8, 3)] * 3, (6, 8, 3))
+    with pytest.raises(ValueError, match="Received: twoWords"):
+        datasets.load_images("twoWords", data_dir=tmp_path)
+    assert len(datasets.load_images("two_words", data_dir=tmp_path)) == 3
+
+
+def test_a_set_prepared_anew_is_read_anew(prepare, tmp_path):
+    prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
+    datasets.load_images("shapes", data_dir=tmp_path)
+    kept = tmp_path / "keras_ncsn" / "shapes-2.1.0-train.npy"
+    expected = np.load(kept)
+    # As if it were from before the set was.
+    np.save(kept, 255 - expected)
+    os.utime(kept, (1, 1))
+    images = datasets.load_images("shapes", data_dir=tmp_path)
+    np.testing.assert_array_equal(images, expected)
+
+
 def test_mnist_comes_through_tensorflow_datasets(tmp_path, monkeypatch):
     """The real loader, on real files in the format of MNIST."""
     import gzip

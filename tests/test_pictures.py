@@ -1,5 +1,7 @@
 """Real files, odd ones too, against the pixels that went into them."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -158,6 +160,33 @@ def test_folders_are_nested_sorted_and_one_shape(tmp_path):
     assert images.shape == (4, 4, 4, 3)
     assert (images[[0, 1, 3]] == np.reshape([2, 3, 1], (3, 1, 1, 1))).all()
     assert (images[2] == [1, 2, 3]).all()
+
+
+def test_folders_behind_links_count_once(tmp_path):
+    for index, folder in enumerate(("elsewhere", "here/a")):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("L", (6, 8), index).save(tmp_path / folder / "one.png")
+    (tmp_path / "here" / "b").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "c").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "a" / "loop").symlink_to(tmp_path / "here")
+    images = pictures.load_folder(tmp_path / "here")
+    assert images[:, 0, 0, 0].tolist() == [1, 0]
+
+
+def test_folders_that_cannot_be_listed_are_named(tmp_path, monkeypatch):
+    # No folder is closed to root.
+    (tmp_path / "closed").mkdir()
+    Image.new("L", (6, 8)).save(tmp_path / "one.png")
+    listed = os.scandir
+
+    def scandir(path):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ValueError, match="readable.*closed, Permission denied"):
+        pictures.load_folder(tmp_path)
 
 
 def test_folders_do_not_stay_in_memory_nor_on_disk(tmp_path, monkeypatch):
