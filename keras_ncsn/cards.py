@@ -16,7 +16,7 @@ _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _LINK = re.compile(r"https?://[!-~]+")
 
 
-def make(metadata, model, repo_id, picture=None):
+def make(metadata, model, repo_id, picture=None, drawn=True):
     """Returns a model card, in Markdown.
 
     Args:
@@ -24,6 +24,8 @@ def make(metadata, model, repo_id, picture=None):
         model: The `NCSNModel` of the preset.
         repo_id: String, `"owner/repo"`, where it will be.
         picture: String, the name of a picture of samples. Defaults to `None`.
+        drawn: Boolean, whether that was drawn for this card, and not by a
+            person. Defaults to `True`.
 
     Returns:
         A string, with its mark.
@@ -53,7 +55,9 @@ def make(metadata, model, repo_id, picture=None):
         "```",
         "",
     ]
-    if picture is not None:
+    if picture is not None and not drawn:
+        lines += [f"![Samples]({picture})", ""]
+    elif picture is not None:
         lines += [
             f"![Samples, seed 0, not selected]({picture})",
             "",

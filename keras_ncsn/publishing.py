@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import urllib.parse
 from typing import NamedTuple
 
 from keras_ncsn import cards, presets
@@ -73,7 +74,9 @@ def prepare(folder, made, model, repo_id, published):
     )
     if drawn or _is_own(folder / PICTURE_FILE):
         files[PICTURE_FILE] = (made if drawn else folder) / PICTURE_FILE
-    card = _card(folder, model, repo_id, PICTURE_FILE in files)
+    # Of one that lies there nobody knows how it was made.
+    picture = PICTURE_FILE if PICTURE_FILE in files else None
+    card = _card(folder, model, repo_id, picture, drawn)
     fate = _fate(published, card)
     shown = published if fate == "kept" else card
     files |= {name: folder / name for name in _linked(shown, folder)}
@@ -114,16 +117,15 @@ def push(
     )
 
 
-def _card(folder, model, repo_id, is_pictured):
+def _card(folder, model, repo_id, picture, drawn):
     """Returns the card that the preset should have."""
     path = folder / presets.CARD_FILE
     if _is_own(path):
         text = _read_card(path)
         if cards.origin(text) != cards.MADE:
             return cards.mark(text, cards.COPIED)
-    picture = PICTURE_FILE if is_pictured else None
     metadata = presets.read_metadata(folder)
-    return cards.make(metadata, model, repo_id, picture)
+    return cards.make(metadata, model, repo_id, picture, drawn)
 
 
 def _read_card(path):
@@ -152,14 +154,23 @@ def _fate(published, card):
 
 def _linked(card, folder):
     """Returns the names of the pictures in the folder that the card shows."""
-    names = {markdown or html for markdown, html in _LINK.findall(card)}
+    names = {
+        urllib.parse.unquote(markdown or html)
+        for markdown, html in _LINK.findall(card)
+    }
     return [
         name
         for name in sorted(names - {PICTURE_FILE})
-        if "/" not in name
-        and pathlib.PurePath(name).suffix.lower() in _PICTURES
-        and _is_own(folder / name)
+        if pathlib.PurePath(name).suffix.lower() in _PICTURES
+        and _is_within(folder, name)
     ]
+
+
+def _is_within(folder, name):
+    path = folder / name
+    inside = path.resolve().is_relative_to(folder.resolve())
+    plain = pathlib.PurePath(name).as_posix() == name and ".." not in path.parts
+    return inside and plain and _is_own(path)
 
 
 def _is_own(path):

@@ -242,15 +242,20 @@ def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
         (folder / name).write_text("shown")
     (tmp_path / "secret.png").write_text("secret")
     (folder / "link.png").symlink_to(tmp_path / "secret.png")
+    (folder / "inner").mkdir()
+    (folder / "inner" / "g h.png").write_text("shown")
+    (folder / "outer").symlink_to(tmp_path)
     (folder / "README.md").write_text(
         "![A](./a.png) <img src='b.gif'> [c](c.json) ![d](link.png) "
-        "![e](../secret.png) ![f](missing.png)\n"
+        "![e](../secret.png) ![f](missing.png) ![g](inner/g%20h.png) "
+        f"![h](outer/secret.png) ![i]({tmp_path}/secret.png)\n"
     )
     before = read_files(folder)
     run(push, folder, "owner/preset", **secret)
     belong = {
         *("README.md", "config.json", "metadata.json", "model.weights.h5"),
         *("samples.png", "a.png", "b.gif", ".gitattributes"),
+        "inner/g h.png",
     }
     assert set(newest(server)) == belong | {"LICENSE"}
     assert read_files(folder) == before
@@ -353,5 +358,15 @@ def test_samples_are_pictured_as_bright_as_they_are(
         assert "samples.png" not in upload.files
         assert "samples.png" not in upload.files["README.md"].read_text()
     else:
+        # One that lies there already may be of anything.
+        card = upload.files["README.md"].read_text()
+        assert "![Samples, seed 0, not selected](samples.png)" in card
+        drawn = upload.files["samples.png"]
+        (folder / "samples.png").write_bytes(drawn.read_bytes())
+        upload = publishing.prepare(folder, tmp_path, model, "owner/p", None)
+        assert upload.files["samples.png"] == folder / "samples.png"
+        card = upload.files["README.md"].read_text()
+        assert "![Samples](samples.png)" in card
+        assert "selected" not in card
         picture = np.asarray(Image.open(upload.files["samples.png"]))
         assert picture[0, 0] == 204
