@@ -54,7 +54,7 @@ def load_model(path, **kwargs):
 
 
 def load_checkpoint(
-    path, image_size=None, raw=False, sigma_max=1.0, sigma_min=0.01
+    path, image_size=None, raw=False, sigma_max=None, sigma_min=None
 ):
     """Reads a checkpoint of the authors' PyTorch code, NCSN's or NCSNv2's.
 
@@ -71,8 +71,9 @@ def load_checkpoint(
         raw: Boolean, whether to take the weights of the last training step
             from a file that also has their average. Defaults to `False`.
         sigma_max: Float, the largest noise level of an NCSN. Defaults to
-            `1.0`. An NCSNv2 brings its noise levels along.
-        sigma_min: Float, its smallest noise level. Defaults to `0.01`.
+            `None`, 1.0. An NCSNv2 brings its noise levels along, and takes no
+            others.
+        sigma_min: Float, its smallest noise level. Defaults to `None`, 0.01.
 
     Returns:
         A `RefineNet` and its `NoiseSchedule`.
@@ -89,9 +90,17 @@ def load_checkpoint(
     table = state.get("normalizer.embed.weight")
     if table is not None and table.ndim == 2:
         schedule = noise.NoiseSchedule.geometric(
-            sigma_max, sigma_min, num_levels=len(table)
+            1.0 if sigma_max is None else sigma_max,
+            0.01 if sigma_min is None else sigma_min,
+            num_levels=len(table),
         )
     elif "sigmas" in state:
+        if not sigma_max is sigma_min is None:
+            raise ValueError(
+                "Noise levels can be chosen for NCSN; a checkpoint of NCSNv2 "
+                f"holds its own. Received: sigma_max={sigma_max}, sigma_min="
+                f"{sigma_min} for {path}"
+            )
         schedule = noise.NoiseSchedule(state.pop("sigmas"))
     else:
         raise ValueError(

@@ -137,6 +137,12 @@ def test_image_size_and_ladder_are_arguments():
     assert (schedule.sigma_max, schedule.sigma_min) == (2.0, 0.1)
 
 
+@pytest.mark.parametrize("name", ["sigma_max", "sigma_min"])
+def test_noise_levels_of_ncsnv2_are_its_own(name):
+    with pytest.raises(ValueError, match=f"holds its own.*{name}=0.5"):
+        load_checkpoint(NCSNV2, **{name: 0.5})
+
+
 def test_missing_file():
     with pytest.raises(ValueError, match="exists.*no_such_file.pth"):
         load_checkpoint("no_such_file.pth")

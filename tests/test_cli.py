@@ -212,6 +212,14 @@ def test_output_is_checked_and_nothing_is_made(tmp_path, name):
             check_output(tmp_path / place / name)
 
 
+def test_a_folder_of_other_images_is_refused(tmp_path):
+    write_images(np.ones((2, 2, 2, 1)), tmp_path / "images", (0.0, 1.0))
+    with pytest.raises(ValueError, match="new or empty folder.*images"):
+        check_output(tmp_path / "images")
+    (tmp_path / "empty").mkdir()
+    check_output(tmp_path / "empty")
+
+
 @pytest.mark.parametrize("name", ["grid.png", "a.npy", "images"])
 def test_output_must_be_writable(tmp_path, monkeypatch, name):
     monkeypatch.setattr("os.access", lambda folder, mode: False)

@@ -25,16 +25,13 @@ import click
 @click.option(
     "--sigma-max",
     type=click.FloatRange(min=0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Largest noise level, for NCSN; NCSNv2's checkpoints hold theirs.",
+    help="Largest noise level, for NCSN; NCSNv2's checkpoints hold theirs. "
+    "Default: 1.0.",
 )
 @click.option(
     "--sigma-min",
     type=click.FloatRange(min=0, min_open=True),
-    default=0.01,
-    show_default=True,
-    help="Smallest noise level, for NCSN.",
+    help="Smallest noise level, for NCSN. Default: 0.01.",
 )
 def convert(checkpoint, preset_dir, image_size, raw, sigma_max, sigma_min):
     """Convert CHECKPOINT, a .pth of NCSN or NCSNv2, to a preset PRESET_DIR.

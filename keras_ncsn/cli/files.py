@@ -40,6 +40,11 @@ def check_output(path, suffixes=None):
         raise ValueError(
             f"A folder is needed to write images to. Received: {path}, a file"
         )
+    if suffix == "" and os.path.isdir(path) and os.listdir(path):
+        raise ValueError(
+            "Images must be written to a new or empty folder, or they would "
+            f"mix with what is there. Received: {path}"
+        )
     if suffix != "" and os.path.isdir(path):
         raise ValueError(
             f"A file name is needed to write to. Received: {path}, a folder"

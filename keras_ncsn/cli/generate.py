@@ -21,9 +21,9 @@ from keras_ncsn.cli.options import given, sampler_options
     type=click.Path(path_type=pathlib.Path),
     default="grid.png",
     show_default=True,
-    help="A picture of all (grid.png), a folder for one PNG each (folder/), "
-    "or an array (samples.npy: float32, num_images x height x width x "
-    "channels, in the preset's range, [0, 1] for ours).",
+    help="A picture of all (grid.png), a new or empty folder for one PNG each "
+    "(folder/), or an array (samples.npy: float32, num_images x height x width "
+    "x channels, in the preset's range, [0, 1] for ours).",
 )
 @click.option(
     "--gif",
