@@ -30,7 +30,9 @@ def checked_data(data, image_shape, value_range, batch_size=None):
         for a PyTorch `DataLoader` of images alone one of tuples.
     """
     if hasattr(data, "shape"):
-        images = np.asarray(ops.convert_to_numpy(data))
+        # Keras would copy an array, which may be larger than memory.
+        is_array = isinstance(data, np.ndarray)
+        images = data if is_array else np.asarray(ops.convert_to_numpy(data))
         check_images(images, image_shape, value_range)
         batch_size = min(batch_size or len(images), len(images))
         check_batch(batch_size)
@@ -78,6 +80,8 @@ def _first_batch(data):
 def _of_tuples(loader):
     # Keras takes no other batches from a `DataLoader`, but on PyTorch.
     of_tuples = copy.copy(loader)
+    # Workers that persist know the old function.
+    of_tuples._iterator = None
     of_tuples.collate_fn = functools.partial(_collate, loader.collate_fn)
     return of_tuples
 

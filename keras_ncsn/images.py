@@ -38,7 +38,7 @@ def to_uint8(images):
     """Returns images in [0, 1] as uint8, rounded; what lies outside is clipped.
 
     Args:
-        images: Array of floats.
+        images: Array of floats, or of uint8, which stays as it is.
 
     Returns:
         A uint8 NumPy array of the same shape.
@@ -48,7 +48,10 @@ def to_uint8(images):
     >>> to_uint8(np.array([-1.0, 0.5, 1.0])).tolist()
     [0, 128, 255]
     """
-    return np.clip(np.asarray(images) * 255 + 0.5, 0, 255).astype("uint8")
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        return images
+    return np.clip(images * 255 + 0.5, 0, 255).astype("uint8")
 
 
 def to_unit_range(images, value_range):

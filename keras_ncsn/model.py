@@ -28,6 +28,7 @@ from keras_ncsn.checks import (
     check_momentum,
     check_no_weights,
     check_schedule,
+    check_seed,
     check_value_range,
     checked_image_shape,
 )
@@ -187,8 +188,8 @@ class NCSNModel(keras.Model):
         self.value_range = value_range and tuple(value_range)
         self.sampler = sampler
         self.sampler_settings = sampler_settings or {}
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed = None if seed is None else check_seed(seed)
+        self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
         self.image_shape = checked_image_shape(network)
         self.ema_network = None
@@ -518,7 +519,8 @@ class NCSNModel(keras.Model):
 
         Args:
             noisy: Float array of shape `(batch, height, width, channels)`,
-                noisy images a(sigma) * (images + sigma * noise).
+                noisy images a(sigma) * (images + sigma * noise), as
+                `schedule.perturb` makes them of `to_sampled(images)`.
             sigma: Float, or an array of shape `(batch,)`, within the schedule.
             batch_size: Integer. Defaults to `64`.
 

@@ -210,7 +210,9 @@ class NoiseSchedule:
             ops.convert_to_tensor(images),
             ops.convert_to_tensor(noise),
         )
-        sigma = expand_like(ops.convert_to_tensor(sigma), images)
+        # The schedule's own levels are float64.
+        sigma = ops.cast(ops.convert_to_tensor(sigma), images.dtype)
+        sigma = expand_like(sigma, images)
         return self.scale(sigma) * (images + sigma * noise)
 
     def check_sigma(self, sigma):

@@ -90,6 +90,13 @@ def prepare_images(model, data):
     """
     images = data[0] if isinstance(data, (tuple, list)) else data
     images = ops.convert_to_tensor(images)
+    if getattr(images.shape, "rank", 0) is None or None in images.shape[1:]:
+        raise ValueError(
+            "A stream must say what shape its images have. Received: "
+            f"images.shape={images.shape}, and the network takes "
+            f"{model.image_shape}. Give the data set an `output_signature` "
+            f"such as tf.TensorSpec({(None, *model.image_shape)})."
+        )
     if tuple(images.shape[1:]) != model.image_shape:
         raise ValueError(
             "Images must have the shape that the network was built for. "

@@ -52,6 +52,18 @@ def bare_torch_loader(images):
     return torch.utils.data.DataLoader(torch.tensor(images), batch_size=8)
 
 
+def lasting_torch_loader(images):
+    import torch
+
+    return torch.utils.data.DataLoader(
+        torch.tensor(images),
+        batch_size=8,
+        num_workers=1,
+        persistent_workers=True,
+        multiprocessing_context="spawn",
+    )
+
+
 def generator(images):
     yield images[:8]
     yield images[8:]
@@ -67,6 +79,7 @@ def generator(images):
         tf_data,
         torch_loader,
         bare_torch_loader,
+        lasting_torch_loader,
     ],
 )
 def test_fit_takes(make_model, images, make):
@@ -76,6 +89,26 @@ def test_fit_takes(make_model, images, make):
     steps = 1 if isinstance(make(images), np.ndarray) else 2
     assert int(model.optimizer.iterations.value) == steps
     assert np.isfinite(model.evaluate(make(images), None, None, 0))
+
+
+def test_a_stream_that_says_no_shape_is_told_to(make_model, images):
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("the others see arrays")
+    import tensorflow as tf
+
+    model = make_model()
+    model.compile()
+    for stream in (
+        tf.data.Dataset.from_generator(
+            lambda: generator(images), output_types=tf.float32
+        ),
+        tf.data.Dataset.from_generator(
+            lambda: generator(images),
+            output_signature=tf.TensorSpec((None, None, None, None)),
+        ),
+    ):
+        with pytest.raises(ValueError, match=r"TensorSpec\(\(None, 8, 8, 1"):
+            model.fit(stream, verbose=0)
 
 
 def test_fit_takes_a_generator(make_model, images):

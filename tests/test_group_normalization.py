@@ -50,6 +50,17 @@ def test_activation_comes_after_and_is_rounded_once():
     assert_equal(output, exact, rtol=2**-8)
 
 
+def test_weights_are_not_rounded():
+    layer = ModulatedGroupNormalization(1, dtype="mixed_bfloat16")
+    x = ops.array(random_images(2, 4, 4, 4))
+    layer(x)
+    # Between two numbers of bfloat16; normalized values cancel it.
+    offset = 1.0 + 2.0**-9
+    layer.set_weights([np.zeros(4), np.full(4, offset)])
+    layer.activation = lambda x: x - 1.0
+    assert float(layer(x)[0, 0, 0, 0]) == 2.0**-9
+
+
 def test_group_normalization_rejects_groups_that_do_not_divide():
     with pytest.raises(ValueError, match="divide.*groups=3, channels=8"):
         ModulatedGroupNormalization(3).build((None, 4, 4, 8))

@@ -10,6 +10,7 @@ def test_uint8_and_floats_are_inverse():
     floats = images.to_floats(whole)
     assert floats.dtype == np.float32
     assert np.array_equal(images.to_uint8(floats), whole)
+    assert images.to_uint8(whole) is whole
 
 
 def test_grid_has_the_images_in_reading_order():

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -87,6 +88,14 @@ def test_perturb_explodes_or_preserves_the_variance():
     preserving = NoiseSchedule.linear_beta().perturb(images, sigma, unit)
     assert float(ops.std(exploding)) == pytest.approx(10**0.5, rel=0.02)
     assert float(ops.std(preserving)) == pytest.approx(1.0, rel=0.02)
+
+
+def test_perturb_takes_the_schedule_s_own_levels():
+    schedule = NoiseSchedule.geometric()
+    images = np.zeros((2, 10), "float32")
+    noisy = schedule.perturb(images, schedule.sigmas[:2], images + 1.0)
+    assert keras.backend.standardize_dtype(noisy.dtype) == "float32"
+    np.testing.assert_allclose(noisy[:, 0], schedule.sigmas[:2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [1.1, 0.009, float("nan"), [0.5, 2.0]])

@@ -154,6 +154,18 @@ def test_stages_that_were_let_pass_are_left_out():
     assert old.get_config()["attention_stages"] == (0,)
 
 
+def test_channels_are_last_whatever_keras_is_told():
+    usual = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        network = UNet((8, 8, 3), widths=(8, 8), patch_size=2)
+    finally:
+        keras.config.set_image_data_format(usual)
+    assert network.output_shape == (None, 8, 8, 3)
+    score = network([ops.ones((2, 8, 8, 3)), ops.ones(2)])
+    assert tuple(score.shape) == (2, 8, 8, 3)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
@@ -163,6 +175,7 @@ def test_stages_that_were_let_pass_are_left_out():
         ({"patch_size": 0}, "patch_size=0"),
         ({"widths": ()}, r"at least one positive.*widths=\(\)"),
         ({"widths": (8, 0)}, r"widths=\(8, 0\)"),
+        ({"widths": (9, 8)}, r"first.*even.*widths=\(9, 8\)"),
         ({"num_blocks": 0}, "num_blocks=0"),
         ({"attention_stages": (0, 3)}, r"from 0 to 2.*\(0, 3\)"),
         ({"attention_stages": (-1,)}, r"from 0 to 2.*\(-1,\)"),

@@ -57,10 +57,16 @@ class ModulatedGroupNormalization(keras.layers.Layer):
                 f"groups={self.groups}, channels={channels}"
             )
         self.gamma = self.add_weight(
-            shape=(channels,), initializer="ones", name="gamma"
+            shape=(channels,),
+            initializer="ones",
+            autocast=False,
+            name="gamma",
         )
         self.beta = self.add_weight(
-            shape=(channels,), initializer="zeros", name="beta"
+            shape=(channels,),
+            initializer="zeros",
+            autocast=False,
+            name="beta",
         )
 
     def call(self, inputs, modulation=None):

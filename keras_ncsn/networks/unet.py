@@ -122,6 +122,7 @@ class UNet(ScoreNetwork):
         raw = last(
             image_shape[-1],
             padding="same",
+            data_format="channels_last",
             kernel_initializer="zeros",
             dtype="float32",
             name="last_convolution",
@@ -197,7 +198,9 @@ class _Blocks:
             x = layers.Concatenate(dtype=self.dtype)([x, skips.pop()])
             x = self(x, widths[stage], stage, name=f"up{stage}_{index}")
         if stage > 0:
-            x = layers.UpSampling2D(2, dtype=self.dtype)(x)
+            x = layers.UpSampling2D(
+                2, data_format="channels_last", dtype=self.dtype
+            )(x)
             x = _convolution(widths[stage - 1], self.dtype, name=f"up{stage}")(
                 x
             )
@@ -246,6 +249,7 @@ def _convolution(width, dtype, kernel_size=3, *, name, **kwargs):
         width,
         kernel_size,
         padding="same",
+        data_format="channels_last",
         dtype=dtype,
         name=f"{name}_convolution",
         **kwargs,
@@ -263,6 +267,11 @@ def _check(image_shape, widths, patch_size, num_blocks, dropout, data_std):
             "`widths` must hold at least one positive integer, `patch_size` "
             f"and `num_blocks` must be positive. Received: widths={widths}, "
             f"patch_size={patch_size}, num_blocks={num_blocks}"
+        )
+    if widths[0] % 2:
+        raise ValueError(
+            "The first of `widths` must be even, because noise levels are told "
+            f"by as many sines as cosines. Received: widths={widths}"
         )
     factor = patch_size * 2 ** (len(widths) - 1)
     if len(image_shape) != 3 or any(side % factor for side in image_shape[:2]):
