@@ -159,7 +159,7 @@ def make_optimizer(recipe):
 def _sampler_settings(recipe):
     langevin = "steps_per_level", "step_size", "denoise"
     settings = {"annealed_langevin": {name: recipe[name] for name in langevin}}
-    if recipe["sampler"] == "heun":
+    if "num_steps" in recipe:
         names = "num_steps", "churn"
         settings["heun"] = {name: recipe[name] for name in names}
     return settings

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_ncsn import saving
-from keras_ncsn.checks import check_count
+from keras_ncsn.checks import check_count, check_images
 from keras_ncsn.images import check_drawable, save_grid, to_unit_range
 from keras_ncsn.log_file import LOG_FILE, append_row, read_log, write_log
 from keras_ncsn.parallel import is_main_process
@@ -109,6 +109,7 @@ class Checkpoint(EverySteps):
         super().__init__(every)
         self.folder = pathlib.Path(folder)
         self.metadata = metadata or {}
+        saving.check_arguments(metadata, "float32")
         self.saved = 0
         self.running_loss = None
 
@@ -121,6 +122,11 @@ class Checkpoint(EverySteps):
         Returns:
             Integer, how many steps had been taken; 0 without a checkpoint.
         """
+        if not model.compiled:
+            raise ValueError(
+                "`model` must be compiled before it is restored. Received: one "
+                "without an optimizer"
+            )
         path = self.folder / STATE_FILE
         if path.exists():
             self.start = self.step = self.saved = load_state(model, path)
@@ -166,12 +172,12 @@ class Checkpoint(EverySteps):
 class TrainingLog(EverySteps):
     """Writes a row of `log.csv` every so many steps, and keeps the best.
 
-    A row has the mean loss since the row before, what the time and the
-    learning rate were, and images per second of training: pictures,
-    checkpoints and validation do not count. Every `validate_every` steps, and
-    at the last, it also has the loss on images held out, at fixed noise
-    levels and for a fixed seed; where that is the lowest so far, the model is
-    saved as the preset `best`.
+    A row has the mean loss since the row before (or since the epoch began, if
+    that was later), what the time and the learning rate were, and images per
+    second of training: pictures, checkpoints and validation do not count.
+    Every `validate_every` steps, and at the last, it also has the loss on
+    images held out, at fixed noise levels and for a fixed seed; where that is
+    the lowest so far, the model is saved as the preset `best`.
 
     Args:
         folder: Path of the run's folder.
@@ -215,28 +221,48 @@ class TrainingLog(EverySteps):
         self.validation_images = validation_images
         self.validate_every = validate_every
         self.metadata = metadata or {}
+        saving.check_arguments(metadata, "float32")
         self.on_row = on_row or (lambda row: None)
 
     def on_train_begin(self, logs=None):
+        if self.validation_images is not None:
+            check_images(
+                self.validation_images,
+                self.model.image_shape,
+                self.model.value_range,
+                name="validation_images",
+            )
         if is_main_process():
             self.folder.mkdir(parents=True, exist_ok=True)
             saving.recover(self.folder / "best")
         rows = read_log(self.folder / LOG_FILE)
-        self.rows = [row for row in rows if int(row["step"]) <= self.start]
+        # The same callback may log one `fit` after another.
+        self.fit_start = self.step
+        self.rows = [row for row in rows if int(row["step"]) <= self.step]
         losses = [row.get("validation_loss") for row in self.rows]
         self.best_loss = min(
             (float(loss) for loss in losses if loss), default=float("inf")
         )
         seconds = float(self.rows[-1]["seconds"]) if self.rows else 0.0
         self.began = time.monotonic() - seconds
-        self.row_began = training_clock(), self.start
+        self.row_began = training_clock(), self.step
+        self.row_is_whole = (
+            bool(self.rows) and int(self.rows[-1]["step"]) == self.step
+        )
         self.sigmas = validation_sigmas(self.model)
         if is_main_process():
             write_log(self.folder / LOG_FILE, self._columns(), self.rows)
 
+    def on_train_batch_begin(self, batch, logs=None):
+        # Not when the row was written: at the end of an epoch Keras reads the
+        # loss once more.
+        if self.row_is_whole:
+            self.model.reset_metrics()
+            self.row_is_whole = False
+
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
-        if self._is_last(self.step) and self.step % self.every:
+        if self._is_last(self.step) and self.row_began[1] != self.step:
             self.on_step(self.step, logs)
 
     def on_step(self, step, logs):
@@ -257,12 +283,11 @@ class TrainingLog(EverySteps):
                 keras.ops.convert_to_numpy(model.loss_tracker.result())
             ),
         }
-        model.reset_metrics()
+        self.row_is_whole = True
         if not is_main_process():
             return
-        if self.validate_every and (
-            step % self.validate_every == 0 or self._is_last(step)
-        ):
+        every = self.validate_every
+        if every and (step // every > first // every or self._is_last(step)):
             row |= self._validate(step)
         self.rows.append(row)
         append_row(self.folder / LOG_FILE, self._columns(), row)
@@ -270,7 +295,7 @@ class TrainingLog(EverySteps):
 
     def _is_last(self, step):
         steps = self.params.get("steps")
-        return steps and step == self.start + steps * self.params["epochs"]
+        return steps and step == self.fit_start + steps * self.params["epochs"]
 
     def _validate(self, step):
         losses = validation_losses(

@@ -66,7 +66,8 @@ def describe(
     if from_preset is None:
         building.make_schedule(recipe)
     else:
-        sources.find(from_preset)
+        if before is None or before["from_preset"] != from_preset:
+            sources.find(from_preset)
         names = recipes.TRAINING_NAMES + recipes.PRESET_NAMES
         odd = sorted(settings.keys() - set(names))
         if odd:
@@ -77,6 +78,8 @@ def describe(
             )
         recipe = {name: recipe[name] for name in recipes.TRAINING_NAMES}
         recipe |= {name: settings.get(name) for name in recipes.PRESET_NAMES}
+    if before is None:
+        _check_distribution(settings, recipe, from_preset)
     run = {
         "data": str(data),
         "recipe_name": recipe_name,
@@ -88,13 +91,30 @@ def describe(
     return json.loads(json.dumps(run))
 
 
-def metadata(run):
+def _check_distribution(settings, recipe, from_preset):
+    distribution = recipe["sigma_distribution"]
+    if distribution is None and from_preset is not None:
+        folder = sources.find(from_preset, load_weights=False)
+        config = presets.read_config(folder)["config"]
+        distribution = config.get("sigma_distribution", "ladder")
+    unused = sorted({"log_sigma_mean", "log_sigma_std"} & settings.keys())
+    if unused and distribution != "log_normal":
+        raise ValueError(
+            f"{' and '.join(unused)} must go with noise levels drawn from a "
+            "log-normal distribution. Received: sigma_distribution="
+            f"{distribution!r}. Add --sigma-distribution log_normal."
+        )
+
+
+def metadata(run, began_from=None):
     """Returns what the presets of a run say of themselves.
 
     They may be published: of a path they name the last part alone.
 
     Args:
         run: Dictionary, from `describe`.
+        began_from: String or path, the preset whose terms they keep. Defaults
+            to `None`, the one that the run names, if any.
 
     Returns:
         A dictionary.
@@ -104,9 +124,11 @@ def metadata(run):
     >>> metadata(describe("celeb_a", "unet-celeba"))["license_name"]
     'celeba-non-commercial-research-only'
     """
-    known = [datasets.TERMS.get(run["data"], {})]
-    if run["from_preset"] is not None:
-        folder = sources.find(run["from_preset"], load_weights=False)
+    # Of a set without the name of its version.
+    known = [datasets.TERMS.get(run["data"].split("/")[0], {})]
+    began_from = began_from or run["from_preset"]
+    if began_from is not None:
+        folder = sources.find(began_from, load_weights=False)
         known.append(presets.read_metadata(folder))
     return {
         "data": _public(run["data"]),

@@ -9,7 +9,12 @@ import keras
 import numpy as np
 
 from keras_ncsn import building, datasets, recipes, run_file
-from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
+from keras_ncsn.callbacks import (
+    STATE_FILE,
+    Checkpoint,
+    SamplePictures,
+    TrainingLog,
+)
 from keras_ncsn.checks import check_images
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.parallel import check_batch, is_main_process, process_share
@@ -19,7 +24,7 @@ NUM_VALIDATION_IMAGES = 256
 
 
 def load_images(run, data_dir=None, skip_unreadable=False):
-    """Returns the images of a run, checked.
+    """Returns the images of a run, enough for a batch.
 
     Args:
         run: Dictionary, from `run_file.describe`.
@@ -35,7 +40,6 @@ def load_images(run, data_dir=None, skip_unreadable=False):
         data_dir=data_dir,
         skip_unreadable=skip_unreadable,
     )
-    check_images(images, images.shape[1:])
     batch_size = run["recipe"]["batch_size"]
     num_images = len(images) - _num_validation(images)
     if batch_size > num_images:
@@ -79,15 +83,16 @@ def train(
     folder = pathlib.Path(folder)
     recipe = run["recipe"]
     keras.utils.set_random_seed(run["seed"])
-    model = _make_model(run, images)
-    check_images(images[:1], model.image_shape)
+    began_from = _began_from(folder, run)
+    model = _make_model(run, images, began_from)
+    check_images(images, model.image_shape, model.value_range)
     check_batch(recipe["batch_size"])
     if sample_every:
         SamplePictures.check(model)
     run = run | {"images": _fingerprint(images)}
     run_file.check_same_images(folder, run)
     model.compile(building.make_optimizer(recipe))
-    metadata = run_file.metadata(run)
+    metadata = run_file.metadata(run, began_from)
     checkpoint = Checkpoint(folder, checkpoint_every, metadata)
     start = checkpoint.restore(model)
     if start >= recipe["steps"]:
@@ -125,8 +130,8 @@ def train(
                 process_share(batches),
                 steps_per_epoch=recipe["steps"] - start,
                 # Those of the caller first: one of them may tell the writers
-                # to stop. The checkpoint is after the log, which starts its
-                # mean anew.
+                # to stop. The checkpoint is after the log, whose row it needs
+                # to go on.
                 callbacks=[*extra_callbacks, *writers, checkpoint],
                 verbose=0,
             )
@@ -136,13 +141,26 @@ def train(
     return checkpoint.step
 
 
-def _make_model(run, images):
-    recipe, seed = run["recipe"], run["seed"]
+def _began_from(folder, run):
+    """Returns the preset that says what the model is, `None` for the recipe.
+
+    A run that goes on asks its own, in which that stays as it was, whatever
+    became of the one that it began from; weights come from its state.
+    """
+    last = folder / "last"
     if run["from_preset"] is None:
+        return None
+    whole = (folder / STATE_FILE).exists() and last.exists()
+    return last if whole else run["from_preset"]
+
+
+def _make_model(run, images, began_from):
+    recipe, seed = run["recipe"], run["seed"]
+    if began_from is None:
         return building.make_model(recipe, images, seed)
     overrides = {name: recipe[name] for name in recipes.PRESET_NAMES}
     model = NCSNModel.from_preset(
-        run["from_preset"],
+        began_from,
         seed=seed,
         ema_momentum=recipe["ema_momentum"] or None,
         **{k: v for k, v in overrides.items() if v is not None},

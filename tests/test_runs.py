@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -52,9 +53,14 @@ def train(pictures, tmp_path):
     preset = tmp_path / "small"
     keras_ncsn.NCSNModel(two_convolutions()).save_to_preset(preset)
 
-    def run(*arguments, network=("--from-preset", preset), status=0):
+    def run(
+        *arguments,
+        network=("--from-preset", preset),
+        data=pictures,
+        status=0,
+    ):
         command = [
-            *("train", pictures, tmp_path / "run", "--steps", 4),
+            *("train", data, tmp_path / "run", "--steps", 4),
             *("--batch-size", 4, "--log-every", 2, "--checkpoint-every", 2),
             *("--sample-every", 0, *network, *arguments),
         ]
@@ -121,6 +127,43 @@ def test_data_parallel_is_a_flag(train, tmp_path):
     finally:
         keras.distribution.set_distribution(None)
     assert (tmp_path / "run" / "last").is_dir()
+
+
+def test_floats_lie_where_the_preset_has_them(train, tmp_path):
+    model = keras_ncsn.NCSNModel(two_convolutions(), value_range=(-1.0, 1.0))
+    model.save_to_preset(tmp_path / "signed")
+    network = ("--from-preset", tmp_path / "signed")
+    images = np.linspace(-1.0, 1.0, 40 * 64, dtype="float32")
+    np.save(tmp_path / "floats.npy", images.reshape(40, 8, 8, 1))
+    train(network=network, data=tmp_path / "floats.npy")
+    np.save(tmp_path / "floats.npy", 2 * images.reshape(40, 8, 8, 1))
+    with pytest.raises(ValueError, match=r"must lie in \[-1, 1\]"):
+        train("--resume", network=network, data=tmp_path / "floats.npy")
+
+
+def test_a_run_goes_on_without_the_preset_that_it_began_from(train, tmp_path):
+    network = ("--from-preset", tmp_path / "small", "--log-sigma-mean", -0.5)
+    # All steps are alike, however many there are to be.
+    network += ("--sigma-distribution", "log_normal", "--decay", "none")
+    network += ("--warmup-steps", 0)
+    train(network=network)
+    whole = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    shutil.rmtree(tmp_path / "run")
+
+    train("--steps", 2, network=network)
+    written = json.loads((tmp_path / "run" / "run.json").read_text())
+    written["recipe"]["steps"] = 4
+    (tmp_path / "run" / "run.json").write_text(json.dumps(written))
+    # Another model with weights of the same shapes lies there now, then none.
+    shutil.rmtree(tmp_path / "small")
+    other = keras_ncsn.NCSNModel(two_convolutions(), weighting="edm")
+    other.save_to_preset(tmp_path / "small")
+    train("--resume", network=network)
+    resumed = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    assert resumed.get_config()["weighting"] == "ncsn"
+    assert all(map(np.array_equal, resumed.get_weights(), whole.get_weights()))
+    shutil.rmtree(tmp_path / "small")
+    train("--resume", network=())
 
 
 def test_training_goes_on_from_a_preset(tmp_path, pictures):
@@ -446,6 +489,34 @@ def test_a_recipe_of_the_paper_may_have_another_sampler(sampler):
         }
 
 
+def test_a_recipe_keeps_the_settings_of_a_sampler_that_it_does_not_use():
+    settings = {"width": 4, "sampler": "annealed_langevin", "num_steps": 5}
+    recipe = recipes.find("unet-mnist", settings)
+    images = np.linspace(0, 1, 64).reshape(1, 8, 8, 1)
+    model = building.make_model(recipe, images, seed=0)
+    assert model.sampler == "annealed_langevin"
+    assert model.sampler_settings["heun"] == {"num_steps": 5, "churn": 10.0}
+
+
+@pytest.mark.parametrize("from_preset", [None, "ncsn_mnist"])
+def test_settings_of_a_distribution_that_is_not_used_are_refused(from_preset):
+    recipe, settings = "ncsn-mnist", {"log_sigma_mean": 0.0}
+    with pytest.raises(ValueError, match="log_sigma_mean must.*='ladder'"):
+        run_file.describe("mnist", recipe, settings, from_preset)
+    settings["sigma_distribution"] = "log_normal"
+    run = run_file.describe("mnist", recipe, settings, from_preset)
+    assert run["recipe"]["log_sigma_mean"] == 0.0
+    # What a run began with before this was looked at goes on.
+    del settings["sigma_distribution"]
+    run_file.describe("mnist", recipe, settings, from_preset, before=run)
+
+
+@pytest.mark.parametrize("data", ["celeb_a", "celeb_a/2.1.0"])
+def test_terms_are_those_of_the_set_whatever_its_version(data):
+    metadata = run_file.metadata(run_file.describe(data, "unet-celeba"))
+    assert metadata["license_name"] == "celeba-non-commercial-research-only"
+
+
 def test_a_recipe_has_attention_in_stages_that_there_are(tmp_path):
     narrow = {"width_multipliers": [1]}
     assert recipes.find("unet-mnist")["attention_stages"] == (1,)
@@ -555,6 +626,83 @@ def test_steps_are_counted_across_epochs(tmp_path, make_model, images):
     np.testing.assert_array_equal(
         other.get_weights()[0], model.get_weights()[0]
     )
+
+
+def log_of(tmp_path, model, images, num_fits=1, steps=4, epochs=1, **options):
+    """Returns the steps of the rows, and the history of the last `fit`."""
+    options = {"validation_images": images, "validate_every": 4} | options
+    log = TrainingLog(tmp_path, 2, 4, **options)
+    for seed in range(num_fits):
+        history = model.fit(
+            datasets.shuffled_batches(images, 4, seed),
+            steps_per_epoch=steps,
+            epochs=epochs,
+            callbacks=[log],
+            verbose=0,
+        )
+    return read_rows(tmp_path), history.history["loss"]
+
+
+def test_an_epoch_that_ends_on_a_row_has_its_loss(tmp_path, make_model, images):
+    model = make_model()
+    model.compile("sgd")
+    rows, losses = log_of(tmp_path, model, images, epochs=2)
+    # The mean since the row before.
+    expected = [float(rows[index]["loss"]) for index in (1, 3)]
+    np.testing.assert_allclose(losses, expected, rtol=1e-6)
+    assert min(losses) > 0
+
+
+def test_a_log_goes_on_from_one_fit_to_the_next(tmp_path, make_model, images):
+    model = make_model()
+    model.compile("sgd")
+    rows, _ = log_of(tmp_path, model, images, num_fits=2, steps=5)
+    # Each `fit` has its last step in the log.
+    assert [row["step"] for row in rows] == ["2", "4", "5", "6", "8", "10"]
+    validated = [row["step"] for row in rows if row["validation_loss"]]
+    assert validated == ["4", "5", "8", "10"]
+
+
+def test_several_steps_at_once_are_validated(tmp_path, make_model, images):
+    model = make_model()
+    model.compile("sgd", steps_per_execution=3)
+    rows, _ = log_of(tmp_path, model, images, steps=9)
+    assert [row["step"] for row in rows] == ["3", "6", "9"]
+    validated = [row["step"] for row in rows if row["validation_loss"]]
+    assert validated == ["6", "9"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda images: images[:, :4], "validation_images.shape"),
+        (lambda images: 200.0 * images, r"`validation_images` must lie in"),
+    ],
+)
+def test_wrong_images_held_out_are_refused_at_once(
+    tmp_path, make_model, images, wrong, message
+):
+    model = make_model()
+    model.compile("sgd")
+    held_out = wrong(images.astype("float32"))
+    with pytest.raises(ValueError, match=message):
+        log_of(tmp_path, model, images, validation_images=held_out)
+    assert not (tmp_path / "log.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("callback", "arguments"),
+    [(Checkpoint, {}), (TrainingLog, {"batch_size": 4})],
+)
+def test_wrong_metadata_are_refused_at_once(tmp_path, callback, arguments):
+    metadata = {"loss": np.float32(1)}
+    with pytest.raises(ValueError, match="`metadata` must be a dictionary"):
+        callback(tmp_path, 2, metadata=metadata, **arguments)
+
+
+def test_a_model_is_compiled_before_it_is_restored(tmp_path, make_model):
+    with pytest.raises(ValueError, match="must be compiled"):
+        Checkpoint(tmp_path, every=2).restore(make_model())
 
 
 def test_images_per_second_are_those_of_training(tmp_path, make_model, images):
