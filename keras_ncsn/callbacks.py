@@ -1,7 +1,7 @@
 """What happens beside training: checkpoints, presets, logs, pictures.
 
-All count steps, from `start`, the step at which this `fit` began; a run that
-was stopped goes on as if it never was. Of several processes all count, and the
+All count steps, from `start`, the step at which they began; a run that was
+stopped goes on as if it never was. Of several processes all count, and the
 main one writes.
 """
 
@@ -227,7 +227,7 @@ class TrainingLog(EverySteps):
     def on_train_begin(self, logs=None):
         if self.validation_images is not None:
             check_images(
-                self.validation_images,
+                np.asarray(keras.ops.convert_to_numpy(self.validation_images)),
                 self.model.image_shape,
                 self.model.value_range,
                 name="validation_images",

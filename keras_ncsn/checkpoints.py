@@ -95,7 +95,7 @@ def load_checkpoint(
             num_levels=len(table),
         )
     elif "sigmas" in state:
-        if not sigma_max is sigma_min is None:
+        if sigma_max is not None or sigma_min is not None:
             raise ValueError(
                 "Noise levels can be chosen for NCSN; a checkpoint of NCSNv2 "
                 f"holds its own. Received: sigma_max={sigma_max}, sigma_min="

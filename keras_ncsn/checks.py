@@ -262,28 +262,34 @@ def check_schedule(schedule, network):
 
     Args:
         schedule: What should be a `NoiseSchedule`.
-        network: A Keras model, of the model or of its guide.
+        network: A Keras model.
     """
     if not isinstance(schedule, NoiseSchedule):
         raise ValueError(
             "`schedule` must be a `NoiseSchedule`, such as "
             f"`NoiseSchedule.geometric()`. Received: schedule={schedule!r}"
         )
-    _check_scaling(schedule, network)
+    check_scaling(schedule, network)
     known = getattr(network, "sigmas", None)
     if known is not None and not (
         min(known) <= schedule.sigma_min * (1 + 1e-6)
         and schedule.sigma_max <= max(known) * (1 + 1e-6)
     ):
         raise ValueError(
-            "`schedule` must lie within the noise levels that each network was "
+            "`schedule` must lie within the noise levels that the network was "
             f"made for. Received: {schedule.sigma_max:g} to "
-            f"{schedule.sigma_min:g}, and {network.name} knows {max(known):g} "
-            f"to {min(known):g}"
+            f"{schedule.sigma_min:g}, and the network knows {max(known):g} to "
+            f"{min(known):g}"
         )
 
 
-def _check_scaling(schedule, network):
+def check_scaling(schedule, network):
+    """Raises a `ValueError` unless noisy images come as a network knows them.
+
+    Args:
+        schedule: A `NoiseSchedule`.
+        network: A Keras model, of the model or of its guide.
+    """
     expected = getattr(network, "variance_preserving", None)
     if expected not in (None, schedule.variance_preserving):
         raise ValueError(

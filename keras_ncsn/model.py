@@ -27,6 +27,7 @@ from keras_ncsn.checks import (
     check_guide,
     check_momentum,
     check_no_weights,
+    check_scaling,
     check_schedule,
     check_seed,
     check_value_range,
@@ -161,7 +162,7 @@ class NCSNModel(keras.Model):
         check_schedule(schedule, network)
         if guide is not None:
             check_guide(guide, network)
-            check_schedule(schedule, guide.network)
+            check_scaling(schedule, guide.network)
             _check_prediction(prediction, guide.network)
         settings = {sampler: {}} | (sampler_settings or {})
         for name in settings:

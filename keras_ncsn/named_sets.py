@@ -80,9 +80,9 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
     image_shape = _image_shape(info, feature, image_size)
     try:
         builder.download_and_prepare()
-    except Exception as error:
-        # Of many kinds. Some say what must be downloaded by hand, and where to
-        # put it, others what came instead.
+    except _preparation_errors() as error:
+        # One says what must be downloaded by hand, and where to put it, the
+        # others what came instead.
         raise ValueError(
             f"A data set must be prepared. Received: {builder.name}. {error}"
         ) from error
@@ -107,6 +107,18 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
             crop_size,
             skip_unreadable,
         ),
+    )
+
+
+def _preparation_errors():
+    from tensorflow_datasets.core.download import download_manager, extractor
+    from tensorflow_datasets.core.download.util import DownloadError
+
+    return (
+        AssertionError,
+        DownloadError,
+        download_manager.NonMatchingChecksumError,
+        extractor.ExtractError,
     )
 
 

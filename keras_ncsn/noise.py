@@ -211,7 +211,7 @@ class NoiseSchedule:
             ops.convert_to_tensor(noise),
         )
         # The schedule's own levels are float64.
-        sigma = ops.cast(ops.convert_to_tensor(sigma), images.dtype)
+        sigma = ops.cast(ops.convert_to_tensor(sigma), noise.dtype)
         sigma = expand_like(sigma, images)
         return self.scale(sigma) * (images + sigma * noise)
 

@@ -69,7 +69,7 @@ def load_folder(path, image_size=None, skip_unreadable=False):
         `(num_images, height, width, channels)`, with one channel if all
         pictures are grey, else three.
     """
-    files = sorted(_find_files(path))
+    files = sorted(_find_files(path, skip_unreadable))
     if not files:
         raise ValueError(
             f"The folder must hold images ({', '.join(SUFFIXES)}). Received: "
@@ -141,10 +141,20 @@ def store_images(
     return np.memmap(stream, np.uint8, "r", offset, shape)
 
 
-def _find_files(path):
+def _find_files(path, skip_unreadable):
+    def refuse(error):
+        message = f"{error.filename}, {error.strerror}"
+        if not skip_unreadable:
+            raise _with_advice(
+                ValueError(
+                    f"Folders of images must be readable. Received: {message}"
+                )
+            ) from None
+        warnings.warn(f"Skipped the folder {message}", stacklevel=2)
+
     seen = set()
     for folder, folders, names in os.walk(
-        path, onerror=_refuse, followlinks=True
+        path, onerror=refuse, followlinks=True
     ):
         # Links may lead to where they are.
         if os.path.realpath(folder) in seen:
@@ -155,13 +165,6 @@ def _find_files(path):
         for name in names:
             if name.lower().endswith(SUFFIXES):
                 yield os.path.join(folder, name)
-
-
-def _refuse(error):
-    raise ValueError(
-        "Folders of images must be readable. Received: "
-        f"{error.filename}, {error.strerror}"
-    ) from None
 
 
 def _survey(files, image_size, skip_unreadable):

@@ -167,10 +167,11 @@ def _linked(card, folder):
 
 
 def _is_within(folder, name):
-    path = folder / name
-    inside = path.resolve().is_relative_to(folder.resolve())
-    plain = pathlib.PurePath(name).as_posix() == name and ".." not in path.parts
-    return inside and plain and _is_own(path)
+    pure = pathlib.PurePath(name)
+    if pure.as_posix() != name or ".." in pure.parts or "\0" in name:
+        return False
+    inside = (folder / name).resolve().is_relative_to(folder.resolve())
+    return inside and _is_own(folder / name)
 
 
 def _is_own(path):

@@ -7,6 +7,7 @@ import shlex
 from keras_ncsn import building, datasets, presets, recipes, sources
 from keras_ncsn.checks import check_count
 from keras_ncsn.files import open_whole
+from keras_ncsn.hub import addresses
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
@@ -131,7 +132,7 @@ def metadata(run, began_from=None):
         folder = sources.find(began_from, load_weights=False)
         known.append(presets.read_metadata(folder))
     return {
-        "data": _public(run["data"]),
+        "data": _public_data(run["data"]),
         "recipe": run["recipe_name"],
         "batch_size": run["recipe"]["batch_size"],
         "command": command(run),
@@ -153,10 +154,10 @@ def command(run):
     >>> command(describe("mnist", "unet-mnist", {"steps": 9}, seed=1))
     'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
     """
-    words = ["keras-ncsn", "train", _public(run["data"]), "OUTPUT"]
+    words = ["keras-ncsn", "train", _public_data(run["data"]), "OUTPUT"]
     words += ["--recipe", run["recipe_name"]]
     if run["from_preset"] is not None:
-        words += ["--from-preset", _public(run["from_preset"])]
+        words += ["--from-preset", _public_preset(run["from_preset"])]
     words += ["--seed", str(run["seed"])]
     usual = json.loads(json.dumps(recipes.find(run["recipe_name"])))
     if run["from_preset"] is not None:
@@ -309,13 +310,20 @@ def check_same_images(folder, run):
         )
 
 
-def _public(source):
-    """Returns a name as it is, and of a path the last part."""
-    path = pathlib.Path(source)
-    if source in datasets.NAMES or source in sources.zoo():
-        return source
-    if not (path.exists() or path.is_absolute()):
-        return source
+def _public_data(data):
+    """Returns a name of a data set as it is, and of a path the last part."""
+    path = pathlib.Path(data)
+    is_path = path.exists() or path.is_absolute()
+    return _last_part(path) if is_path and data not in datasets.NAMES else data
+
+
+def _public_preset(preset):
+    """Returns a name of a preset as it is, and of a path the last part."""
+    named = preset in sources.zoo() or preset.startswith(addresses.PREFIX)
+    return preset if named else _last_part(pathlib.Path(preset))
+
+
+def _last_part(path):
     path = path.absolute()
     # Those of a run are called alike.
     last = path.parts[-2:] if path.name in ("best", "last") else path.parts[-1:]

@@ -40,6 +40,9 @@ def load_images(run, data_dir=None, skip_unreadable=False):
         data_dir=data_dir,
         skip_unreadable=skip_unreadable,
     )
+    if run["from_preset"] is None:
+        # A preset may have another range; `train` looks at those.
+        check_images(images, images.shape[1:])
     batch_size = run["recipe"]["batch_size"]
     num_images = len(images) - _num_validation(images)
     if batch_size > num_images:
@@ -85,7 +88,10 @@ def train(
     keras.utils.set_random_seed(run["seed"])
     began_from = _began_from(folder, run)
     model = _make_model(run, images, began_from)
-    check_images(images, model.image_shape, model.value_range)
+    is_new = run["from_preset"] is None
+    check_images(
+        images[:1] if is_new else images, model.image_shape, model.value_range
+    )
     check_batch(recipe["batch_size"])
     if sample_every:
         SamplePictures.check(model)
@@ -147,11 +153,12 @@ def _began_from(folder, run):
     A run that goes on asks its own, in which that stays as it was, whatever
     became of the one that it began from; weights come from its state.
     """
-    last = folder / "last"
-    if run["from_preset"] is None:
-        return None
-    whole = (folder / STATE_FILE).exists() and last.exists()
-    return last if whole else run["from_preset"]
+    if run["from_preset"] is not None and (folder / STATE_FILE).exists():
+        # It stepped aside where a process was killed while it saved.
+        for own in (folder / "last", *sorted(folder.glob(".last.*.old"))):
+            if own.exists():
+                return own
+    return run["from_preset"]
 
 
 def _make_model(run, images, began_from):
@@ -161,6 +168,7 @@ def _make_model(run, images, began_from):
     overrides = {name: recipe[name] for name in recipes.PRESET_NAMES}
     model = NCSNModel.from_preset(
         began_from,
+        load_weights=began_from == run["from_preset"],
         seed=seed,
         ema_momentum=recipe["ema_momentum"] or None,
         **{k: v for k, v in overrides.items() if v is not None},

@@ -265,7 +265,7 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
 
 def _convert(path, weights_dtype):
     # A file of its own: HDF5 gives no room back that was used once.
-    converted = path.with_name("converted.h5")
+    converted = path.with_name(f".{path.name}.converted")
     with h5py.File(path, "r") as old, h5py.File(converted, "w") as new:
         new.attrs.update(old.attrs)
 

@@ -10,7 +10,7 @@ from keras import ops
 
 from keras_ncsn import Guide, NCSNModel, NoiseSchedule, presets, run_file, runs
 from keras_ncsn.cli import cli
-from keras_ncsn.networks import MLP, RefineNet
+from keras_ncsn.networks import MLP
 
 QUICK = {"sampler": "heun", "num_steps": 4, "verbose": 0}
 
@@ -261,10 +261,6 @@ def test_a_guide_is_for_what_the_model_is_for():
     preserving = NoiseSchedule.linear_beta()
     with pytest.raises(ValueError, match="agree on whether.*preserving=True"):
         NCSNModel(plain, preserving, value_range=None, guide=guide)
-    narrow = RefineNet((8, 8, 1), width=4, sigmas=(0.5, 0.1), name="narrow")
-    network = RefineNet((8, 8, 1), width=4)
-    with pytest.raises(ValueError, match="1 to 0.01, and narrow knows 0.5 to"):
-        NCSNModel(network, guide=Guide(narrow))
 
 
 @pytest.mark.parametrize(

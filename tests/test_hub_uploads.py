@@ -248,7 +248,7 @@ def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
     (folder / "README.md").write_text(
         "![A](./a.png) <img src='b.gif'> [c](c.json) ![d](link.png) "
         "![e](../secret.png) ![f](missing.png) ![g](inner/g%20h.png) "
-        f"![h](outer/secret.png) ![i]({tmp_path}/secret.png)\n"
+        f"![h](outer/secret.png) ![i]({tmp_path}/secret.png) ![j](a%00.png)\n"
     )
     before = read_files(folder)
     run(push, folder, "owner/preset", **secret)

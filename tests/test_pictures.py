@@ -185,8 +185,11 @@ def test_folders_that_cannot_be_listed_are_named(tmp_path, monkeypatch):
         return listed(path)
 
     monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(ValueError, match="readable.*closed, Permission denied"):
+    with pytest.raises(ValueError, match="closed, Perm.*--skip-unreadable"):
         pictures.load_folder(tmp_path)
+    with pytest.warns(UserWarning, match="Skipped the folder.*closed, Perm"):
+        images = pictures.load_folder(tmp_path, skip_unreadable=True)
+    assert len(images) == 1
 
 
 def test_folders_do_not_stay_in_memory_nor_on_disk(tmp_path, monkeypatch):

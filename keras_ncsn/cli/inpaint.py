@@ -36,7 +36,8 @@ from keras_ncsn.cli.options import given, sampler_options
     default="inpainted.png",
     show_default=True,
     help="A picture with a row for each image: what is known, then its "
-    "completions; or a folder, or an .npy array, of the completions alone.",
+    "completions; or a new or empty folder, or an .npy array, of the "
+    "completions alone.",
 )
 @sampler_options
 def inpaint(
