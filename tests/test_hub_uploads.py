@@ -1,5 +1,6 @@
 """Faults while presets go up: a sentence each, and no harm."""
 
+import pathlib
 import re
 import socket
 import time
@@ -232,6 +233,14 @@ def test_cards_of_other_characters(run, server, folder):
     assert re.search(
         "UTF-8. Received: .*README.md, with byte 0xfc at 3", message
     )
+
+
+def test_pictures_of_a_folder_above_this_one_go_up(folder, monkeypatch):
+    (folder / "a.png").write_text("shown")
+    (folder.parent / "here").mkdir()
+    monkeypatch.chdir(folder.parent / "here")
+    above = pathlib.Path("..", folder.name)
+    assert publishing._linked("![A](a.png)", above) == ["a.png"]
 
 
 def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):

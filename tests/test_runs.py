@@ -512,6 +512,16 @@ def test_settings_of_a_distribution_that_is_not_used_are_refused(from_preset):
     run_file.describe("mnist", recipe, settings, from_preset, before=run)
 
 
+def test_a_preset_that_is_gone_is_named_by_its_last_part(tmp_path):
+    run = run_file.describe("mnist", "unet-mnist", from_preset="mnist")
+    assert "--from-preset mnist --seed" in run_file.command(run)
+    for gone in "../private/gone", str(tmp_path / "gone"):
+        command = run_file.command(run | {"from_preset": gone})
+        assert "--from-preset gone --seed" in command
+    hub = run_file.command(run | {"from_preset": "hf://owner/repo"})
+    assert "--from-preset hf://owner/repo --seed" in hub
+
+
 @pytest.mark.parametrize("data", ["celeb_a", "celeb_a/2.1.0"])
 def test_terms_are_those_of_the_set_whatever_its_version(data):
     metadata = run_file.metadata(run_file.describe(data, "unet-celeba"))

@@ -410,6 +410,8 @@ def test_keras_files_hold_weights_average_and_optimizer(
         ({"weighting": "none"}, "one of ncsn, edm.*weighting='none'"),
         ({"ema_momentum": 1.0}, r"below 1.*ema_momentum=1\.0"),
         ({"data_std": 0}, "above 0.*data_std=0"),
+        ({"seed": -1}, "at least 0.*seed=-1"),
+        ({"seed": 0.5}, r"an integer.*seed=0\.5"),
         ({"value_range": (1, 0)}, r"smaller and a larger.*\(1, 0\)"),
         ({"value_range": 3}, "smaller and a larger.*value_range=3"),
         ({"value_range": ("a", "b")}, "smaller and a larger.*'a'"),
