@@ -6,6 +6,7 @@ import numpy as np
 from keras_ncsn.images import to_floats
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks import RefineNet, UNet
+from keras_ncsn.networks.unet import check_sizes
 from keras_ncsn.noise import NoiseSchedule
 
 
@@ -27,6 +28,29 @@ def make_schedule(recipe):
     return NoiseSchedule.geometric(
         recipe["sigma_max"], recipe["sigma_min"], recipe["num_levels"]
     )
+
+
+def check_recipe(recipe):
+    """Raises a `ValueError` for what no images could make a model of.
+
+    Args:
+        recipe: Dictionary, see `recipes.RECIPES`.
+
+    Example:
+
+    >>> from keras_ncsn import recipes
+    >>> check_recipe(recipes.find("unet-mnist"))
+    """
+    make_schedule(recipe)
+    size = recipe["image_size"]
+    if recipe["network"] == "unet":
+        image_shape = None if size is None else (size, size, 3)
+        check_sizes(image_shape, _widths(recipe), recipe["patch_size"])
+    elif size is not None and size % 2:
+        raise ValueError(
+            "`image_size` must be even, because the network halves images "
+            f"once. Received: image_size={size}"
+        )
 
 
 def make_model(recipe, images, seed):
@@ -60,10 +84,7 @@ def make_model(recipe, images, seed):
     if recipe["network"] == "unet":
         network = UNet(
             image_shape,
-            widths=[
-                recipe["width"] * factor
-                for factor in recipe["width_multipliers"]
-            ],
+            widths=_widths(recipe),
             patch_size=recipe["patch_size"],
             num_blocks=recipe["num_blocks"],
             attention_stages=recipe["attention_stages"],
@@ -154,6 +175,10 @@ def make_optimizer(recipe):
         weight_decay=recipe["weight_decay"] or None,
         global_clipnorm=recipe["clip_norm"] or None,
     )
+
+
+def _widths(recipe):
+    return [recipe["width"] * factor for factor in recipe["width_multipliers"]]
 
 
 def _sampler_settings(recipe):

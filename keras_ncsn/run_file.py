@@ -65,7 +65,7 @@ def describe(
     recipe_name = recipe_name or recipes.recipe_of_data(data)
     recipe = recipes.find(recipe_name, settings)
     if from_preset is None:
-        building.make_schedule(recipe)
+        building.check_recipe(recipe)
     else:
         if before is None or before["from_preset"] != from_preset:
             sources.find(from_preset)

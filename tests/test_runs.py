@@ -438,6 +438,16 @@ def test_what_cannot_be_is_refused_before_images_are_loaded():
         run_file.describe("mnist", "unet-mnist", from_preset="no-such")
     with pytest.raises(ValueError, match="sigma_min"):
         run_file.describe("mnist", "ncsn-mnist", {"sigma_max": 0.001})
+    for wrong, words in (
+        ({"width": 33}, "even.*widths=.33, 66, 66"),
+        ({"width_multipliers": ()}, r"at least one.*widths=\[\]"),
+        ({"image_size": 30}, "divisible by 4"),
+        ({"patch_size": 2, "image_size": 36}, "divisible by 8"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            run_file.describe("pictures", "unet-cifar10", wrong)
+    with pytest.raises(ValueError, match="even.*image_size=31"):
+        run_file.describe("pictures", "ncsn-cifar10", {"image_size": 31})
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)

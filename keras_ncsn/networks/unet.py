@@ -93,7 +93,13 @@ class UNet(ScoreNetwork):
         dtype=None,
         **kwargs,
     ):
-        _check(image_shape, widths, patch_size, num_blocks, dropout, data_std)
+        check_sizes(image_shape, widths, patch_size)
+        if num_blocks < 1 or not (0 <= dropout < 1 and data_std > 0):
+            raise ValueError(
+                "`num_blocks` must be positive, `dropout` in [0, 1) and "
+                f"`data_std` above 0. Received: num_blocks={num_blocks}, "
+                f"dropout={dropout}, data_std={data_std}"
+            )
         if attention_stages is None:
             attention_stages = (len(widths) - 1,)
         _check_attention(attention_stages, num_heads, len(widths))
@@ -261,18 +267,27 @@ def _groups(channels):
     return math.gcd(channels, max(1, min(32, channels // 4)))
 
 
-def _check(image_shape, widths, patch_size, num_blocks, dropout, data_std):
-    if not widths or min(widths) < 1 or patch_size < 1 or num_blocks < 1:
+def check_sizes(image_shape, widths, patch_size):
+    """Raises a `ValueError` unless there is a `UNet` of these sizes.
+
+    Args:
+        image_shape: As in `UNet`, or `None` where it is not known yet.
+        widths: As in `UNet`.
+        patch_size: As in `UNet`.
+    """
+    if not widths or min(widths) < 1 or patch_size < 1:
         raise ValueError(
             "`widths` must hold at least one positive integer, `patch_size` "
-            f"and `num_blocks` must be positive. Received: widths={widths}, "
-            f"patch_size={patch_size}, num_blocks={num_blocks}"
+            f"must be positive. Received: widths={widths}, patch_size="
+            f"{patch_size}"
         )
     if widths[0] % 2:
         raise ValueError(
             "The first of `widths` must be even, because noise levels are told "
             f"by as many sines as cosines. Received: widths={widths}"
         )
+    if image_shape is None:
+        return
     factor = patch_size * 2 ** (len(widths) - 1)
     if len(image_shape) != 3 or any(side % factor for side in image_shape[:2]):
         raise ValueError(
@@ -281,11 +296,6 @@ def _check(image_shape, widths, patch_size, num_blocks, dropout, data_std):
             f"by {patch_size} pixels and {len(widths) - 1} stages halve them. "
             f"Received: image_shape={tuple(image_shape)}. Use fewer `widths`, "
             "or resize the images."
-        )
-    if not (0 <= dropout < 1 and data_std > 0):
-        raise ValueError(
-            "`dropout` must be in [0, 1) and `data_std` above 0. Received: "
-            f"dropout={dropout}, data_std={data_std}"
         )
 
 
