@@ -6,6 +6,7 @@ import numpy as np
 from keras_ncsn.images import to_floats
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks import RefineNet, UNet
+from keras_ncsn.networks.refinenet import check_image_shape
 from keras_ncsn.networks.unet import check_sizes
 from keras_ncsn.noise import NoiseSchedule
 
@@ -46,11 +47,8 @@ def check_recipe(recipe):
     if recipe["network"] == "unet":
         image_shape = None if size is None else (size, size, 3)
         check_sizes(image_shape, _widths(recipe), recipe["patch_size"])
-    elif size is not None and size % 2:
-        raise ValueError(
-            "`image_size` must be even, because the network halves images "
-            f"once. Received: image_size={size}"
-        )
+    elif size is not None:
+        check_image_shape((size, size, 3))
 
 
 def make_model(recipe, images, seed):

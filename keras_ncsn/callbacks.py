@@ -109,7 +109,7 @@ class Checkpoint(EverySteps):
         super().__init__(every)
         self.folder = pathlib.Path(folder)
         self.metadata = metadata or {}
-        saving.check_arguments(metadata, "float32")
+        saving.check_metadata(metadata)
         self.saved = 0
         self.running_loss = None
 
@@ -221,7 +221,7 @@ class TrainingLog(EverySteps):
         self.validation_images = validation_images
         self.validate_every = validate_every
         self.metadata = metadata or {}
-        saving.check_arguments(metadata, "float32")
+        saving.check_metadata(metadata)
         self.on_row = on_row or (lambda row: None)
 
     def on_train_begin(self, logs=None):

@@ -93,13 +93,15 @@ def describe(
 
 
 def _check_distribution(settings, recipe, from_preset):
+    unused = sorted({"log_sigma_mean", "log_sigma_std"} & settings.keys())
+    if not unused:
+        return
     distribution = recipe["sigma_distribution"]
-    if distribution is None and from_preset is not None:
+    if distribution is None:
         folder = sources.find(from_preset, load_weights=False)
         config = presets.read_config(folder)["config"]
         distribution = config.get("sigma_distribution", "ladder")
-    unused = sorted({"log_sigma_mean", "log_sigma_std"} & settings.keys())
-    if unused and distribution != "log_normal":
+    if distribution != "log_normal":
         raise ValueError(
             f"{' and '.join(unused)} must go with noise levels drawn from a "
             "log-normal distribution. Received: sigma_distribution="

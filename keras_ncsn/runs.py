@@ -88,10 +88,7 @@ def train(
     keras.utils.set_random_seed(run["seed"])
     began_from = _began_from(folder, run)
     model = _make_model(run, images, began_from)
-    is_new = run["from_preset"] is None
-    check_images(
-        images[:1] if is_new else images, model.image_shape, model.value_range
-    )
+    check_images(images, model.image_shape, model.value_range)
     check_batch(recipe["batch_size"])
     if sample_every:
         SamplePictures.check(model)

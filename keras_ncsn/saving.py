@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import math
@@ -66,11 +67,7 @@ def save(
                 folder,
                 temporary,
                 symlinks=True,
-                ignore=lambda copied, names: (
-                    _written_anew(folder, names)
-                    if pathlib.Path(copied) == folder
-                    else []
-                ),
+                ignore=functools.partial(_written_anew, folder),
                 dirs_exist_ok=True,
             )
         _write_weights(model, temporary, weights_dtype, max_shard_size)
@@ -94,7 +91,10 @@ def _reason(error):
     return error.strerror or error
 
 
-def _written_anew(folder, names):
+def _written_anew(preset, folder, names):
+    # What else lies in it, deeper down too, is a person's.
+    if pathlib.Path(folder) != preset:
+        return []
     # Weights, and links that writing would follow; other links stay links, so
     # that nothing from elsewhere becomes a part of the preset.
     return [
@@ -155,6 +155,15 @@ def check_arguments(metadata, weights_dtype):
         weights_dtype: What should be a name.
     """
     check_choice("weights_dtype", weights_dtype, WEIGHTS_DTYPES)
+    check_metadata(metadata)
+
+
+def check_metadata(metadata):
+    """Raises a `ValueError` unless `save` takes metadata.
+
+    Args:
+        metadata: What should be a dictionary, or `None`.
+    """
     try:
         json.dumps(metadata, allow_nan=False)
         _check_keys(metadata)

@@ -446,7 +446,7 @@ def test_what_cannot_be_is_refused_before_images_are_loaded():
     ):
         with pytest.raises(ValueError, match=words):
             run_file.describe("pictures", "unet-cifar10", wrong)
-    with pytest.raises(ValueError, match="even.*image_size=31"):
+    with pytest.raises(ValueError, match=r"even.*\(31, 31, 3\)"):
         run_file.describe("pictures", "ncsn-cifar10", {"image_size": 31})
 
 

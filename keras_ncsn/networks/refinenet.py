@@ -72,7 +72,7 @@ class RefineNet(ScoreNetwork):
         dtype=None,
         **kwargs,
     ):
-        image_shape = _checked_image_shape(image_shape)
+        image_shape = check_image_shape(image_shape)
         _check_at_least("width", width, 2)
         _check_at_least("blocks_per_stage", blocks_per_stage, 1)
         if sigmas is not None:
@@ -233,7 +233,15 @@ def _block_arguments(stage_arguments, block):
     return {"dilation_rate": stage_arguments.get("dilation_rate", 1)}
 
 
-def _checked_image_shape(image_shape):
+def check_image_shape(image_shape):
+    """Returns the shape of images as integers; a `ValueError` if it cannot be.
+
+    Args:
+        image_shape: As in `RefineNet`.
+
+    Returns:
+        A tuple of three integers.
+    """
     image_shape = tuple(image_shape)
     if len(image_shape) != 3 or not all(
         isinstance(size, (int, np.integer)) and size > 0 for size in image_shape
