@@ -1,8 +1,21 @@
-"""Files that appear whole or not at all."""
+"""Files: written whole or not at all, and read only if they are regular."""
 
 import contextlib
 import os
 import pathlib
+import re
+import secrets
+import stat
+
+from keras_ncsn.text import one_line
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @contextlib.contextmanager
@@ -10,7 +23,7 @@ def open_whole(path):
     """Opens a file for bytes that takes its place when it is complete.
 
     What was there before stays until then, and for good where writing fails
-    or the process dies.
+    or the process dies. A link at `path` is replaced, never followed.
 
     Args:
         path: Path of the file.
@@ -28,12 +41,118 @@ def open_whole(path):
     'all of it'
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "wb") as file:
+    # A name that nobody can know, and "x": a file or a link that lies there
+    # already is an error, not a place to write to.
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with open(temporary, "xb") as file:
+        try:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            file.close()
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def leftovers(path):
+    """Returns the temporary files that killed processes left beside a file.
+
+    Args:
+        path: Path of a file that `open_whole` writes.
+
+    Returns:
+        A list of paths. Their names are the ones that `open_whole` makes.
+    """
+    path = pathlib.Path(path)
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
+    if not path.parent.is_dir():
+        return []
+    return sorted(x for x in path.parent.iterdir() if name.fullmatch(x.name))
+
+
+def remove_leftovers(path):
+    """Removes what killed processes left; no other may be writing the file.
+
+    Args:
+        path: Path of a file that `open_whole` writes.
+    """
+    for left_over in leftovers(path):
+        # A folder of this name is not ours.
+        if left_over.is_symlink() or left_over.is_file():
+            left_over.unlink(missing_ok=True)
+
+
+def open_regular(path, max_bytes=None):
+    """Opens a regular file for reading bytes, and waits for no other kind.
+
+    A named pipe would wait for a writer for ever, and a device may never end.
+
+    Args:
+        path: Path of the file, or of a link to it.
+        max_bytes: Integer, the largest size in bytes. Defaults to `None`, any.
+
+    Returns:
+        A binary file. An `OSError` says if there is none, if it is not a
+        regular file, or if it is too large.
+
+    Example:
+
+    >>> open_regular(os.curdir)
+    Traceback (most recent call last):
+    ...
+    OSError: it must be a regular file, and is a folder
+    """
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    # Without O_NONBLOCK, to open a named pipe waits.
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    descriptor = os.open(path, flags)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise OSError(f"it must be a regular file, and is {kind}")
+        if max_bytes is not None and status.st_size > max_bytes:
+            raise OSError(
+                f"it must have at most {max_bytes:,} bytes, and has "
+                f"{status.st_size:,}"
+            )
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_regular(path, max_bytes):
+    """Returns the bytes of a regular file.
+
+    Args:
+        path: As in `open_regular`.
+        max_bytes: As in `open_regular`.
+
+    Returns:
+        Bytes. An `OSError` is raised as in `open_regular`.
+    """
+    with open_regular(path, max_bytes) as file:
+        return file.read(max_bytes)
+
+
+def check_no_links(folder, names):
+    """Raises a `ValueError` if a name in a folder is a link.
+
+    What is written inside a folder then stays inside it.
+
+    Args:
+        folder: Path of the folder, which may itself be a link.
+        names: Iterable of strings, what will be written there.
+    """
+    for name in names:
+        path = pathlib.Path(folder, name)
+        if path.is_symlink():
+            raise ValueError(
+                f"`{name}` must lie in its folder itself, because it will be "
+                f"written. Received: {path}, a link to "
+                f"{one_line(os.readlink(path))}. Remove the link, or choose "
+                "another folder."
+            )

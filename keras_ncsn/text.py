@@ -1,9 +1,11 @@
-"""Text of strangers, such as cards and what a server says."""
+"""Text of strangers: cards, names of files, what a server says."""
 
 import unicodedata
 
 # They turn the direction of what follows, so that it reads as something else.
-_TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_TURNING = set(
+    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+)
 
 
 def printable(text):
@@ -14,6 +16,7 @@ def printable(text):
 
     Returns:
         The same without control characters but for ends of lines and tabs.
+        Bytes of a file name that are not UTF-8 become question marks.
 
     Example:
 
@@ -21,11 +24,31 @@ def printable(text):
     '[2Jred\\n'
     """
     return "".join(
-        character
+        "?" if unicodedata.category(character) == "Cs" else character
         for character in text
         if character in "\n\t"
         or (
-            unicodedata.category(character) != "Cc"
+            unicodedata.category(character) not in ("Cc", "Zl", "Zp")
             and character not in _TURNING
         )
     )
+
+
+def one_line(value, max_length=300):
+    """Returns what a stranger chose as one printable line for a message.
+
+    Args:
+        value: A string, or what has one: a path, an exception.
+        max_length: Integer, characters; longer text loses its end. Defaults
+            to `300`.
+
+    Returns:
+        A string.
+
+    Example:
+
+    >>> one_line("a.png\\n\\x1b[31mError: all is lost")
+    'a.png [31mError: all is lost'
+    """
+    text = printable(" ".join(str(value).split()))
+    return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
