@@ -12,7 +12,9 @@ import json
 import pathlib
 import re
 
+from keras_ncsn.files import open_regular, read_regular
 from keras_ncsn.hub import cache
+from keras_ncsn.text import one_line
 
 CONFIG_FILE = "config.json"
 METADATA_FILE = "metadata.json"
@@ -22,6 +24,13 @@ CARD_FILE = "README.md"
 FORMAT_VERSION = 1
 # What the metadata say of the licence.
 LICENSE = ("license", "license_name", "license_link")
+
+# What is larger is none that this package wrote: the largest config of the zoo
+# has some thousand bytes, and 2**24 are enough for a network of any size.
+MAX_METADATA_BYTES = 2**20
+MAX_CONFIG_BYTES = 2**24
+MAX_CARD_BYTES = 2**20
+_MAX_BYTES = {METADATA_FILE: MAX_METADATA_BYTES}
 
 WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
 
@@ -204,12 +213,13 @@ def read_json(path):
         A dictionary.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        max_bytes = _MAX_BYTES.get(path.name, MAX_CONFIG_BYTES)
+        content = json.loads(read_regular(path, max_bytes).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         cache.distrust(path)
         raise ValueError(
             f"A preset must have a readable `{path.name}`. Received: {path}, "
-            f"{error}"
+            f"{one_line(error)}"
         ) from None
     if not isinstance(content, dict):
         cache.distrust(path)
@@ -229,7 +239,7 @@ def sha256(path):
     Returns:
         A string of 64 hexadecimal digits.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
