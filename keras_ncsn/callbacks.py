@@ -13,6 +13,7 @@ import numpy as np
 
 from keras_ncsn import saving
 from keras_ncsn.checks import check_count, check_images
+from keras_ncsn.files import check_no_links, remove_leftovers
 from keras_ncsn.images import check_drawable, save_grid, to_unit_range
 from keras_ncsn.log_file import LOG_FILE, append_row, read_log, write_log
 from keras_ncsn.parallel import is_main_process
@@ -150,9 +151,11 @@ class Checkpoint(EverySteps):
     def on_train_begin(self, logs=None):
         if not is_main_process():
             return
+        check_no_links(self.folder, ["last", STATE_FILE])
         self.folder.mkdir(parents=True, exist_ok=True)
         saving.recover(self.folder / "last")
         saving.check_folder(self.folder / "last")
+        remove_leftovers(self.folder / STATE_FILE)
 
     def on_step(self, step, logs):
         self.saved = step
@@ -233,8 +236,10 @@ class TrainingLog(EverySteps):
                 name="validation_images",
             )
         if is_main_process():
+            check_no_links(self.folder, ["best", LOG_FILE])
             self.folder.mkdir(parents=True, exist_ok=True)
             saving.recover(self.folder / "best")
+            remove_leftovers(self.folder / LOG_FILE)
         rows = read_log(self.folder / LOG_FILE)
         # The same callback may log one `fit` after another.
         self.fit_start = self.step

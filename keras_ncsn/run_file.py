@@ -5,12 +5,30 @@ import pathlib
 import shlex
 
 from keras_ncsn import building, datasets, presets, recipes, sources
+from keras_ncsn.callbacks import STATE_FILE
 from keras_ncsn.checks import check_count
-from keras_ncsn.files import open_whole
+from keras_ncsn.files import (
+    check_no_links,
+    leftovers,
+    open_whole,
+    remove_leftovers,
+)
 from keras_ncsn.hub import addresses
+from keras_ncsn.log_file import LOG_FILE
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
+# All that a run writes into its folder.
+WRITTEN = (
+    RUN_FILE,
+    LOCK_FILE,
+    STATE_FILE,
+    LOG_FILE,
+    "last",
+    "best",
+    "samples",
+    "tensorboard",
+)
 
 # What a run writes beside its result, and when.
 WRITING = {
@@ -190,6 +208,7 @@ def check(folder, run, resume=False):
             already. Defaults to `False`.
     """
     folder = pathlib.Path(folder)
+    check_no_links(folder, WRITTEN)
     before = read(folder)
     if before is None:
         if folder.exists() and (not folder.is_dir() or _holds_files(folder)):
@@ -285,6 +304,7 @@ def write(folder, run):
         run: Dictionary, from `describe`.
     """
     path = pathlib.Path(folder) / RUN_FILE
+    remove_leftovers(path)
     try:
         with open_whole(path) as file:
             file.write((json.dumps(run, indent=2) + "\n").encode())
@@ -334,8 +354,8 @@ def _last_part(path):
 
 def _holds_files(folder):
     # But what a run that was killed at its very beginning left.
-    left_over = {f".{RUN_FILE}.tmp", LOCK_FILE}
-    return any(path.name not in left_over for path in folder.iterdir())
+    left_over = {folder / LOCK_FILE, *leftovers(folder / RUN_FILE)}
+    return any(path not in left_over for path in folder.iterdir())
 
 
 def _differences(before, run):

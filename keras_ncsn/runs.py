@@ -8,7 +8,7 @@ import filelock
 import keras
 import numpy as np
 
-from keras_ncsn import building, datasets, recipes, run_file
+from keras_ncsn import building, datasets, recipes, run_file, saving
 from keras_ncsn.callbacks import (
     STATE_FILE,
     Checkpoint,
@@ -152,7 +152,9 @@ def _began_from(folder, run):
     """
     if run["from_preset"] is not None and (folder / STATE_FILE).exists():
         # It stepped aside where a process was killed while it saved.
-        for own in (folder / "last", *sorted(folder.glob(".last.*.old"))):
+        aside = saving.leftovers(folder / "last")
+        aside = [path for path in aside if path.suffix == ".old"]
+        for own in (folder / "last", *aside):
             if own.exists():
                 return own
     return run["from_preset"]

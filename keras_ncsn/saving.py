@@ -8,7 +8,10 @@ import json
 import math
 import os
 import pathlib
+import re
+import secrets
 import shutil
+import stat
 import tempfile
 
 import h5py
@@ -18,6 +21,7 @@ import numpy as np
 
 from keras_ncsn import presets
 from keras_ncsn.checks import check_choice
+from keras_ncsn.files import check_no_links
 
 # In gigabytes, as Keras counts: a larger preset goes into several files.
 MAX_SHARD_SIZE = 5.0
@@ -92,21 +96,27 @@ def _reason(error):
 
 
 def _written_anew(preset, folder, names):
+    """Returns the names in a folder of a preset that are not to be copied."""
+    left_out = {name for name in names if not _can_copy(folder, name)}
     # What else lies in it, deeper down too, is a person's.
     if pathlib.Path(folder) != preset:
-        return []
-    # Weights, and links that writing would follow; other links stay links, so
-    # that nothing from elsewhere becomes a part of the preset.
-    return [
+        return left_out
+    written = {presets.CONFIG_FILE, presets.METADATA_FILE}
+    # Writing would follow it; other links stay links, so that nothing from
+    # elsewhere becomes a part of the preset.
+    if (preset / presets.CARD_FILE).is_symlink():
+        written.add(presets.CARD_FILE)
+    return left_out | {
         name
         for name in names
-        if presets.WEIGHTS_NAME.fullmatch(name)
-        or (
-            name
-            in (presets.CONFIG_FILE, presets.METADATA_FILE, presets.CARD_FILE)
-            and pathlib.Path(folder, name).is_symlink()
-        )
-    ]
+        if name in written or presets.WEIGHTS_NAME.fullmatch(name)
+    }
+
+
+def _can_copy(folder, name):
+    # To copy a named pipe or a device could take for ever.
+    mode = os.lstat(os.path.join(folder, name)).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
 
 def check_folder(folder):
@@ -130,16 +140,39 @@ def check_folder(folder):
     return False
 
 
+def leftovers(folder):
+    """Returns the folders that processes killed in `save` left beside one.
+
+    Args:
+        folder: Path of a preset, or of where one may be saved.
+
+    Returns:
+        A list of paths. Those that end in `.old` hold the preset before. All
+        have names that `save` makes, and none is a link.
+    """
+    folder = pathlib.Path(folder)
+    # As `tempfile.mkdtemp` names them.
+    name = re.compile(rf"\.{re.escape(folder.name)}\.[a-z0-9_]{{8}}(\.old)?")
+    if not folder.parent.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.parent.iterdir()
+        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+    )
+
+
 def recover(folder):
     """Puts right what a process that was killed in `save` left behind.
 
     No other process may be saving there.
 
     Args:
-        folder: Path of a preset, or of where one may be saved.
+        folder: Path of a preset, or of where one may be saved; not a link.
     """
-    folder = pathlib.Path(folder).resolve()
-    for left_over in sorted(folder.parent.glob(f".{folder.name}.*")):
+    folder = pathlib.Path(folder)
+    check_no_links(folder.parent, [folder.name])
+    for left_over in leftovers(folder):
         # The preset before, which had stepped aside.
         if left_over.suffix == ".old" and not folder.exists():
             left_over.rename(folder)
@@ -255,7 +288,7 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
     # it will need before.
     needed = _bytes_needed(model)
     path = folder / presets.WEIGHTS_FILE
-    with open(path, "wb") as file:
+    with open(path, "xb") as file:
         file.write(bytes(needed))
         file.flush()
         os.fsync(file.fileno())
@@ -274,8 +307,8 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
 
 def _convert(path, weights_dtype):
     # A file of its own: HDF5 gives no room back that was used once.
-    converted = path.with_name(f".{path.name}.converted")
-    with h5py.File(path, "r") as old, h5py.File(converted, "w") as new:
+    converted = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    with h5py.File(path, "r") as old, h5py.File(converted, "x") as new:
         new.attrs.update(old.attrs)
 
         def copy(name, item):

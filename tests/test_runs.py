@@ -806,3 +806,51 @@ def test_pictures_of_points_are_refused_before_training(tmp_path):
             verbose=0,
         )
     assert int(model.optimizer.iterations.value) == 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("last", "best", "samples", "tensorboard"),
+        *("run.json", "log.csv", "state.npz", ".lock"),
+    ],
+)
+@pytest.mark.parametrize("target", ["emacs", "*"])
+def test_a_run_writes_nothing_outside_its_folder(
+    train, tmp_path, name, target, monkeypatch
+):
+    home, run = tmp_path / "home", tmp_path / "run"
+    train("--steps", 2)
+    (home / ".emacs.d").mkdir(parents=True)
+    (home / "emacs").mkdir()
+    if name == "run.json":
+        (home / "emacs").rmdir()
+        shutil.move(run / name, home / target)
+    elif (run / name).is_dir():
+        shutil.rmtree(run / name)
+    else:
+        (run / name).unlink(missing_ok=True)
+    (run / name).symlink_to(home / target)
+    before = sorted(home.rglob("*")), sorted(run.rglob("*"))
+    monkeypatch.setattr(datasets, "load_images", None)
+    with pytest.raises(ValueError, match=f"`{name}` must lie in its folder"):
+        train("--resume")
+    assert (sorted(home.rglob("*")), sorted(run.rglob("*"))) == before
+
+
+def test_temporary_names_that_were_planted_are_not_used(train, tmp_path):
+    train("--steps", 2)
+    profile = tmp_path / "profile"
+    profile.write_text("mine")
+    for name in ("log.csv", "run.json", "state.npz"):
+        (tmp_path / "run" / f".{name}.tmp").symlink_to(profile)
+        (tmp_path / "run" / f".{name}.0123abcd.tmp").symlink_to(profile)
+    written = json.loads((tmp_path / "run" / "run.json").read_text())
+    written["recipe"]["steps"] = 4
+    (tmp_path / "run" / "run.json").write_text(json.dumps(written))
+    assert "Step 4 is saved" in train("--resume")
+    assert profile.read_text() == "mine"
+    # What a killed run left is removed, and nothing else.
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert ".log.csv.tmp" in names
+    assert not any("0123abcd" in name for name in names)
