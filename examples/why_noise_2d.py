@@ -126,13 +126,14 @@ def as_function(model):
 
 def run_langevin(score_fn, num_samples, seed):
     """Plain Langevin dynamics from all over the square, as many steps."""
-    points = keras_ncsn.samplers.langevin(
+    sampler = keras_ncsn.samplers.Langevin(
+        num_steps=STEPS_PER_LEVEL * LADDER.num_levels, step_size=STEP_SIZE
+    )
+    points = sampler.sample(
         score_fn,
         ONE_LEVEL,
         NoiseStream(seed, first=0, shape=(num_samples, 2)),
         value_range=(-8.0, 8.0),
-        num_steps=STEPS_PER_LEVEL * LADDER.num_levels,
-        step_size=STEP_SIZE,
     )
     return ops.convert_to_numpy(points)
 

@@ -124,7 +124,8 @@ def check_choice(name, value, choices):
         value: What was received.
         choices: Iterable of strings, or of booleans.
     """
-    if value not in choices:
+    # Not `in` a dictionary: a list that was passed has no hash.
+    if value not in list(choices):
         allowed = ", ".join(map(str, choices))
         raise ValueError(
             f"`{name}` must be one of {allowed}. Received: {name}={value!r}"

@@ -36,7 +36,6 @@ from keras_ncsn.checks import (
 from keras_ncsn.data import checked_data
 from keras_ncsn.networks.score_network import ScoreNetwork
 from keras_ncsn.noise import NoiseSchedule, expand_like
-from keras_ncsn.samplers.score_function import ScoreFunction
 
 
 class _ClassProperty(property):
@@ -87,8 +86,9 @@ class NCSNModel(keras.Model):
             steps, from 1 with a new one. Defaults to `None`, no average.
         value_range: Pair of floats, where the images lie, or `None` for data
             that is no image, such as points. Defaults to `(0.0, 1.0)`.
-        sampler: String, the default sampler: `"annealed_langevin"`,
-            `"langevin"` or `"heun"`. Defaults to `"annealed_langevin"`.
+        sampler: The default sampler, a `Sampler` or its name:
+            `"annealed_langevin"`, `"heun"` or `"langevin"`. Defaults to
+            `"annealed_langevin"`.
         sampler_settings: Dictionary from names of samplers to dictionaries of
             their settings, where they differ from the samplers' own defaults.
             Defaults to `None`.
@@ -164,11 +164,9 @@ class NCSNModel(keras.Model):
             check_guide(guide, network)
             check_scaling(schedule, guide.network)
             _check_prediction(prediction, guide.network)
-        settings = {sampler: {}} | (sampler_settings or {})
-        for name in settings:
-            sampling.check_sampler(name, settings[name])
-        if settings[sampler].get("sigma") is not None:
-            schedule.check_sigma(settings[sampler]["sigma"])
+        sampler, sampler_settings = sampling.checked_samplers(
+            sampler, sampler_settings, schedule
+        )
         # Noisy images stay float32 at the border; each layer casts its own.
         self.autocast = False
         self.network = network
@@ -188,7 +186,7 @@ class NCSNModel(keras.Model):
         self.ema_momentum = ema_momentum
         self.value_range = value_range and tuple(value_range)
         self.sampler = sampler
-        self.sampler_settings = sampler_settings or {}
+        self.sampler_settings = sampler_settings
         self.seed = None if seed is None else check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
@@ -208,9 +206,9 @@ class NCSNModel(keras.Model):
         noisy, sigma = inputs
         network = self.network if training else self.sampling_network
         output = network([noisy, sigma], training=training)
-        return self._output_to_score(output, sigma)
+        return self.output_to_score(output, sigma)
 
-    def _output_to_score(self, output, sigma):
+    def output_to_score(self, output, sigma):
         output = ops.cast(output, "float32")
         if self.prediction == "noise":
             scale = self.schedule.scale(sigma) * sigma
@@ -429,7 +427,9 @@ class NCSNModel(keras.Model):
             seed: Integer, at least 0. Defaults to `None`, random.
             batch_size: Integer, how many images to sample at a time. Defaults
                 to `64`.
-            sampler: String, `"annealed_langevin"`, `"langevin"` or `"heun"`.
+            sampler: A `Sampler`, such as `keras_ncsn.samplers.Heun()`, which
+                is taken as it is; or its name, `"annealed_langevin"`, `"heun"`
+                or `"langevin"`, with the model's settings of that sampler.
                 Defaults to `None`, the model's own.
             return_trajectory: Boolean, whether to return the states on the way
                 as well. Defaults to `False`.
@@ -825,47 +825,13 @@ class NCSNModel(keras.Model):
 
     @functools.cached_property
     def score_function(self):
-        """The score of x + sigma * z, which is what samplers work on.
-
-        For a variance preserving schedule the network knows the scaled image
-        a * x instead; the two scores differ by the factor a.
-        """
-
-        def function(x, sigma):
-            scale = expand_like(self.schedule.scale(sigma), x)
-            return scale * self([scale * x, sigma], training=False)
-
-        return ScoreFunction(function, self.sampling_network.variables)
+        """The `ScoreFunction` that samplers work on, without the guide."""
+        return sampling.score_function(self)
 
     @functools.cached_property
-    def _guided_score_functions(self):
-        # What was compiled for a guide, its range and a weight is kept.
+    def guided_score_functions(self):
+        """Dictionary of the `ScoreFunction`s that were made with a guide."""
         return {}
-
-    def guided_score_function(self, weight):
-        """Returns `score_function`, but guided.
-
-        Args:
-            weight: Float, as of the guide.
-
-        Returns:
-            A `ScoreFunction`.
-        """
-        guide = self.guide
-
-        def function(x, sigma):
-            scale = expand_like(self.schedule.scale(sigma), x)
-            inputs = [scale * x, sigma]
-            score = self(inputs, training=False)
-            worse = guide.network(inputs, training=False)
-            worse = self._output_to_score(worse, sigma)
-            return scale * guide.extrapolate(score, worse, sigma, weight)
-
-        variables = self.sampling_network.variables + guide.variables
-        return self._guided_score_functions.setdefault(
-            (guide, guide.sigma_range, weight),
-            ScoreFunction(function, variables),
-        )
 
 
 @contextlib.contextmanager

@@ -10,34 +10,17 @@ from keras import ops
 from keras_ncsn import samplers
 from keras_ncsn.checks import (
     check_at_least,
-    check_choice,
     check_count,
     check_images,
     check_known_mask,
     check_seed,
 )
 from keras_ncsn.images import to_floats
+from keras_ncsn.noise import expand_like
+from keras_ncsn.samplers import Sampler
 from keras_ncsn.samplers.batches import sample_in_batches
-from keras_ncsn.samplers.heun import check_heun
 from keras_ncsn.samplers.known import Known
-from keras_ncsn.samplers.langevin import (
-    check_annealed_langevin,
-    check_langevin,
-)
-
-SAMPLERS = {
-    "annealed_langevin": samplers.annealed_langevin,
-    "langevin": samplers.langevin,
-    "heun": samplers.heun,
-}
-
-# What refuses their settings.
-CHECKS = {
-    "annealed_langevin": check_annealed_langevin,
-    "langevin": check_langevin,
-    "heun": check_heun,
-}
-
+from keras_ncsn.samplers.score_function import ScoreFunction, denoised
 
 def generate(
     model,
@@ -52,9 +35,10 @@ def generate(
 ):
     """Returns new images; see `NCSNModel.generate`."""
     check_count(num_images=num_images, batch_size=batch_size)
+    sampler = choose_sampler(model, sampler, settings)
     score_fn = _guided(model, guidance, sampler)
     samples = sample_in_batches(
-        configure_sampler(model, sampler, settings, score_fn),
+        _bind(model, sampler, score_fn),
         (num_images, *model.image_shape),
         check_seed(seed),
         batch_size,
@@ -83,13 +67,13 @@ def inpaint(
         images = images[None]
     check_images(images, model.image_shape, model.value_range)
     known_mask = check_known_mask(known_mask, images.shape)
-    run = configure_sampler(model, sampler, settings)
+    sampler = choose_sampler(model, sampler, settings)
     images = to_floats(images, model.value_range)
     images = np.repeat(images, num_samples, axis=0)
     if len(known_mask) > 1:
         known_mask = np.repeat(known_mask, num_samples, axis=0)
     samples = sample_in_batches(
-        run,
+        _bind(model, sampler, model.score_function),
         images.shape,
         check_seed(seed),
         batch_size,
@@ -111,7 +95,7 @@ def score(model, noisy, sigma, batch_size):
 def denoise(model, noisy, sigma, batch_size):
     """Returns the mean of the clean images; see `NCSNModel.denoise`."""
     noisy, sigma, scale = _check_noisy(model, noisy, sigma, batch_size)
-    clean = _in_batches(model, _denoise, noisy / scale, sigma, batch_size)
+    clean = _in_batches(model, denoised, noisy / scale, sigma, batch_size)
     return model.from_sampled(clean, clip=False)
 
 
@@ -127,64 +111,123 @@ def _guided(model, guidance, sampler):
     if guidance is None:
         # Its weight was chosen for the model's sampler; others, such as the
         # paper's, are as published.
-        usual = sampler in (None, model.sampler)
+        usual = sampler.name == model.sampler
         guidance = model.guide.weight if usual else 1
     check_at_least(1, guidance=guidance)
     if guidance == 1:
         return model.score_function
-    return model.guided_score_function(float(guidance))
+    return guided_score_function(model, float(guidance))
 
 
-def configure_sampler(model, name, settings, score_fn=None):
-    """Returns the sampler of a name, with all but its noise settled.
+def score_function(model):
+    """Returns the score of x + sigma * z, which is what samplers work on.
+
+    For a variance preserving schedule the network knows the scaled image
+    a * x instead; the two scores differ by the factor a.
 
     Args:
         model: An `NCSNModel`.
-        name: String, or `None` for the model's default.
-        settings: Dictionary of settings that override the model's.
-        score_fn: A `ScoreFunction`. Defaults to `None`, the model's own.
 
     Returns:
-        A function of a `NoiseStream`, a `Known` or `None`, and a function
-        that is told of progress, that returns a batch.
+        A `ScoreFunction`.
     """
-    name = model.sampler if name is None else name
-    check_sampler(name, settings)
-    settings = model.sampler_settings.get(name, {}) | settings
+
+    def function(x, sigma):
+        scale = expand_like(model.schedule.scale(sigma), x)
+        return scale * model([scale * x, sigma], training=False)
+
+    return ScoreFunction(function, model.sampling_network.variables)
+
+
+def guided_score_function(model, weight):
+    """Returns the score that goes away from what the guide says.
+
+    Args:
+        model: An `NCSNModel` with a guide.
+        weight: Float, as of the guide.
+
+    Returns:
+        A `ScoreFunction`, the same one for the same guide, range and weight,
+        so that it is compiled once.
+    """
+    guide = model.guide
+
+    def function(x, sigma):
+        scale = expand_like(model.schedule.scale(sigma), x)
+        inputs = [scale * x, sigma]
+        score = model(inputs, training=False)
+        worse = guide.network(inputs, training=False)
+        worse = model.output_to_score(worse, sigma)
+        return scale * guide.extrapolate(score, worse, sigma, weight)
+
+    variables = model.sampling_network.variables + guide.variables
+    return model.guided_score_functions.setdefault(
+        (guide, guide.sigma_range, weight), ScoreFunction(function, variables)
+    )
+
+
+def checked_samplers(sampler, sampler_settings, schedule):
+    """Returns a model's samplers as plain values, as presets store them.
+
+    Args:
+        sampler: A `Sampler` or its name, the default.
+        sampler_settings: Dictionary from names to settings, or `None`.
+        schedule: A `NoiseSchedule`.
+
+    Returns:
+        A string and a dictionary. A `ValueError` says what is wrong.
+    """
+    settings = dict(sampler_settings or {})
+    if isinstance(sampler, Sampler):
+        settings[sampler.name] = sampler.settings()
+        sampler = sampler.name
+    default = samplers.make(sampler, settings.get(sampler))
+    for name in settings:
+        samplers.make(name, settings[name])
+    if getattr(default, "sigma", None) is not None:
+        schedule.check_sigma(default.sigma)
+    return sampler, settings
+
+
+def choose_sampler(model, sampler=None, settings=None):
+    """Returns the sampler that the arguments of `generate` name.
+
+    Args:
+        model: An `NCSNModel`.
+        sampler: A `Sampler`, which is taken as it is; or its name, with the
+            model's settings of that sampler. Defaults to `None`, the model's
+            own.
+        settings: Dictionary of settings that override the model's. Defaults
+            to `None`.
+
+    Returns:
+        A `Sampler`.
+    """
+    if isinstance(sampler, Sampler):
+        if settings:
+            raise ValueError(
+                "The settings of a sampler must be its own. Received: "
+                f"{settings} beside {sampler}. Put them into the sampler, or "
+                f"pass sampler={sampler.name!r}."
+            )
+        return sampler
+    name = model.sampler if sampler is None else sampler
+    known = model.sampler_settings.get(str(name), {})
+    return samplers.make(name, known | (settings or {}))
+
+
+def _bind(model, sampler, score_fn):
+    """Returns `sampler.sample` with all but noise and known pixels settled."""
     value_range = model.value_range
     if value_range is not None:
         value_range = tuple(model.to_sampled(np.array(value_range)))
 
     def run(noise, known, on_progress):
-        return SAMPLERS[name](
-            score_fn or model.score_function,
-            model.schedule,
-            noise,
-            known,
-            on_progress,
-            value_range,
-            **settings,
+        return sampler.sample(
+            score_fn, model.schedule, noise, known, on_progress, value_range
         )
 
     return run
-
-
-def check_sampler(name, settings):
-    """Raises a `ValueError` for an unknown sampler or setting, or a bad value.
-
-    Args:
-        name: String.
-        settings: Dictionary from names of settings to values.
-    """
-    check_choice("sampler", name, SAMPLERS)
-    known = SAMPLERS[name].__kwdefaults__
-    for setting in settings:
-        if setting not in known:
-            raise ValueError(
-                f"The sampler {name} has the settings {', '.join(known)}. "
-                f"Received: {setting}={settings[setting]!r}"
-            )
-    CHECKS[name](**(known | settings))
 
 
 def _check_noisy(model, noisy, sigma, batch_size):
@@ -215,8 +258,3 @@ def _in_batches(model, function, x, sigma, batch_size):
 def _score(score_fn, x, sigma):
     return score_fn(x, sigma)
 
-
-def _denoise(score_fn, x, sigma):
-    variance = ops.square(sigma)
-    axes = tuple(range(1, len(x.shape)))
-    return x + ops.expand_dims(variance, axes) * score_fn(x, sigma)

@@ -302,12 +302,12 @@ def test_our_sampler_takes_the_authors_steps(golden):
     model = NCSNModel(network, schedule)
     start = (arrays["x"] / ladder.sigma_max).astype("float32")
     result = ops.convert_to_numpy(
-        samplers.annealed_langevin(
+        samplers.AnnealedLangevin(
+            steps_per_level=2, step_size=float(arrays["step_lr"]) * ratio**2
+        ).sample(
             model.score_function,
             ladder,
             StoredNoise(start, arrays["langevin_noise"]),
-            steps_per_level=2,
-            step_size=float(arrays["step_lr"]) * ratio**2,
         )
     )
     assert_each_close(result, arrays["langevin_result"])

@@ -6,7 +6,7 @@ from contract import assert_equal, randomize
 from keras import ops
 
 import keras_ncsn
-from keras_ncsn import samplers
+from keras_ncsn import samplers, sampling
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
@@ -156,13 +156,11 @@ def test_completions_depend_on_what_is_known():
     given = np.repeat(np.float32([[-1.0], [1.0]]), 50, axis=0)
     known = Known(np.tile(given, 4), np.array([[True, True, False, False]]))
     filled = ops.convert_to_numpy(
-        samplers.annealed_langevin(
+        samplers.AnnealedLangevin(steps_per_level=50, step_size=5e-4).sample(
             score,
             NoiseSchedule.geometric(4.0, 0.05, 15),
             NoiseStream(0, 0, (100, 4)),
             known,
-            steps_per_level=50,
-            step_size=5e-4,
         )
     )
     assert filled[:50, 2:].mean() == pytest.approx(-1.0, abs=0.1)
@@ -275,3 +273,28 @@ def test_score_is_the_network_s(model, images):
 def test_wrong_arguments_are_refused(model, call, message):
     with pytest.raises(ValueError, match=message):
         call(model)
+
+
+@pytest.mark.parametrize("name", sorted(samplers.NAMES))
+def test_a_sampler_and_its_name_mean_the_same(make_model, name):
+    few = {"steps_per_level": 2} if name == "annealed_langevin" else {}
+    few = few or {"num_steps": 2}
+    model = make_model()
+    by_name = model.generate(2, seed=0, sampler=name, **few)
+    sampler = samplers.make(name, few)
+    by_object = model.generate(2, seed=0, sampler=sampler)
+    np.testing.assert_array_equal(by_name, by_object)
+    # As the default, it is stored as plain values.
+    model = make_model(model.network, sampler=sampler)
+    assert model.get_config()["sampler"] == name
+    assert model.get_config()["sampler_settings"] == {name: sampler.settings()}
+    np.testing.assert_array_equal(model.generate(2, seed=0), by_name)
+
+
+def test_a_sampler_has_its_own_settings(make_model):
+    model = make_model(sampler_settings={"heun": {"num_steps": 5}})
+    assert sampling.choose_sampler(model, "heun") == samplers.Heun(num_steps=5)
+    heun = samplers.Heun(churn=1.0)
+    assert sampling.choose_sampler(model, heun) is heun
+    with pytest.raises(ValueError, match=r"must be its own.*num_steps.*Heun\("):
+        model.generate(1, sampler=heun, num_steps=3)

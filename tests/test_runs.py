@@ -29,7 +29,7 @@ from keras_ncsn.callbacks import (
 from keras_ncsn.cli import recipe_options
 from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
-from keras_ncsn.samplers import heun
+from keras_ncsn.samplers import Heun
 from keras_ncsn.tensorboard_log import TensorBoardLog
 from keras_ncsn.validation import validation_losses, validation_sigmas
 
@@ -491,9 +491,9 @@ def test_a_recipe_of_the_paper_may_have_another_sampler(sampler):
         assert "langevin" not in model.sampler_settings
     else:
         # By its own settings, which may be chosen.
-        churn = heun.__kwdefaults__["churn"]
+        churn = Heun().churn
         usual = recipes.find("ncsn-mnist", {"sampler": "heun"})
-        assert usual["num_steps"] == heun.__kwdefaults__["num_steps"]
+        assert usual["num_steps"] == Heun().num_steps
         assert model.sampler_settings["heun"] == {
             "num_steps": 5,
             "churn": churn,

@@ -1,5 +1,8 @@
 """The samplers, on scores that are known in closed form."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 from keras import ops
@@ -32,19 +35,24 @@ def stream(count=4000, size=1, seed=0):
     return NoiseStream(seed, 0, (count, size))
 
 
-def run(sampler, score_fn, schedule, noise, **settings):
-    return ops.convert_to_numpy(sampler(score_fn, schedule, noise, **settings))
+def run(
+    kind, score_fn, schedule, noise, known=None, value_range=None, **settings
+):
+    sampler = kind(**settings)
+    return ops.convert_to_numpy(
+        sampler.sample(score_fn, schedule, noise, known, None, value_range)
+    )
 
 
 @pytest.mark.parametrize(
     ("sampler", "schedule", "settings"),
     [
-        (samplers.annealed_langevin, SCHEDULE, {"value_range": (0, 1)}),
-        (samplers.annealed_langevin, SCHEDULE, {"denoise": True}),
-        (samplers.annealed_langevin, WIDE, {"steps_per_level": 40}),
-        (samplers.langevin, SCHEDULE, {"num_steps": 4000, "step_size": 1e-4}),
-        (samplers.heun, WIDE, {}),
-        (samplers.heun, WIDE, {"num_steps": 40, "value_range": (0, 1)}),
+        (samplers.AnnealedLangevin, SCHEDULE, {"value_range": (0, 1)}),
+        (samplers.AnnealedLangevin, SCHEDULE, {"denoise": True}),
+        (samplers.AnnealedLangevin, WIDE, {"steps_per_level": 40}),
+        (samplers.Langevin, SCHEDULE, {"num_steps": 4000, "step_size": 1e-4}),
+        (samplers.Heun, WIDE, {}),
+        (samplers.Heun, WIDE, {"num_steps": 40, "value_range": (0, 1)}),
     ],
 )
 def test_exact_score_recovers_the_data_distribution(
@@ -59,8 +67,8 @@ def test_exact_score_recovers_the_data_distribution(
 @pytest.mark.parametrize(
     ("sampler", "schedule", "settings"),
     [
-        (samplers.annealed_langevin, SCHEDULE, {"value_range": (0, 1)}),
-        (samplers.heun, WIDE, {"num_steps": 40}),
+        (samplers.AnnealedLangevin, SCHEDULE, {"value_range": (0, 1)}),
+        (samplers.Heun, WIDE, {"num_steps": 40}),
     ],
 )
 def test_exact_score_recovers_the_weights_of_a_mixture(
@@ -75,7 +83,7 @@ def test_exact_score_recovers_the_weights_of_a_mixture(
 
 def test_langevin_at_one_level_does_not_find_the_weights():
     samples = run(
-        samplers.langevin,
+        samplers.Langevin,
         mixture_score,
         SCHEDULE,
         stream(),
@@ -89,15 +97,15 @@ def test_langevin_at_one_level_does_not_find_the_weights():
 @pytest.mark.parametrize(
     ("sampler", "settings", "expected"),
     [
-        (samplers.annealed_langevin, {"steps_per_level": 3}, 10 * 3),
+        (samplers.AnnealedLangevin, {"steps_per_level": 3}, 10 * 3),
         (
-            samplers.annealed_langevin,
+            samplers.AnnealedLangevin,
             {"steps_per_level": 12, "denoise": True},
             10 * 12 + 1,
         ),
-        (samplers.langevin, {"num_steps": 25}, 25),
-        (samplers.langevin, {"num_steps": 5, "denoise": True}, 5 + 1),
-        (samplers.heun, {"num_steps": 18}, 2 * 18 - 1),
+        (samplers.Langevin, {"num_steps": 25}, 25),
+        (samplers.Langevin, {"num_steps": 5, "denoise": True}, 5 + 1),
+        (samplers.Heun, {"num_steps": 18}, 2 * 18 - 1),
     ],
 )
 def test_evaluations_are_as_documented(eagerly, sampler, settings, expected):
@@ -110,6 +118,7 @@ def test_evaluations_are_as_documented(eagerly, sampler, settings, expected):
     with eagerly():
         run(sampler, score_fn, SCHEDULE, stream(2), **settings)
     assert len(calls) == expected
+    assert sampler(**settings).num_evaluations(SCHEDULE) == expected
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="PyTorch compiles nothing")
@@ -123,25 +132,23 @@ def test_heun_compiles_the_network_once():
 
     known = Known(np.zeros((2, 2), "float32"), np.array([[True, False]]))
     for settings in ({}, {"churn": 1.0}, {"known": known}):
-        run(samplers.heun, score_fn, WIDE, stream(2, 2), **settings)
+        run(samplers.Heun, score_fn, WIDE, stream(2, 2), **settings)
     assert len(calls) == 1
 
 
 @pytest.mark.parametrize(
     ("sampler", "settings"),
     [
-        (samplers.annealed_langevin, {}),
-        (samplers.langevin, {"num_steps": 20}),
-        (samplers.heun, {}),
+        (samplers.AnnealedLangevin, {}),
+        (samplers.Langevin, {"num_steps": 20}),
+        (samplers.Heun, {}),
     ],
 )
 def test_known_pixels_end_at_the_smallest_noise(sampler, settings):
     images = np.full((50, 2), 0.25, "float32")
     known = Known(images, np.array([[True, False]]))
     noise = stream(50, 2)
-    samples = ops.convert_to_numpy(
-        sampler(gaussian_score, SCHEDULE, noise, known, **settings)
-    )
+    samples = run(sampler, gaussian_score, SCHEDULE, noise, known, **settings)
     assert np.abs(samples[:, 0] - 0.25).max() < 0.05
     assert np.abs(samples[:, 1] - 0.25).max() > 0.1
 
@@ -165,7 +172,7 @@ def test_heun_completes_what_belongs_together():
     known = Known(np.full((4000, 2), 0.8, "float32"), np.array([[True, False]]))
     noise = stream(4000, 2)
     filled = run(
-        samplers.heun, score_fn, WIDE, noise, known=known, value_range=(0, 1)
+        samplers.Heun, score_fn, WIDE, noise, known=known, value_range=(0, 1)
     )
     assert filled[:, 1].mean() == pytest.approx(0.72, abs=0.02)
     assert filled[:, 1].std() == pytest.approx(0.117, abs=0.01)
@@ -180,7 +187,7 @@ def test_evaluations_of_an_inpainting_are_as_many(eagerly):
 
     known = Known(np.zeros((2, 1), "float32"), np.array([[True]]))
     with eagerly():
-        run(samplers.heun, score_fn, SCHEDULE, stream(2), known=known)
+        run(samplers.Heun, score_fn, SCHEDULE, stream(2), known=known)
     assert len(calls) == 35
 
 
@@ -218,7 +225,7 @@ def test_heun_is_of_second_order():
 
     def error(num_steps):
         samples = run(
-            samplers.heun, gaussian_score, WIDE, stream(64), num_steps=num_steps
+            samplers.Heun, gaussian_score, WIDE, stream(64), num_steps=num_steps
         )
         return np.abs(samples - exact).max()
 
@@ -230,10 +237,10 @@ def test_heun_is_of_second_order():
 @pytest.mark.parametrize("churn", [1.0, 1000.0])
 def test_churn_keeps_the_distribution_and_forgets_the_start(churn):
     settings = {"num_steps": 60, "churn": churn}
-    samples = run(samplers.heun, gaussian_score, WIDE, stream(4000), **settings)
+    samples = run(samplers.Heun, gaussian_score, WIDE, stream(4000), **settings)
     assert samples.mean() == pytest.approx(MEAN, abs=0.05)
     assert samples.std() == pytest.approx(SPREAD, rel=0.05)
-    flow = run(samplers.heun, gaussian_score, WIDE, stream(4000), num_steps=60)
+    flow = run(samplers.Heun, gaussian_score, WIDE, stream(4000), num_steps=60)
     related = np.corrcoef(samples.ravel(), flow.ravel())[0, 1]
     # Each step forgets a part, the more the larger the churn.
     assert (0.2 < related < 0.8) if churn == 1.0 else (abs(related) < 0.1)
@@ -249,7 +256,7 @@ def test_churn_is_within_its_range(eagerly, churn, high):
 
     settings = {"num_steps": 6, "churn": churn, "churn_range": (0.1, high)}
     with eagerly():
-        run(samplers.heun, score_fn, WIDE, stream(2), **settings)
+        run(samplers.Heun, score_fn, WIDE, stream(2), **settings)
     sigmas = heun_sigmas(WIDE.sigma_max, WIDE.sigma_min, 6)
     inside = (sigmas >= 0.1) & (sigmas <= high)
     factor = min(1 + churn / 6, np.sqrt(2))
@@ -264,25 +271,44 @@ def test_churn_is_within_its_range(eagerly, churn, high):
     ("sampler", "settings", "message"),
     [
         (
-            samplers.annealed_langevin,
+            samplers.AnnealedLangevin,
             {"steps_per_level": 0},
             "`steps_per_level` must be an integer.*Received: steps_per_level=0",
         ),
         (
-            samplers.annealed_langevin,
+            samplers.AnnealedLangevin,
             {"step_size": 0.0},
             r"`step_size` must be a number above 0.*step_size=0\.0",
         ),
-        (samplers.langevin, {"num_steps": 1.5}, "num_steps=1.5"),
-        (samplers.langevin, {"sigma": 2.0}, r"within the schedule.*sigma=2\.0"),
-        (samplers.heun, {"num_steps": 1}, "at least 2.*num_steps=1"),
-        (samplers.heun, {"churn": -1.0}, r"`churn` must be.*churn=-1\.0"),
-        (samplers.heun, {"churn": float("nan")}, "`churn` must be.*churn=nan"),
-        (samplers.heun, {"churn": "1"}, "`churn` must be.*churn=1"),
-        (samplers.heun, {"churn_range": (2.0, 1.0)}, "must be a pair of noise"),
-        (samplers.heun, {"churn_range": 1.0}, "must be a pair of noise"),
+        (samplers.Langevin, {"num_steps": 1.5}, "num_steps=1.5"),
+        (samplers.Langevin, {"sigma": 2.0}, r"within the schedule.*sigma=2\.0"),
+        (samplers.Heun, {"num_steps": 1}, "at least 2.*num_steps=1"),
+        (samplers.Heun, {"churn": -1.0}, r"`churn` must be.*churn=-1\.0"),
+        (samplers.Heun, {"churn": float("nan")}, "`churn` must be.*churn=nan"),
+        (samplers.Heun, {"churn": "1"}, "`churn` must be.*churn=1"),
+        (samplers.Heun, {"churn_range": (2.0, 1.0)}, "must be a pair of noise"),
+        (samplers.Heun, {"churn_range": 1.0}, "must be a pair of noise"),
     ],
 )
 def test_wrong_settings_are_refused(sampler, settings, message):
     with pytest.raises(ValueError, match=message):
-        sampler(gaussian_score, SCHEDULE, stream(2), **settings)
+        run(sampler, gaussian_score, SCHEDULE, stream(2), **settings)
+
+
+@pytest.mark.parametrize("kind", samplers.NAMES.values())
+def test_a_sampler_is_its_settings(kind):
+    sampler = kind()
+    again = samplers.make(kind.name, json.loads(json.dumps(sampler.settings())))
+    assert again == sampler
+    assert {again: 1}[sampler] == 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        sampler.num_steps = 3
+    for field in dataclasses.fields(sampler):
+        assert field.metadata["help"].endswith(".")
+
+
+def test_there_is_no_sampler_beside_those_of_the_package():
+    with pytest.raises(ValueError, match="one of annealed_langevin, heun, lan"):
+        samplers.make("ddim")
+    with pytest.raises(ValueError, match="one of annealed_langevin.*Received"):
+        samplers.make(["heun"])

@@ -1,8 +1,8 @@
 """A score function together with what is compiled around it."""
 
-from keras import ops
+import lazy_loader
 
-from keras_ncsn import backend
+keras = lazy_loader.load("keras")
 
 
 class ScoreFunction:
@@ -50,6 +50,7 @@ class ScoreFunction:
             A tensor.
         """
         if loop not in self._compiled:
+            from keras_ncsn import backend
 
             def call(*tensors):
                 return loop(self._function, *tensors)
@@ -65,9 +66,53 @@ def fill_levels(x, sigma):
 
     Args:
         x: Tensor of shape `(batch, ...)`.
-        sigma: Scalar tensor.
+        sigma: Scalar tensor, or one of shape `(batch,)`.
 
     Returns:
         A tensor of shape `(batch,)`.
     """
-    return ops.broadcast_to(sigma, (x.shape[0],))
+    return keras.ops.broadcast_to(sigma, (x.shape[0],))
+
+
+def denoised(score_fn, x, sigma):
+    """Returns x + sigma**2 * score: the mean of the clean images given x.
+
+    Args:
+        score_fn: As in `Sampler.sample`.
+        x: Float32 tensor of shape `(batch, ...)`.
+        sigma: Scalar tensor, or one of shape `(batch,)`, the noise levels.
+
+    Returns:
+        A tensor shaped like `x`.
+
+    Example:
+
+    >>> x, sigma = ops.array([[4.0]]), ops.array([2.0])
+    >>> float(denoised(lambda x, sigma: -x / 8.0, x, sigma)[0, 0])
+    2.0
+
+    Reference:
+
+    - [Efron, 2011](https://doi.org/10.1198/jasa.2011.tm11181), Tweedie's
+      formula.
+    """
+    levels = fill_levels(x, sigma)
+    axes = tuple(range(1, len(x.shape)))
+    variance = keras.ops.expand_dims(keras.ops.square(levels), axes)
+    return x + variance * score_fn(x, levels)
+
+
+def flow_slope(score_fn, x, sigma):
+    """Returns dx/dsigma = -sigma * score, the slope of the probability flow.
+
+    A step of length -sigma along it ends at the denoised image.
+
+    Args:
+        score_fn: As in `Sampler.sample`.
+        x: Float32 tensor of shape `(batch, ...)`.
+        sigma: Scalar tensor, the noise level of all images.
+
+    Returns:
+        A tensor shaped like `x`.
+    """
+    return -sigma * score_fn(x, fill_levels(x, sigma))
