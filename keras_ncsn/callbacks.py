@@ -16,11 +16,14 @@ from keras_ncsn.checks import check_count, check_images
 from keras_ncsn.files import check_no_links, remove_leftovers
 from keras_ncsn.images import check_drawable, save_grid, to_unit_range
 from keras_ncsn.log_file import LOG_FILE, append_row, read_log, write_log
+from keras_ncsn.noise_levels import sigma_quantiles
 from keras_ncsn.parallel import is_main_process
 from keras_ncsn.training_state import load_state, save_state
-from keras_ncsn.validation import validation_losses, validation_sigmas
+from keras_ncsn.validation import validation_losses
 
 STATE_FILE = "state.npz"
+# Noise levels at which the log has held-out losses.
+NUM_SIGMAS = 10
 
 
 class EverySteps(keras.callbacks.Callback):
@@ -254,7 +257,7 @@ class TrainingLog(EverySteps):
         self.row_is_whole = (
             bool(self.rows) and int(self.rows[-1]["step"]) == self.step
         )
-        self.sigmas = validation_sigmas(self.model)
+        self.sigmas = sigma_quantiles(self.model, NUM_SIGMAS)
         if is_main_process():
             write_log(self.folder / LOG_FILE, self._columns(), self.rows)
 

@@ -6,8 +6,6 @@ from numbers import Real
 
 import numpy as np
 
-from keras_ncsn.noise import NoiseSchedule
-
 
 def check_images(images, image_shape, value_range=(0.0, 1.0), name="images"):
     """Raises a `ValueError` unless images fit the network.
@@ -102,16 +100,17 @@ def check_known_mask(known_mask, images_shape):
     return known_mask
 
 
-def check_count(**counts):
-    """Raises a `ValueError` unless each argument is an integer above 0.
+def check_count(least=1, **counts):
+    """Raises a `ValueError` unless each argument is a large enough integer.
 
     Args:
+        least: Integer, the smallest that is allowed. Defaults to `1`.
         **counts: The arguments by name.
     """
     for name, count in counts.items():
-        if not _is_integer(count) or count < 1:
+        if not _is_integer(count) or count < least:
             raise ValueError(
-                f"`{name}` must be an integer of at least 1. Received: "
+                f"`{name}` must be an integer of at least {least}. Received: "
                 f"{name}={count!r}"
             )
 
@@ -175,6 +174,20 @@ def check_levels(**pairs):
             raise ValueError(
                 f"`{name}` must be a pair of noise levels, the smaller first. "
                 f"Received: {name}={pair}"
+            )
+
+
+def check_rate(**rates):
+    """Raises a `ValueError` unless each argument is in [0, 1).
+
+    Args:
+        **rates: The arguments by name.
+    """
+    for name, rate in rates.items():
+        if not _is_number(rate) or not 0 <= rate < 1:
+            raise ValueError(
+                f"`{name}` must be at least 0 and below 1. Received: "
+                f"{name}={rate}"
             )
 
 
@@ -256,108 +269,3 @@ def check_no_weights(**weights):
                 f"Images have no weights. Received: {name}. Leave it out, or "
                 "show some images more often."
             )
-
-
-def check_schedule(schedule, network):
-    """Raises a `ValueError` unless the network was made for the schedule.
-
-    Args:
-        schedule: What should be a `NoiseSchedule`.
-        network: A Keras model.
-    """
-    if not isinstance(schedule, NoiseSchedule):
-        raise ValueError(
-            "`schedule` must be a `NoiseSchedule`, such as "
-            f"`NoiseSchedule.geometric()`. Received: schedule={schedule!r}"
-        )
-    check_scaling(schedule, network)
-    known = getattr(network, "sigmas", None)
-    if known is not None and not (
-        min(known) <= schedule.sigma_min * (1 + 1e-6)
-        and schedule.sigma_max <= max(known) * (1 + 1e-6)
-    ):
-        raise ValueError(
-            "`schedule` must lie within the noise levels that the network was "
-            f"made for. Received: {schedule.sigma_max:g} to "
-            f"{schedule.sigma_min:g}, and the network knows {max(known):g} to "
-            f"{min(known):g}"
-        )
-
-
-def check_scaling(schedule, network):
-    """Raises a `ValueError` unless noisy images come as a network knows them.
-
-    Args:
-        schedule: A `NoiseSchedule`.
-        network: A Keras model, of the model or of its guide.
-    """
-    expected = getattr(network, "variance_preserving", None)
-    if expected not in (None, schedule.variance_preserving):
-        raise ValueError(
-            "The schedule and each network must agree on whether noisy images "
-            "are scaled. Received: network.variance_preserving="
-            f"{expected}, schedule.variance_preserving="
-            f"{schedule.variance_preserving}. Take another schedule, or a "
-            "network made with that `variance_preserving`."
-        )
-
-
-def check_guide(guide, network):
-    """Raises a `ValueError` unless a guide is for the images of a network.
-
-    Args:
-        guide: What should be a `Guide`.
-        network: A functional Keras model.
-    """
-    # An `NCSNModel` has a `network` too.
-    worse = getattr(guide, "network", None)
-    if not hasattr(guide, "extrapolate") or worse is network:
-        raise ValueError(
-            "`guide` must be a `Guide` of another network than the model's. "
-            f"Received: guide={guide!r}"
-        )
-    shapes = checked_image_shape(network), checked_image_shape(worse)
-    scaled = [getattr(x, "variance_preserving", None) for x in (network, worse)]
-    if shapes[0] != shapes[1] or (
-        None not in scaled and scaled[0] != scaled[1]
-    ):
-        raise ValueError(
-            "`guide` must know the images that the network knows. Received: "
-            f"images of shape {shapes[1]} and {shapes[0]}, variance_preserving="
-            f"{scaled[1]} and {scaled[0]}"
-        )
-
-
-def checked_image_shape(network):
-    """Returns the shape of the images that a network takes and returns.
-
-    Args:
-        network: What should be a functional Keras model of two inputs.
-
-    Returns:
-        A tuple of integers.
-    """
-    inputs = getattr(network, "inputs", None)
-    if not inputs or len(inputs) != 2:
-        raise ValueError(
-            "`network` must be a functional Keras model with two inputs, noisy "
-            "images and their noise levels. Received: "
-            f"network={type(network).__name__} with "
-            f"{len(inputs or [])} inputs. Build it with `keras.Input`."
-        )
-    of_sigma = tuple(inputs[1].shape[1:])
-    if of_sigma not in ((), (1,)):
-        raise ValueError(
-            "`network` must take one noise level an image. Received: a second "
-            f"input of shape (batch, {', '.join(map(str, of_sigma))}). Let a "
-            "`keras.Input(())` and a `keras.layers.Reshape` come before it."
-        )
-    shape = tuple(inputs[0].shape[1:])
-    output = tuple(network.outputs[0].shape[1:])
-    if None in shape or output != shape:
-        raise ValueError(
-            "`network` must take images of one known shape and return a score "
-            f"of that shape. Received: network.input_shape={shape}, "
-            f"network.output_shape={output}"
-        )
-    return shape

@@ -13,6 +13,7 @@ from keras import ops
 from keras_ncsn import (
     backend,
     loading,
+    noise_levels,
     presets,
     publishing,
     sampling,
@@ -24,17 +25,19 @@ from keras_ncsn.checks import (
     check_above_zero,
     check_choice,
     check_count,
-    check_guide,
     check_momentum,
     check_no_weights,
-    check_scaling,
-    check_schedule,
     check_seed,
     check_value_range,
-    checked_image_shape,
 )
 from keras_ncsn.data import checked_data
-from keras_ncsn.networks.score_network import ScoreNetwork
+from keras_ncsn.networks.contract import (
+    check_guide,
+    check_prediction,
+    check_scaling,
+    check_schedule,
+    checked_image_shape,
+)
 from keras_ncsn.noise import NoiseSchedule, expand_like
 
 
@@ -143,7 +146,7 @@ class NCSNModel(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check_prediction(prediction, network)
+        check_prediction(prediction, network)
         check_choice(
             "objective",
             objective,
@@ -152,7 +155,7 @@ class NCSNModel(keras.Model):
         check_choice(
             "sigma_distribution",
             sigma_distribution,
-            ("ladder", "log_uniform", "log_normal"),
+            noise_levels.DISTRIBUTIONS,
         )
         check_choice("weighting", weighting, ("ncsn", "edm"))
         check_above_zero(log_sigma_std=log_sigma_std, data_std=data_std)
@@ -163,7 +166,7 @@ class NCSNModel(keras.Model):
         if guide is not None:
             check_guide(guide, network)
             check_scaling(schedule, guide.network)
-            _check_prediction(prediction, guide.network)
+            check_prediction(prediction, guide.network)
         sampler, sampler_settings = sampling.checked_samplers(
             sampler, sampler_settings, schedule
         )
@@ -211,7 +214,7 @@ class NCSNModel(keras.Model):
     def output_to_score(self, output, sigma):
         output = ops.cast(output, "float32")
         if self.prediction == "noise":
-            scale = self.schedule.scale(sigma) * sigma
+            scale = self.schedule.noise_scale(sigma)
             return -output / expand_like(scale, output)
         return output
 
@@ -843,16 +846,6 @@ def _dtype_policy(dtype):
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _check_prediction(prediction, network):
-    check_choice("prediction", prediction, ("score", "noise"))
-    if prediction == "noise" and isinstance(network, ScoreNetwork):
-        raise ValueError(
-            "`prediction` must be 'score' for the networks of this package, "
-            "which all return one. Received: prediction='noise' for a "
-            f"{type(network).__name__}"
-        )
 
 
 def _check_dtype(network, dtype):

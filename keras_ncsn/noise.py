@@ -11,6 +11,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ncsn.checks import check_count
+
 
 def geometric_sigmas(sigma_max=1.0, sigma_min=0.01, num_levels=10):
     """Returns noise levels evenly spaced in log scale, largest first.
@@ -37,11 +39,8 @@ def geometric_sigmas(sigma_max=1.0, sigma_min=0.01, num_levels=10):
 
     - [Song and Ermon, 2019](https://arxiv.org/abs/1907.05600), Section 5.
     """
-    if num_levels < 2:
-        raise ValueError(
-            "`num_levels` must be at least 2, because annealing needs a first "
-            f"and a last noise level. Received: num_levels={num_levels}"
-        )
+    # Annealing needs a first and a last noise level.
+    check_count(least=2, num_levels=num_levels)
     if not 0 < sigma_min < sigma_max < float("inf"):
         raise ValueError(
             "Noise levels must satisfy 0 < `sigma_min` < `sigma_max`. "
@@ -80,11 +79,7 @@ def variance_preserving_sigmas(beta_min=1e-4, beta_max=0.02, num_levels=1000):
 
     - [Ho et al., 2020](https://arxiv.org/abs/2006.11239), Section 4.
     """
-    if num_levels < 2:
-        raise ValueError(
-            "`num_levels` must be at least 2, because annealing needs a first "
-            f"and a last noise level. Received: num_levels={num_levels}"
-        )
+    check_count(least=2, num_levels=num_levels)
     if not 0 < beta_min <= beta_max < 1:
         raise ValueError(
             "Variances must satisfy 0 < `beta_min` <= `beta_max` < 1. "
@@ -184,6 +179,19 @@ class NoiseSchedule:
         if self.variance_preserving:
             return ops.rsqrt(1.0 + ops.square(sigma))
         return ops.ones_like(sigma)
+
+    def noise_scale(self, sigma):
+        """Returns a(sigma) * sigma, how much noise a noisy image holds.
+
+        The noise is -a * sigma times the score.
+
+        Args:
+            sigma: Float tensor or array of noise levels.
+
+        Returns:
+            A tensor shaped like `sigma`.
+        """
+        return self.scale(sigma) * sigma
 
     def perturb(self, images, sigma, noise):
         """Returns the noisy images a(sigma) * (images + sigma * noise).

@@ -242,8 +242,8 @@ def _check_noisy(model, noisy, sigma, batch_size):
         )
     model.schedule.check_sigma(sigma)
     sigma = np.broadcast_to(sigma, len(noisy)).copy()
-    scale = ops.convert_to_numpy(model.schedule.scale(sigma))
-    return noisy, sigma, scale.reshape(-1, *(1,) * len(model.image_shape))
+    scale = expand_like(model.schedule.scale(sigma), noisy)
+    return noisy, sigma, ops.convert_to_numpy(scale)
 
 
 def _in_batches(model, function, x, sigma, batch_size):

@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_ncsn import backend, losses
 from keras_ncsn.noise import expand_like
+from keras_ncsn.noise_levels import draw_sigmas
 
 
 def train_on(model, data):
@@ -132,7 +133,7 @@ def draw_noise(model, images):
         A float32 tensor of shape `(batch,)`, and one shaped like `images`.
     """
     sigma = backend.draw_for_batch(
-        lambda rows: _draw_sigma(model, rows), ops.shape(images)[0]
+        lambda rows: draw_sigmas(model, rows), ops.shape(images)[0]
     )
     return sigma, _draw_normal(model, images)
 
@@ -144,21 +145,6 @@ def _draw_normal(model, images):
         ),
         ops.shape(images)[0],
     )
-
-
-def _draw_sigma(model, rows):
-    schedule, seed = model.schedule, model.seed_generator
-    low, high = math.log(schedule.sigma_min), math.log(schedule.sigma_max)
-    if model.sigma_distribution == "ladder":
-        level = keras.random.randint((rows,), 0, schedule.num_levels, seed=seed)
-        ladder = ops.convert_to_tensor(schedule.sigmas.astype("float32"))
-        return ops.take(ladder, level)
-    if model.sigma_distribution == "log_uniform":
-        return ops.exp(keras.random.uniform((rows,), low, high, seed=seed))
-    log_sigma = keras.random.normal(
-        (rows,), model.log_sigma_mean, model.log_sigma_std, seed=seed
-    )
-    return ops.exp(ops.clip(log_sigma, low, high))
 
 
 def draw_projection(model, images):
@@ -223,7 +209,7 @@ def loss_per_image(
         A float32 tensor of shape `(batch,)`.
     """
     noisy = model.schedule.perturb(images, sigma, noise)
-    scale = expand_like(model.schedule.scale(sigma) * sigma, noisy)
+    scale = expand_like(model.schedule.noise_scale(sigma), noisy)
 
     def scaled_score(noisy):
         return scale * model([noisy, sigma], training=training)

@@ -63,7 +63,7 @@ def run(layer, inputs, level=None):
 )
 def test_contract(layer_class, num_levels):
     kwargs = {} if num_levels is None else {"levels": LEVELS}
-    layer = layer_class(num_levels=num_levels, num_stages=1)
+    layer = layer_class(num_levels=num_levels)
     check_layer(layer, random_images(2, 5, 6, 4), **kwargs)
 
 
@@ -83,7 +83,7 @@ def test_refine_block_contract_with_one_input():
 
 def test_residual_conv_unit_equals_torch():
     images = random_images(2, 6, 8, 4)
-    unit = ResidualConvUnit(num_blocks=2, num_stages=2)
+    unit = ResidualConvUnit(num_blocks=2)
     outputs = run(unit, images)
     x = to_torch(images)
     x = x + convolve(F.elu(convolve(F.elu(x), unit.convs[0])), unit.convs[1])
@@ -93,7 +93,7 @@ def test_residual_conv_unit_equals_torch():
 
 def test_conditional_residual_conv_unit_equals_torch():
     images = random_images(2, 6, 8, 4)
-    unit = ResidualConvUnit(num_blocks=1, num_stages=2, num_levels=3)
+    unit = ResidualConvUnit(num_blocks=1, num_levels=3)
     outputs = run(unit, images, level=1)
     x = to_torch(images)
     h = convolve(F.elu(norm(x, unit.norms[0], 1)), unit.convs[0])

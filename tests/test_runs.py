@@ -31,7 +31,8 @@ from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
 from keras_ncsn.samplers import Heun
 from keras_ncsn.tensorboard_log import TensorBoardLog
-from keras_ncsn.validation import validation_losses, validation_sigmas
+from keras_ncsn.noise_levels import sigma_quantiles
+from keras_ncsn.validation import validation_losses
 
 TINY = [
     *("--width", 4, "--width-multipliers", "1", "--num-blocks", 1),
@@ -592,7 +593,7 @@ def test_validation_levels_are_shares_of_those_of_training(
     make_model, distribution
 ):
     model = make_model(sigma_distribution=distribution)
-    sigmas = validation_sigmas(model, 10)
+    sigmas = sigma_quantiles(model, 10, 10)
     images = keras.ops.zeros((100_000, 1))
     drawn = keras_ncsn.training.draw_noise(model, images)[0]
     drawn = np.sort(keras.ops.convert_to_numpy(drawn))[::-1]

@@ -5,16 +5,18 @@ from keras import ops
 
 from keras_ncsn.layers.residual_unit import RefinementLayer
 
+# The length of the chain.
+NUM_LINKS = 2
+
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class ChainedResidualPooling(RefinementLayer):
-    """A chain of 5 by 5 pooling and convolution; every link is added up.
+    """A chain of two 5 by 5 poolings and convolutions; each is added up.
 
     It brings in the surroundings of a pixel. Pooling is average pooling with
     `num_levels`, where zeros outside the image count, and max pooling without.
 
     Args:
-        num_stages: Integer, the length of the chain. Defaults to `2`.
         num_levels: Integer, the number of noise levels to condition on.
             Defaults to `None`, which ignores the noise level and leaves out
             the normalization.
@@ -40,12 +42,8 @@ class ChainedResidualPooling(RefinementLayer):
     - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
     """
 
-    def __init__(self, num_stages=2, num_levels=None, **kwargs):
-        super().__init__(num_levels=num_levels, **kwargs)
-        self.num_stages = num_stages
-
     def build(self, input_shape):
-        indices = range(self.num_stages)
+        indices = range(NUM_LINKS)
         self.norms = [
             self._build_norm(f"norm{index}", input_shape) for index in indices
         ]
@@ -64,9 +62,6 @@ class ChainedResidualPooling(RefinementLayer):
             path = conv(pool(self._normalize(norm, path, levels)))
             x = x + path
         return x
-
-    def get_config(self):
-        return {**super().get_config(), "num_stages": self.num_stages}
 
 
 def _average_pool(x):

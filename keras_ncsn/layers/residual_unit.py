@@ -44,12 +44,10 @@ class RefinementLayer(LevelLayer):
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class ResidualConvUnit(RefinementLayer):
-    """Blocks of ELU and 3 by 3 convolutions, each added to its input.
+    """Blocks of two ELUs and 3 by 3 convolutions, each added to its input.
 
     Args:
         num_blocks: Integer, the number of residual blocks. Defaults to `2`.
-        num_stages: Integer, the number of convolutions in a block. Defaults to
-            `2`.
         num_levels: Integer, the number of noise levels to condition on.
             Defaults to `None`, which ignores the noise level and leaves out
             the normalization.
@@ -75,13 +73,12 @@ class ResidualConvUnit(RefinementLayer):
     - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
     """
 
-    def __init__(self, num_blocks=2, num_stages=2, num_levels=None, **kwargs):
+    def __init__(self, num_blocks=2, num_levels=None, **kwargs):
         super().__init__(num_levels=num_levels, **kwargs)
         self.num_blocks = num_blocks
-        self.num_stages = num_stages
 
     def build(self, input_shape):
-        indices = range(self.num_blocks * self.num_stages)
+        indices = range(2 * self.num_blocks)
         self.norms = [
             self._build_norm(f"norm{index}", input_shape, "elu")
             for index in indices
@@ -98,17 +95,13 @@ class ResidualConvUnit(RefinementLayer):
         for index, (norm, conv) in enumerate(
             zip(self.norms, self.convs, strict=True)
         ):
-            if index % self.num_stages == 0:
+            if index % 2 == 0:
                 residual = x
             x = ops.elu(x) if norm is None else norm(x, levels=levels)
             x = conv(x)
-            if (index + 1) % self.num_stages == 0:
+            if index % 2 == 1:
                 x = x + residual
         return x
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "num_blocks": self.num_blocks,
-            "num_stages": self.num_stages,
-        }
+        return {**super().get_config(), "num_blocks": self.num_blocks}

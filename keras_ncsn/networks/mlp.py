@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+from keras_ncsn.checks import check_above_zero, check_count
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
     RawToScore,
@@ -61,13 +62,10 @@ class MLP(ScoreNetwork):
         dtype=None,
         **kwargs,
     ):
-        if min(num_dimensions, width, num_layers) < 1 or not data_std > 0:
-            raise ValueError(
-                "`num_dimensions`, `width` and `num_layers` must be at least "
-                "1, and `data_std` above 0. Received: "
-                f"num_dimensions={num_dimensions}, width={width}, "
-                f"num_layers={num_layers}, data_std={data_std}"
-            )
+        check_count(
+            num_dimensions=num_dimensions, width=width, num_layers=num_layers
+        )
+        check_above_zero(data_std=data_std)
         noisy = keras.Input((num_dimensions,), dtype="float32", name="noisy")
         sigma = keras.Input((), dtype="float32", name="sigma")
         normalized = NormalizeNoisy(data_mean, data_std, variance_preserving)(

@@ -4,10 +4,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ncsn.checks import check_count
 from keras_ncsn import layers
 from keras_ncsn.layers.convolution import convolution
 from keras_ncsn.networks.score_network import ScoreNetwork
-from keras_ncsn.noise import check_sigmas
+from keras_ncsn.noise import check_sigmas, expand_like
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
@@ -73,8 +74,8 @@ class RefineNet(ScoreNetwork):
         **kwargs,
     ):
         image_shape = check_image_shape(image_shape)
-        _check_at_least("width", width, 2)
-        _check_at_least("blocks_per_stage", blocks_per_stage, 1)
+        check_count(least=2, width=width)
+        check_count(blocks_per_stage=blocks_per_stage)
         if sigmas is not None:
             sigmas = check_sigmas(sigmas).tolist()
         dtype = keras.dtype_policies.get(dtype)
@@ -211,7 +212,7 @@ class DivideBySigma(keras.layers.Layer):
     """
 
     def call(self, images, sigma):
-        return images / sigma[:, None, None, None]
+        return images / expand_like(sigma, images)
 
     def compute_output_shape(self, images_shape, sigma_shape):
         return images_shape
@@ -257,11 +258,3 @@ def check_image_shape(image_shape):
             "Crop or pad the images."
         )
     return tuple(int(size) for size in image_shape)
-
-
-def _check_at_least(name, value, minimum):
-    if not isinstance(value, (int, np.integer)) or value < minimum:
-        raise ValueError(
-            f"`{name}` must be an integer, at least {minimum}. "
-            f"Received: {name}={value}"
-        )

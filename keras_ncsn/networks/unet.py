@@ -6,7 +6,7 @@ import random
 import keras
 from keras import layers
 
-from keras_ncsn.checks import check_count
+from keras_ncsn.checks import check_above_zero, check_count, check_rate
 from keras_ncsn.layers.attention import PixelAttention
 from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
 from keras_ncsn.networks.preconditioning import (
@@ -94,12 +94,9 @@ class UNet(ScoreNetwork):
         **kwargs,
     ):
         check_sizes(image_shape, widths, patch_size)
-        if num_blocks < 1 or not (0 <= dropout < 1 and data_std > 0):
-            raise ValueError(
-                "`num_blocks` must be positive, `dropout` in [0, 1) and "
-                f"`data_std` above 0. Received: num_blocks={num_blocks}, "
-                f"dropout={dropout}, data_std={data_std}"
-            )
+        check_count(num_blocks=num_blocks)
+        check_rate(dropout=dropout)
+        check_above_zero(data_std=data_std)
         if attention_stages is None:
             attention_stages = (len(widths) - 1,)
         _check_attention(attention_stages, num_heads, len(widths))
@@ -275,12 +272,14 @@ def check_sizes(image_shape, widths, patch_size):
         widths: As in `UNet`.
         patch_size: As in `UNet`.
     """
-    if not widths or min(widths) < 1 or patch_size < 1:
+    check_count(patch_size=patch_size)
+    if not widths:
         raise ValueError(
-            "`widths` must hold at least one positive integer, `patch_size` "
-            f"must be positive. Received: widths={widths}, patch_size="
-            f"{patch_size}"
+            "`widths` must hold at least one integer, the channels of each "
+            f"stage. Received: widths={widths}"
         )
+    for stage, width in enumerate(widths):
+        check_count(**{f"widths[{stage}]": width})
     if widths[0] % 2:
         raise ValueError(
             "The first of `widths` must be even, because noise levels are told "

@@ -96,9 +96,10 @@ def denoised(score_fn, x, sigma):
     - [Efron, 2011](https://doi.org/10.1198/jasa.2011.tm11181), Tweedie's
       formula.
     """
+    from keras_ncsn.noise import expand_like
+
     levels = fill_levels(x, sigma)
-    axes = tuple(range(1, len(x.shape)))
-    variance = keras.ops.expand_dims(keras.ops.square(levels), axes)
+    variance = expand_like(keras.ops.square(levels), x)
     return x + variance * score_fn(x, levels)
 
 
