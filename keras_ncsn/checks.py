@@ -108,7 +108,7 @@ def check_count(least=1, **counts):
         **counts: The arguments by name.
     """
     for name, count in counts.items():
-        if not _is_integer(count) or count < least:
+        if not is_integer(count) or count < least:
             raise ValueError(
                 f"`{name}` must be an integer of at least {least}. Received: "
                 f"{name}={count!r}"
@@ -191,7 +191,8 @@ def check_rate(**rates):
             )
 
 
-def _is_integer(value):
+def is_integer(value):
+    """Returns whether a value is an integer, Python's or NumPy's."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
@@ -215,7 +216,7 @@ def check_seed(seed):
     if seed is None:
         # Python's generator, which `keras.utils.set_random_seed` sets.
         return random.getrandbits(63)
-    if not _is_integer(seed) or seed < 0:
+    if not is_integer(seed) or seed < 0:
         raise ValueError(
             f"`seed` must be an integer of at least 0. Received: seed={seed!r}"
         )

@@ -193,6 +193,9 @@ class NCSNModel(keras.Model):
         self.seed = None if seed is None else check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
+        # Over all calls of `fit`, and before the checkpoint that it is
+        # restored from.
+        self.steps_taken = 0
         self.image_shape = checked_image_shape(network)
         self.ema_network = None
         if ema_momentum is not None:
@@ -278,7 +281,8 @@ class NCSNModel(keras.Model):
             batch_size: As in `keras.Model.fit`.
             epochs: As in `keras.Model.fit`.
             verbose: As in `keras.Model.fit`.
-            callbacks: A callback or a list of them. Defaults to `None`.
+            callbacks: A callback or a list of them, in any order. Defaults to
+                `None`.
             **kwargs: Arguments of `keras.Model.fit`, such as
                 `validation_data` and `steps_per_epoch`. Images have no
                 weights: `sample_weight` and `class_weight` are refused.
@@ -310,14 +314,22 @@ class NCSNModel(keras.Model):
             kwargs.setdefault("shuffle", False)
         if isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [callbacks]
+        # A checkpoint after the log, whose row it counts on.
+        callbacks = sorted(
+            callbacks or [], key=lambda x: getattr(x, "goes_last", False)
+        )
         with backend.keeping_values(self):
             return super().fit(
                 x,
                 batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                # First: what is no number is neither logged nor saved.
-                callbacks=[training.StopOnNaN(), *(callbacks or [])],
+                # First: what is NaN is neither logged nor saved.
+                callbacks=[
+                    training.CountSteps(),
+                    training.StopOnNaN(),
+                    *callbacks,
+                ],
                 **kwargs,
             )
 
@@ -365,6 +377,7 @@ class NCSNModel(keras.Model):
         x = self._check_data(x)
         with backend.keeping_values(self):
             logs = super().train_on_batch(x, y, None, None, *args, **kwargs)
+        self.steps_taken += 1
         loss = float(ops.convert_to_numpy(self.loss_tracker.result()))
         if not math.isfinite(loss):
             # A running mean would stay NaN, and hold later steps back.

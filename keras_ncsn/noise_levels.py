@@ -29,7 +29,9 @@ def draw_sigmas(model, num_images):
         ladder = ops.convert_to_tensor(schedule.sigmas.astype("float32"))
         return ops.take(ladder, level)
     if model.sigma_distribution == "log_uniform":
-        return ops.exp(keras.random.uniform((num_images,), low, high, seed=seed))
+        return ops.exp(
+            keras.random.uniform((num_images,), low, high, seed=seed)
+        )
     log_sigma = keras.random.normal(
         (num_images,), model.log_sigma_mean, model.log_sigma_std, seed=seed
     )

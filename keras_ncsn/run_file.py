@@ -5,7 +5,7 @@ import pathlib
 import shlex
 
 from keras_ncsn import building, datasets, presets, recipes, sources
-from keras_ncsn.callbacks import STATE_FILE
+from keras_ncsn.callbacks.checkpoint import STATE_FILE
 from keras_ncsn.checks import check_count
 from keras_ncsn.files import (
     check_no_links,

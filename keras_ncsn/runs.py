@@ -9,12 +9,8 @@ import keras
 import numpy as np
 
 from keras_ncsn import building, datasets, recipes, run_file, saving
-from keras_ncsn.callbacks import (
-    STATE_FILE,
-    Checkpoint,
-    SamplePictures,
-    TrainingLog,
-)
+from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
+from keras_ncsn.callbacks.checkpoint import STATE_FILE
 from keras_ncsn.checks import check_images
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.parallel import check_batch, is_main_process, process_share
@@ -133,8 +129,7 @@ def train(
                 process_share(batches),
                 steps_per_epoch=recipe["steps"] - start,
                 # Those of the caller first: one of them may tell the writers
-                # to stop. The checkpoint is after the log, whose row it needs
-                # to go on.
+                # to stop.
                 callbacks=[*extra_callbacks, *writers, checkpoint],
                 verbose=0,
             )
@@ -184,7 +179,6 @@ def _make_writers(folder, writing, batch_size, start, held_out, metadata):
         folder,
         writing["log_every"],
         batch_size,
-        start,
         validation_images=held_out,
         validate_every=(
             None if held_out is None else writing["checkpoint_every"]
@@ -197,9 +191,7 @@ def _make_writers(folder, writing, batch_size, start, held_out, metadata):
         log.on_row = events.add_row
     if not writing["sample_every"]:
         return [log]
-    pictures = SamplePictures(
-        folder / "samples", writing["sample_every"], start
-    )
+    pictures = SamplePictures(folder / "samples", writing["sample_every"])
     if events is not None:
         pictures.on_picture = events.add_images
     return [log, pictures]

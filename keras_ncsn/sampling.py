@@ -22,6 +22,7 @@ from keras_ncsn.samplers.batches import sample_in_batches
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.score_function import ScoreFunction, denoised
 
+
 def generate(
     model,
     num_images,
@@ -257,4 +258,3 @@ def _in_batches(model, function, x, sigma, batch_size):
 
 def _score(score_fn, x, sigma):
     return score_fn(x, sigma)
-

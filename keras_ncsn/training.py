@@ -247,6 +247,18 @@ def check_finite(loss):
         )
 
 
+class CountSteps(keras.callbacks.Callback):
+    """Counts the steps that a model takes, in `NCSNModel.steps_taken`."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # Keras counts batches anew in each epoch.
+        self.epoch_start = self.model.steps_taken
+
+    def on_train_batch_end(self, batch, logs=None):
+        # `batch` is the last of several where a call executes several steps.
+        self.model.steps_taken = self.epoch_start + batch + 1
+
+
 class StopOnNaN(keras.callbacks.Callback):
     """Stops training with an error when the loss is no number."""
 

@@ -38,6 +38,7 @@ def test_variance_preserving_sigmas_are_ddpm_s():
     ("kwargs", "message"),
     [
         ({"num_levels": 1}, "at least 2.*Received: num_levels=1"),
+        ({"num_levels": 2.5}, "integer of at least 2.*num_levels=2.5"),
         ({"sigma_min": 0.0}, r"0 < `sigma_min`.*Received: sigma_min=0\.0"),
         ({"sigma_min": 2.0}, "Swap the two"),
         ({"sigma_max": float("nan")}, "sigma_max=nan"),
@@ -53,6 +54,7 @@ def test_geometric_sigmas_rejects(kwargs, message):
     ("kwargs", "message"),
     [
         ({"num_levels": 1}, "at least 2.*Received: num_levels=1"),
+        ({"num_levels": 2.5}, "integer of at least 2.*num_levels=2.5"),
         ({"beta_max": 1.0}, r"`beta_max` < 1.*beta_max=1\.0"),
         ({"beta_min": 0.1}, r"beta_min=0\.1"),
     ],

@@ -70,7 +70,7 @@ def train(folder, kill_step=None, kill_write=None):
     checkpoint = Checkpoint(folder, every=4)
     start = checkpoint.restore(model)
     images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), "uint8")
-    log = TrainingLog(folder, every=2, batch_size=8, start=start)
+    log = TrainingLog(folder, every=2, batch_size=8)
     if kill_write is not None:
         kill_in_the_middle_of_a_write(kill_write)
     killer = [] if kill_step is None else [KillAt(kill_step, start)]
@@ -79,7 +79,7 @@ def train(folder, kill_step=None, kill_write=None):
             images, 8, seed=0, flip=True, start=start
         ),
         steps_per_epoch=NUM_STEPS - start,
-        callbacks=[*killer, log, checkpoint],
+        callbacks=[*killer, checkpoint, log],
         verbose=0,
     )
 

@@ -22,16 +22,16 @@ from keras_ncsn import building, cli, datasets, presets, recipes, run_file, runs
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.callbacks import (
     Checkpoint,
-    EverySteps,
     SamplePictures,
     TrainingLog,
 )
+from keras_ncsn.callbacks.every_steps import EverySteps
 from keras_ncsn.cli import recipe_options
 from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
+from keras_ncsn.noise_levels import sigma_quantiles
 from keras_ncsn.samplers import Heun
 from keras_ncsn.tensorboard_log import TensorBoardLog
-from keras_ncsn.noise_levels import sigma_quantiles
 from keras_ncsn.validation import validation_losses
 
 TINY = [
@@ -636,9 +636,10 @@ def test_steps_are_counted_across_epochs(tmp_path, make_model, images):
         datasets.shuffled_batches(images, 4, seed=0),
         steps_per_epoch=2,
         epochs=4,
-        callbacks=[log, checkpoint],
+        callbacks=[checkpoint, log],
         verbose=0,
     )
+    assert model.steps_taken == 8
     steps = [row["step"] for row in read_rows(tmp_path)]
     assert steps == ["3", "6", "8"]
     # Another model of the same make, which Keras gives other names.

@@ -177,6 +177,7 @@ def test_channels_are_last_whatever_keras_is_told():
         ({"widths": (8, 0)}, r"widths=\(8, 0\)"),
         ({"widths": (9, 8)}, r"first.*even.*widths=\(9, 8\)"),
         ({"num_blocks": 0}, "num_blocks=0"),
+        ({"num_blocks": 1.5}, r"must be an integer.*num_blocks=1\.5"),
         ({"attention_stages": (0, 3)}, r"from 0 to 2.*\(0, 3\)"),
         ({"attention_stages": (-1,)}, r"from 0 to 2.*\(-1,\)"),
         ({"num_heads": 0}, "num_heads=0"),

@@ -8,7 +8,7 @@ import time
 import click
 import keras
 
-from keras_ncsn.callbacks import training_clock
+from keras_ncsn.callbacks.every_steps import training_clock
 
 
 class ProgressBar(keras.callbacks.Callback):

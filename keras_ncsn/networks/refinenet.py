@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn.checks import check_count
 from keras_ncsn import layers
+from keras_ncsn.checks import check_count, is_integer
 from keras_ncsn.layers.convolution import convolution
 from keras_ncsn.networks.score_network import ScoreNetwork
 from keras_ncsn.noise import check_sigmas, expand_like
@@ -245,7 +245,7 @@ def check_image_shape(image_shape):
     """
     image_shape = tuple(image_shape)
     if len(image_shape) != 3 or not all(
-        isinstance(size, (int, np.integer)) and size > 0 for size in image_shape
+        is_integer(size) and size > 0 for size in image_shape
     ):
         raise ValueError(
             "`image_shape` must be (height, width, channels), three integers "

@@ -6,7 +6,12 @@ import random
 import keras
 from keras import layers
 
-from keras_ncsn.checks import check_above_zero, check_count, check_rate
+from keras_ncsn.checks import (
+    check_above_zero,
+    check_count,
+    check_rate,
+    is_integer,
+)
 from keras_ncsn.layers.attention import PixelAttention
 from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
 from keras_ncsn.networks.preconditioning import (
@@ -273,13 +278,11 @@ def check_sizes(image_shape, widths, patch_size):
         patch_size: As in `UNet`.
     """
     check_count(patch_size=patch_size)
-    if not widths:
+    if not widths or not all(is_integer(x) and x > 0 for x in widths):
         raise ValueError(
-            "`widths` must hold at least one integer, the channels of each "
-            f"stage. Received: widths={widths}"
+            "`widths` must hold at least one positive integer, the channels "
+            f"of each stage. Received: widths={widths}"
         )
-    for stage, width in enumerate(widths):
-        check_count(**{f"widths[{stage}]": width})
     if widths[0] % 2:
         raise ValueError(
             "The first of `widths` must be even, because noise levels are told "
