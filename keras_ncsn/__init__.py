@@ -1,15 +1,17 @@
-"""Noise conditional score networks for Keras 3, with trained presets."""
+"""Noise conditional score networks for Keras 3, with trained presets.
 
-from keras_ncsn import callbacks as callbacks
-from keras_ncsn import checkpoints as checkpoints
-from keras_ncsn import datasets as datasets
-from keras_ncsn import distances as distances
-from keras_ncsn import images as images
-from keras_ncsn import ladder as ladder
-from keras_ncsn import layers as layers
-from keras_ncsn import networks as networks
-from keras_ncsn import parallel as parallel
-from keras_ncsn import samplers as samplers
-from keras_ncsn.guidance import Guide as Guide
-from keras_ncsn.model import NCSNModel as NCSNModel
-from keras_ncsn.noise import NoiseSchedule as NoiseSchedule
+The names are in `__init__.pyi`. Each is loaded on first use, so that what
+needs no Keras, such as `keras-ncsn --help`, does not wait for it.
+"""
+
+import lazy_loader
+import wrapt
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+
+
+@wrapt.when_imported("keras")
+def _register_classes(keras):
+    # Keras finds the classes of a `.keras` file by the names under which their
+    # modules register them.
+    from keras_ncsn import guidance, model  # noqa: F401

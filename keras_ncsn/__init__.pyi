@@ -1,0 +1,13 @@
+from . import callbacks as callbacks
+from . import checkpoints as checkpoints
+from . import datasets as datasets
+from . import distances as distances
+from . import images as images
+from . import ladder as ladder
+from . import layers as layers
+from . import networks as networks
+from . import parallel as parallel
+from . import samplers as samplers
+from .guidance import Guide as Guide
+from .model import NCSNModel as NCSNModel
+from .noise import NoiseSchedule as NoiseSchedule
