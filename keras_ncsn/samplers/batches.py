@@ -1,11 +1,9 @@
 """Samples in batches, with a progress bar, from one sampler call each."""
 
-import sys
-import time
-
 import numpy as np
 from keras import ops
 
+from keras_ncsn.progress import make_bar
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
 
@@ -45,25 +43,31 @@ def sample_in_batches(
     # Batches of one size, the last one filled up, so that one compiled loop
     # serves them all.
     size = -(-num_images // num_batches)
-    progress = _Progress(num_batches, verbose)
+    bar = make_bar(
+        None,
+        verbose,
+        desc="Sampling",
+        unit=" steps",
+        delay=SECONDS_BEFORE_PROGRESS,
+    )
     results = []
-    for first in range(0, num_images, size):
-        noise = NoiseStream(seed, first, (size, *shape[1:]))
-        frames = []
+    with bar:
+        for first in range(0, num_images, size):
+            noise = NoiseStream(seed, first, (size, *shape[1:]))
+            frames = []
 
-        def report(x, done, total, frames=frames):
+            def report(x, done, total, before=first // size, frames=frames):
+                if keep_frames:
+                    frames.append(ops.convert_to_numpy(x))
+                bar.total = num_batches * total
+                bar.update(before * total + done - bar.n)
+
+            batch = known and _slice(known, first, size)
+            images = ops.convert_to_numpy(sampler(noise, batch, report))
             if keep_frames:
-                frames.append(ops.convert_to_numpy(x))
-            progress.update(done / total)
-
-        batch = known and _slice(known, first, size)
-        images = ops.convert_to_numpy(sampler(noise, batch, report))
-        progress.next_batch()
-        if keep_frames:
-            frames[-1] = images
-            images = np.stack(frames, axis=1)
-        results.append(images)
-    progress.close()
+                frames[-1] = images
+                images = np.stack(frames, axis=1)
+            results.append(images)
     return np.concatenate(results)[:num_images]
 
 
@@ -72,41 +76,3 @@ def _slice(known, first, size):
     rows = np.minimum(np.arange(first, first + size), len(known.images) - 1)
     mask = known.known_mask
     return Known(known.images[rows], mask[rows] if len(mask) > 1 else mask)
-
-
-class _Progress:
-    """A bar on standard error, once a run turns out to be long."""
-
-    def __init__(self, num_batches, verbose):
-        self.num_batches = num_batches
-        self.batch = 0
-        # A log file is no place for a bar, unless asked for.
-        wanted = sys.stderr.isatty() if verbose == "auto" else verbose
-        self.verbose = bool(wanted)
-        self.start = time.monotonic()
-        self.shown = None
-
-    def update(self, fraction):
-        elapsed = time.monotonic() - self.start
-        if not self.verbose or elapsed < SECONDS_BEFORE_PROGRESS:
-            return
-        fraction = (self.batch + fraction) / self.num_batches
-        percent = int(100 * fraction)
-        if percent != self.shown:
-            self.shown = percent
-            left = elapsed / fraction - elapsed
-            bar = "=" * (percent // 4)
-            sys.stderr.write(
-                f"\rSampling [{bar:<25}] {percent:3d}%, {left:.0f} s left "
-            )
-            sys.stderr.flush()
-
-    def next_batch(self):
-        self.batch += 1
-
-    def close(self):
-        if self.shown is not None:
-            elapsed = time.monotonic() - self.start
-            sys.stderr.write(
-                f"\rSampling [{'=' * 25}] 100%, {elapsed:.0f} s in all\n"
-            )
