@@ -593,7 +593,7 @@ def test_validation_levels_are_shares_of_those_of_training(
     make_model, distribution
 ):
     model = make_model(sigma_distribution=distribution)
-    sigmas = sigma_quantiles(model, 10, 10)
+    sigmas = sigma_quantiles(model, 10)
     images = keras.ops.zeros((100_000, 1))
     drawn = keras_ncsn.training.draw_noise(model, images)[0]
     drawn = np.sort(keras.ops.convert_to_numpy(drawn))[::-1]
