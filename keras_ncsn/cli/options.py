@@ -1,12 +1,47 @@
-"""Options that several commands share."""
+"""Options that several commands share, and how they appear in `--help`."""
+
+import dataclasses
+import types
+import typing
 
 import click
 
-SAMPLERS = ("heun", "annealed_langevin", "langevin")
+from keras_ncsn import samplers
+
+
+class Option(click.Option):
+    """An option with the title under which `--help` shows it.
+
+    Args:
+        *args: Arguments of `click.Option`.
+        group: String, the title. Defaults to `"Options"`.
+        **kwargs: Arguments of `click.Option`.
+    """
+
+    def __init__(self, *args, group="Options", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command whose `--help` shows its options in groups."""
+
+    def format_options(self, context, formatter):
+        groups = {}
+        for parameter in self.get_params(context):
+            record = parameter.get_help_record(context)
+            if record is not None:
+                title = getattr(parameter, "group", "Options")
+                groups.setdefault(title, []).append(record)
+        for title, records in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
 
 
 def sampler_options(command):
     """Adds the options of the samplers to a command.
+
+    The options are the fields of the samplers: one for each name.
 
     Args:
         command: A function that takes `seed`, `batch_size`, `sampler` and
@@ -30,44 +65,95 @@ def sampler_options(command):
         ),
         click.option(
             "--sampler",
-            type=click.Choice(SAMPLERS),
+            type=click.Choice(list(samplers.NAMES)),
             help="Sampler. Default: the preset's own.",
-        ),
-        click.option(
-            "--num-steps",
-            type=click.IntRange(min=1),
-            help="Steps, of heun (at least 2) or langevin. Default: the "
-            "preset's, else 18 and 1000.",
-        ),
-        click.option(
-            "--churn",
-            type=click.FloatRange(min=0),
-            help="Fresh noise at each step, of heun: the noise grows by its "
-            "churn / num-steps, at most 41 %, for new images alone. Default: "
-            "the preset's, else 0.",
-        ),
-        click.option(
-            "--steps-per-level",
-            type=click.IntRange(min=1),
-            help="Steps at each noise level, of annealed_langevin. Default: "
-            "the preset's, else 100.",
-        ),
-        click.option(
-            "--step-size",
-            type=click.FloatRange(min=0, min_open=True),
-            help="Step at the smallest noise level, of annealed_langevin or "
-            "langevin. Default: the preset's, else 2e-5.",
-        ),
-        click.option(
-            "--denoise/--no-denoise",
-            default=None,
-            help="Remove the last noise, of annealed_langevin or langevin. "
-            "Default: the preset's, else no.",
+            cls=Option,
+            group=SAMPLING,
         ),
     ]
+    fields = {}
+    for sampler, kind in samplers.NAMES.items():
+        for field in dataclasses.fields(kind):
+            fields.setdefault(field.name, {})[sampler] = field
+    options += [_setting_option(of) for of in fields.values()]
     for option in reversed(options):
         command = option(command)
     return command
+
+
+# The title of the options of the sampler.
+SAMPLING = "Sampling"
+
+
+def _setting_option(fields):
+    """Returns the option for the fields of one name, by sampler."""
+    help = " ".join(
+        f"{', '.join(names)}: {text}" for text, names in _by_text(fields).items()
+    )
+    field = next(iter(fields.values()))
+    return field_option(
+        field, f"{help} Default: the preset's.", group=SAMPLING
+    )
+
+
+def _by_text(fields):
+    texts = {}
+    for sampler, field in fields.items():
+        texts.setdefault(field.metadata["help"], []).append(sampler)
+    return texts
+
+
+def field_option(field, help, group):
+    """Returns the option for the field of a dataclass.
+
+    Args:
+        field: A `dataclasses.Field`, of type `int`, `float`, `bool`, `str`, a
+            pair of floats, or a tuple of integers.
+        help: String.
+        group: As in `Option`.
+
+    Returns:
+        A decorator of commands. The value is `None` where it is not given;
+        the dataclass checks it where it is.
+    """
+    flag = f"--{field.name.replace('_', '-')}"
+    kind = field.type
+    if isinstance(kind, types.UnionType):
+        kind = next(x for x in typing.get_args(kind) if x is not type(None))
+    extra = {"type": kind}
+    if kind is bool:
+        flag = f"{flag}/--no-{flag.removeprefix('--')}"
+        extra = {"default": None}
+    elif typing.get_args(kind) == (float, float):
+        extra = {"type": (float, float), "metavar": "LOW HIGH"}
+    elif typing.get_origin(kind) is tuple:
+        extra = {"callback": parse_integers, "metavar": "INTEGERS"}
+    elif "choices" in field.metadata:
+        extra = {"type": click.Choice(field.metadata["choices"])}
+    return click.option(
+        flag, field.name, help=help, cls=Option, group=group, **extra
+    )
+
+
+def parse_integers(context, option, text):
+    """Returns `"1,2,2"` as a list of integers, `None` as it is.
+
+    Args:
+        context: A `click.Context`.
+        option: The `click.Option`.
+        text: String or `None`.
+
+    Returns:
+        A list of integers, or `None`.
+    """
+    if text is None:
+        return None
+    try:
+        return [int(number) for number in text.split(",") if number.strip()]
+    except ValueError:
+        raise click.BadParameter(
+            f"must be integers with commas between. Received: {text}"
+        ) from None
 
 
 def given(**settings):
