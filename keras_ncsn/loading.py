@@ -6,14 +6,15 @@ import warnings
 
 import h5py
 
-from keras_ncsn import presets, trust
+from keras_ncsn import presets, trust, weights_files
 from keras_ncsn.text import printable
 
 
-def read_config(folder, custom_objects):
+def read_config(cls, folder, custom_objects):
     """Returns the arguments of the model of a preset, which run no code.
 
     Args:
+        cls: The class of the model that takes them.
         folder: Path of the preset.
         custom_objects: As in `trust.check_config`.
 
@@ -22,6 +23,10 @@ def read_config(folder, custom_objects):
     """
     config = presets.read_config(folder)
     trust.check_config(config, custom_objects)
+    try:
+        trust.check_arguments(cls, config["config"])
+    except ValueError as error:
+        raise _unfit(folder, error) from None
     return config["config"]
 
 
@@ -43,11 +48,8 @@ def build(make, folder, config, overrides):
     except Exception as error:
         if overrides and _is_buildable(make, config):
             raise
-        raise ValueError(
-            f"The `{presets.CONFIG_FILE}` of a preset must hold arguments that "
-            f"the model and its network take. Received: {folder}; "
-            f"{type(error).__name__}: {_reason(error)}"
-        ) from error
+        reason = f"{type(error).__name__}: {_reason(error)}"
+        raise _unfit(folder, reason) from error
 
 
 def load_weights(model, folder):
@@ -61,7 +63,7 @@ def load_weights(model, folder):
     stated = presets.checksums(folder)
     paths = [folder / name for name in stated if name != presets.INDEX_FILE]
     for path in paths:
-        trust.check_weights_file(path, _size(model))
+        weights_files.check(path, _size(model))
     if presets.INDEX_FILE in stated:
         _check_index(folder, stated)
     name = (
@@ -81,6 +83,15 @@ def load_weights(model, folder):
             f"and what overrides it. Received: {folder}, with the weights of "
             f"another network; {_difference(model, paths, error)}"
         ) from None
+
+
+def _unfit(folder, reason):
+    # One sentence, of which what was received comes last.
+    reason = str(reason).replace("Received: ", "")
+    return ValueError(
+        f"The `{presets.CONFIG_FILE}` of a preset must hold arguments that "
+        f"the model and its network take. Received: {folder}; {reason}"
+    )
 
 
 def _reason(error):
