@@ -3,8 +3,7 @@
 import math
 import pathlib
 import warnings
-
-import h5py
+from collections import Counter
 
 from keras_ncsn import presets, trust, weights_files
 from keras_ncsn.text import printable
@@ -111,36 +110,33 @@ def _is_buildable(make, config):
 def _check_index(folder, stated):
     index = presets.read_json(folder / presets.INDEX_FILE)
     places = index.get("weight_map")
-    if isinstance(places, dict):
-        lists = [
-            value if isinstance(value, list) else [value]
-            for value in places.values()
-        ]
-        # Of strings alone: what is stated has no others.
-        if all(lists) and all(name in [*stated] for name in sum(lists, [])):
-            return
+    if isinstance(places, dict) and all(
+        _are_stated(names, stated) for names in places.values()
+    ):
+        return
     raise ValueError(
         f"`{presets.INDEX_FILE}` must name files that "
         f"`{presets.METADATA_FILE}` states. Received: {folder}"
     )
 
 
+def _are_stated(names, stated):
+    names = names if isinstance(names, list) else [names]
+    return bool(names) and all(
+        isinstance(name, str) and name in stated for name in names
+    )
+
+
 def _difference(model, paths, error):
     # Where the network's shapes and those in the files first differ.
-    shapes = []
-
-    def note(name, item):
-        if isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
-
-    for path in paths:
-        with h5py.File(path) as file:
-            file.visititems(note)
+    shapes = Counter(
+        shape for path in paths for shape in weights_files.shapes(path)
+    )
     for variable in model.weights:
         shape = tuple(variable.shape)
-        if shape not in shapes:
+        if not shapes[shape]:
             return f"they have no {printable(variable.path)} of shape {shape}"
-        shapes.remove(shape)
+        shapes[shape] -= 1
     return f"they have the same shapes ({type(error).__name__})"
 
 
