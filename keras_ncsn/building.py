@@ -42,6 +42,12 @@ def check_recipe(recipe):
     >>> from keras_ncsn import recipes
     >>> check_recipe(recipes.find("unet-mnist"))
     """
+    for name in ("sigma_distribution", "log_sigma_mean", "log_sigma_std"):
+        if recipe[name] is None:
+            raise ValueError(
+                f"`{name}` must be given, because there is no preset that has "
+                f"one. Received: {name}=None"
+            )
     make_schedule(recipe)
     size = recipe["image_size"]
     if recipe["network"] == "unet":

@@ -2,11 +2,17 @@
 
 A card that goes up ends with a mark, a comment that holds the SHA-256 of the
 text before it. A card on the Hub whose mark does not fit was edited there.
+
+What metadata say may be a stranger's. In the front matter it is JSON, or of a
+pattern; in the text it means nothing to Markdown and to HTML.
 """
 
 import hashlib
+import html
 import json
 import re
+
+from keras_ncsn.text import one_line
 
 # Made by this package, or a copy of what a person wrote in the preset's folder.
 MADE, COPIED = "card", "copy"
@@ -14,6 +20,10 @@ MADE, COPIED = "card", "copy"
 _MARK = re.compile(r"\n<!-- keras-ncsn (card|copy) ([0-9a-f]{64}) -->\s*\Z")
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _LINK = re.compile(r"https?://[!-~]+")
+# What begins a link, a picture, code or a cell, or makes an address a link.
+_MARKDOWN = re.compile(r"[\\`\[|@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+# Longer than any that this package writes.
+_MAX_LENGTH = 10_000
 
 
 def make(metadata, model, repo_id, picture=None, drawn=True):
@@ -117,12 +127,12 @@ def _front_matter(metadata):
     ]
     if data:
         # Lists in JSON are YAML, whatever they hold.
-        yield f"datasets: {json.dumps(data)}"
+        yield f"datasets: {_in_yaml(data)}"
     names = list(_metrics(metadata))
     if "validation_loss" in metadata:
         names.append("score-matching-loss")
     if names:
-        yield f"metrics: {json.dumps(names)}"
+        yield f"metrics: {_in_yaml(names)}"
 
 
 def _licence(metadata):
@@ -138,11 +148,11 @@ def _licence(metadata):
                 "`license_name` in the metadata must go with license='other'. "
                 f"Received: license={licence!r}, license_name={name!r}"
             )
-        yield f"license_name: {json.dumps(name)}"
+        yield f"license_name: {_in_yaml(name)}"
     address = "an address, such as https://example.org/terms"
     link = _checked(metadata, "license_link", _LINK, address)
     if link is not None:
-        yield f"license_link: {json.dumps(link)}"
+        yield f"license_link: {_in_yaml(link)}"
 
 
 def _checked(metadata, name, pattern, wanted):
@@ -151,7 +161,8 @@ def _checked(metadata, name, pattern, wanted):
     if value is None or isinstance(value, str) and pattern.fullmatch(value):
         return value
     raise ValueError(
-        f"`{name}` in the metadata must be {wanted}. Received: {name}={value!r}"
+        f"`{name}` in the metadata must be {wanted}. Received: "
+        f"{name}={_shown(value)}"
     )
 
 
@@ -165,17 +176,18 @@ def _metrics(metadata):
     if not isinstance(metrics, dict):
         raise ValueError(
             "`metrics` in the metadata must be a dictionary from names to "
-            f"numbers. Received: metrics={metrics!r}"
+            f"numbers. Received: metrics={_shown(metrics)}"
         )
     return metrics
 
 
 def _training(metadata):
     if "command" in metadata:
+        # Indented, it is code, which nothing needs to be taken from.
         yield f"    {_in_one_line(metadata['command'])}"
         yield ""
     facts = {
-        "data": ", ".join(str(x) for x in _data(metadata) if x is not None)
+        "data": ", ".join(_text(x) for x in _data(metadata) if x is not None)
         or None,
         "steps": metadata.get("steps"),
         "batch size": metadata.get("batch_size"),
@@ -189,12 +201,37 @@ def _training(metadata):
     yield "|---|---|"
     for name, value in facts.items():
         if value is not None:
-            cells = _in_one_line(name), _in_one_line(value)
-            yield "| {} | {} |".format(*(x.replace("|", r"\|") for x in cells))
+            yield f"| {_as_it_is(name)} | {_as_it_is(value)} |"
+
+
+def _as_it_is(value):
+    """Returns Markdown that shows a value as it is."""
+    text = html.escape(_in_one_line(value), quote=False)
+    return _MARKDOWN.sub(r"\\\g<0>", text)
 
 
 def _in_one_line(value):
-    return " ".join(str(value).split())
+    return one_line(_text(value), _MAX_LENGTH)
+
+
+def _shown(value):
+    return one_line(_text(value, repr))
+
+
+def _text(value, function=str):
+    try:
+        return function(value)
+    except RecursionError:
+        raise ValueError(
+            "The metadata of a preset must be numbers, texts and lists of "
+            "these. Received: lists within lists, too many to show. Correct "
+            "the metadata."
+        ) from None
+
+
+def _in_yaml(value):
+    # In JSON, which is YAML but for this character.
+    return json.dumps(value).replace("\x7f", r"\u007f")
 
 
 def _digest(text):

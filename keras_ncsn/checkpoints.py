@@ -4,9 +4,13 @@ import os
 
 import numpy as np
 
-from keras_ncsn import noise
+from keras_ncsn import noise, pth_file
+from keras_ncsn.authors_names import named_weights
+from keras_ncsn.failures import reason
+from keras_ncsn.files import open_regular
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks.refinenet import RefineNet
+from keras_ncsn.text import one_line
 
 # Steps a level and step size that NCSNv2's authors use, by number of levels.
 NCSNV2_SAMPLING = {
@@ -16,6 +20,19 @@ NCSNV2_SAMPLING = {
     1086: (3, 1.8e-6),
     2311: (3, 0.9e-6),
 }
+
+# Others are of complex numbers, or of so few bits that they need a scale.
+_DTYPES = {
+    *("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64"),
+    *("torch.int8", "torch.int16", "torch.int32", "torch.int64"),
+    *("torch.uint8", "torch.bool"),
+}
+
+# Kernels are (out, in, height, width) there.
+_AXES = (2, 3, 1, 0)
+
+# A `RefineNet` has a little more than 1,800 * width**2 weights.
+_WEIGHTS = 1800
 
 
 def load_model(path, **kwargs):
@@ -78,7 +95,7 @@ def load_checkpoint(
     Returns:
         A `RefineNet` and its `NoiseSchedule`.
     """
-    state = _state_dict(_read(path), raw, path)
+    state = _state_dict(*_read(path), raw, path)
     begin_conv = state.get("begin_conv.weight")
     if begin_conv is None or begin_conv.ndim != 4:
         raise ValueError(
@@ -101,13 +118,14 @@ def load_checkpoint(
                 f"holds its own. Received: sigma_max={sigma_max}, sigma_min="
                 f"{sigma_min} for {path}"
             )
-        schedule = noise.NoiseSchedule(state.pop("sigmas"))
+        schedule = noise.NoiseSchedule(_to_array(state.pop("sigmas")))
     else:
         raise ValueError(
             "`path` must be a checkpoint of NCSN, with the table "
             "`normalizer.embed.weight`, or of NCSNv2, with the tensor "
             f"`sigmas`. Received: path={str(path)!r} with neither"
         )
+    _check_width(width, state, path)
     if image_size is None:
         image_size = 28 if channels == 1 else 32
     network = RefineNet(
@@ -115,11 +133,12 @@ def load_checkpoint(
         width=width,
         sigmas=None if table is None else schedule.sigmas,
     )
-    _assign(dict(_named_weights(network)), state, path)
+    _assign(dict(named_weights(network)), state, path)
     return network, schedule
 
 
 def _read(path):
+    """Returns what a file holds, and how many bytes it has."""
     try:
         import torch
     except ImportError as error:
@@ -127,41 +146,50 @@ def _read(path):
             "PyTorch is needed to read a `.pth` file. Install it with "
             "`pip install keras-ncsn[torch]`."
         ) from error
-    if not os.path.isfile(path):
+    if not os.path.exists(path):
         raise ValueError(
             f"`path` must be a file that exists. Received: path={str(path)!r}"
         )
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            content = pth_file.checked(file, size)
+            checkpoint = torch.load(
+                content, map_location="cpu", weights_only=True
+            )
+            return checkpoint, size
     except Exception as error:  # A damaged file can raise anything.
         raise ValueError(
             "`path` must be a whole PyTorch file that holds tensors only, "
             "because anything else could run code when it is read. "
-            f"Received: path={str(path)!r}, of which PyTorch says: "
-            f"{str(error).splitlines()[0] if str(error) else repr(error)}"
+            f"Received: path={str(path)!r}, {reason(error)}"
         ) from error
 
 
-def _state_dict(checkpoint, raw, path):
-    """Returns the weights to use: `{name: array}`, without `module.`."""
+def _state_dict(checkpoint, size, raw, path):
+    """Returns the weights to use: `{name: tensor}`, without `module.`."""
     # NCSN saves [weights, optimizer]; NCSNv2 [weights, optimizer, epoch, step]
     # and, where it keeps one, the average of the weights.
     parts = [checkpoint]
     if isinstance(checkpoint, (list, tuple)):
         parts = list(checkpoint) or [None]
-    state = _arrays(parts[0], path)
+    state = _tensors(parts[0], size, path)
     if raw or len(parts) < 5:
         return state
-    averaged = _arrays(parts[4], path)
+    averaged = _tensors(parts[4], size, path)
     # The average is of what is trained. The noise levels are not.
     if "sigmas" in state:
         averaged.setdefault("sigmas", state["sigmas"])
     return averaged
 
 
-def _arrays(state, path):
+def _tensors(state, size, path):
+    import torch
+
+    # A dictionary of a file may hide its methods behind values of the same
+    # names, and a tensor its own: only those of the classes are called.
     if not isinstance(state, dict) or not all(
-        hasattr(value, "detach") for value in state.values()
+        map(torch.is_tensor, dict.values(state))
     ):
         raise ValueError(
             "`path` must hold a `state_dict`, which maps names to tensors, or "
@@ -169,103 +197,67 @@ def _arrays(state, path):
             f"Received: path={str(path)!r}, which holds a "
             f"{type(state).__name__} in its place"
         )
-    arrays = {}
-    for name, tensor in state.items():
+    tensors = {}
+    for name, tensor in dict.items(state):
         if not isinstance(name, str) or not _is_plain(tensor):
-            raise ValueError(
-                "The tensors of a checkpoint must have strings as names, and "
-                "be dense, of real numbers, finite in 32 bits. Received: "
-                f"path={str(path)!r} where {name!r} is not so"
-            )
+            raise _not_plain(name, path)
         bare_name = name.removeprefix("module.")
-        if bare_name in arrays:
+        if bare_name in tensors:
             raise ValueError(
                 "`path` must hold one tensor of each name, with or without "
                 f"`module.` before it. Received: path={str(path)!r} with two "
-                f"of {bare_name!r}"
+                f"of {one_line(repr(bare_name))}"
             )
-        arrays[bare_name] = tensor.detach().double().numpy()
-    return arrays
+        tensors[bare_name] = torch.Tensor.detach(tensor)
+    _check_size(tensors, size, path)
+    for name, tensor in tensors.items():
+        if not tensor.float().isfinite().all():
+            raise _not_plain(name, path)
+    return tensors
 
 
-def _is_plain(tensor):
-    # Quantized and nested tensors say that they are strided.
-    return (
-        str(tensor.layout) == "torch.strided"
-        and not tensor.is_meta
-        and not tensor.is_quantized
-        and not tensor.is_nested
-        and not tensor.is_complex()
-        and bool(tensor.float().isfinite().all())
+def _not_plain(name, path):
+    return ValueError(
+        "The tensors of a checkpoint must have strings as names, and be "
+        "dense, of real numbers, finite in 32 bits. Received: "
+        f"path={str(path)!r} where {one_line(repr(name))} is not so"
     )
 
 
-def _named_weights(network):
-    """Yields the authors' name and the variable of every weight."""
-    yield from _convolution("begin_conv", network.get_layer("begin_conv"))
-    yield from _convolution("end_conv", network.get_layer("end_conv"))
-    yield from _norm("normalizer", network.get_layer("normalizer"))
-    for stage in (1, 2, 3, 4):
-        for block in range(network.blocks_per_stage):
-            yield from _residual_block(
-                f"res{stage}.{block}", network.get_layer(f"res{stage}_{block}")
-            )
-        yield from _refine_block(
-            f"refine{stage}", network.get_layer(f"refine{stage}")
+def _check_size(tensors, size, path):
+    # A tensor may state any shape over a few stored numbers.
+    needed = sum(x.numel() * x.element_size() for x in tensors.values())
+    if needed > size:
+        raise ValueError(
+            "The tensors of a checkpoint must be stored in full, each of its "
+            f"own. Received: path={str(path)!r} of {size:,} bytes, with "
+            f"tensors of {needed:,}"
         )
 
 
-def _residual_block(name, block):
-    # A pooled convolution is a module of its own there, around a `conv`.
-    inner = ".conv" if block.downsample else ""
-    yield from _norm(f"{name}.normalize1", block.norm1)
-    yield from _convolution(f"{name}.conv1", block.conv1)
-    yield from _norm(f"{name}.normalize2", block.norm2)
-    yield from _convolution(f"{name}.conv2{inner}", block.conv2)
-    yield from _convolution(f"{name}.shortcut{inner}", block.shortcut)
+def _check_width(width, state, path):
+    # Before a network is made that may not fit into the memory.
+    stored = sum(tensor.numel() for tensor in state.values())
+    if stored < _WEIGHTS * width**2:
+        raise ValueError(
+            "The tensors of a checkpoint must have the shapes that its first "
+            f"convolution implies. Received: path={str(path)!r} with a first "
+            f"convolution of {width} filters, and {stored:,} numbers in all"
+        )
 
 
-def _refine_block(name, block):
-    for index, adapter in enumerate(block.adapters):
-        yield from _residual_conv_unit(f"{name}.adapt_convs.{index}", adapter)
-    yield from _residual_conv_unit(f"{name}.output_convs", block.output_unit)
-    parts = [("crp", block.pooling)]
-    if block.fusion is not None:
-        parts.append(("msf", block.fusion))
-    for part, layer in parts:
-        for index, (norm, conv) in enumerate(
-            zip(layer.norms, layer.convs, strict=True)
-        ):
-            yield from _norm(f"{name}.{part}.norms.{index}", norm)
-            yield from _convolution(f"{name}.{part}.convs.{index}", conv)
+def _is_plain(tensor):
+    import torch
 
-
-def _residual_conv_unit(name, unit):
-    for index, (norm, conv) in enumerate(
-        zip(unit.norms, unit.convs, strict=True)
-    ):
-        block, stage = divmod(index, unit.num_stages)
-        prefix = f"{name}.{block + 1}_{stage + 1}"
-        yield from _norm(f"{prefix}_norm", norm)
-        yield from _convolution(f"{prefix}_conv", conv)
-
-
-def _convolution(name, layer):
-    if layer is None:
-        return
-    yield f"{name}.weight", layer.kernel
-    if layer.use_bias:
-        yield f"{name}.bias", layer.bias
-
-
-def _norm(name, layer):
-    if layer is None:
-        return
-    if layer.num_levels is not None:
-        yield f"{name}.embed.weight", layer.table
-        return
-    for weight in ("gamma", "alpha", "beta"):
-        yield f"{name}.{weight}", getattr(layer, weight)
+    # Quantized and nested tensors say that they are strided.
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and str(tensor.layout) == "torch.strided"
+        and str(tensor.dtype) in _DTYPES
+        and not tensor.is_meta
+        and not tensor.is_quantized
+        and not tensor.is_nested
+    )
 
 
 def _assign(weights, state, path):
@@ -278,11 +270,10 @@ def _assign(weights, state, path):
             f"{_abbreviate(missing)} are missing and {_abbreviate(unknown)} "
             "left over"
         )
-    arrays = {name: _to_keras(array) for name, array in state.items()}
     misshapen = [
-        f"{name} {arrays[name].shape}, not {tuple(weight.shape)}"
+        f"{name} {_keras_shape(state[name])}, not {tuple(weight.shape)}"
         for name, weight in weights.items()
-        if arrays[name].shape != tuple(weight.shape)
+        if _keras_shape(state[name]) != tuple(weight.shape)
     ]
     if misshapen:
         raise ValueError(
@@ -291,15 +282,20 @@ def _assign(weights, state, path):
             f"channels-last order, {_abbreviate(misshapen)}"
         )
     for name, weight in weights.items():
-        weight.assign(arrays[name])
+        array = _to_array(state[name])
+        weight.assign(np.transpose(array, _AXES) if array.ndim == 4 else array)
 
 
-def _to_keras(array):
-    # Kernels are (out, in, height, width) there.
-    return np.transpose(array, (2, 3, 1, 0)) if array.ndim == 4 else array
+def _keras_shape(tensor):
+    shape = tuple(tensor.shape)
+    return tuple(shape[x] for x in _AXES) if len(shape) == 4 else shape
+
+
+def _to_array(tensor):
+    return tensor.double().numpy()
 
 
 def _abbreviate(names):
     names = list(names)
-    shown = ", ".join(names[:5]) or "none"
+    shown = one_line(", ".join(names[:5])) or "none"
     return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

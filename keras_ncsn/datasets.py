@@ -2,17 +2,15 @@
 
 import itertools
 import pathlib
-import shutil
-import tempfile
-import zipfile
-import zlib
 
 import numpy as np
 
+from keras_ncsn.array_file import load_arrays as load_arrays
 from keras_ncsn.checks import check_count, check_seed
 from keras_ncsn.named_sets import find_set, load_set
 from keras_ncsn.pictures import load_folder as load_folder
 from keras_ncsn.pictures import load_image as load_image
+from keras_ncsn.text import one_line
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "celeb_a")
 # The licence of what is trained on data that are not free.
@@ -74,7 +72,7 @@ def load_images(
         raise ValueError(
             f"The data must be {', '.join(f'`{name}`' for name in NAMES)} or "
             "another image set of tensorflow-datasets, a folder of images, or "
-            f"an existing `.npz` or `.npy` file. Received: {source}"
+            f"an existing `.npz` or `.npy` file. Received: {one_line(source)}"
         )
     return load_set(builder, split, image_size, skip_unreadable)
 
@@ -84,81 +82,9 @@ def _checked_size(images, image_size, source):
         raise ValueError(
             "`image_size` resizes pictures, and not arrays. Received: "
             f"image_size={image_size}, images of {images.shape[2]} by "
-            f"{images.shape[1]} pixels in {source}"
+            f"{images.shape[1]} pixels in {one_line(source)}"
         )
     return images
-
-
-def load_arrays(path):
-    """Returns the images in an array file, which stay on disk.
-
-    Args:
-        path: Path of an `.npy` file, or of an `.npz` file with one array, or
-            one named `images`, `x_train` or `x`, which is unpacked to a
-            temporary file.
-
-    Returns:
-        An array of shape `(num_images, height, width, channels)`, read-only;
-        where the file holds no channels, there is one.
-    """
-    path = pathlib.Path(path)
-    try:
-        if path.suffix == ".npz":
-            file = _map_member(path)
-        else:
-            with open(path, "rb") as stream:
-                file = _map_array(stream)
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(
-            f"Images must be readable. Received: {path}, {error}"
-        ) from None
-    images = file[..., None] if file.ndim == 3 else file
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(
-            "Images must have the shape (num_images, height, width) or "
-            "(num_images, height, width, channels), with 1 or 3 channels. "
-            f"Received: an array of shape {file.shape} in {path}"
-        )
-    return images
-
-
-def _map_member(path):
-    with zipfile.ZipFile(path) as archive, tempfile.TemporaryFile() as stream:
-        names = [
-            name.removesuffix(".npy")
-            for name in archive.namelist()
-            if name.endswith(".npy")
-        ]
-        wanted = [name for name in ("images", "x_train", "x") if name in names]
-        if not wanted and len(names) != 1:
-            raise ValueError(
-                "an .npz file must hold one array, or one named images, "
-                f"x_train or x; it holds {', '.join(names) or 'none'}"
-            )
-        with archive.open(f"{(wanted or names)[0]}.npy") as member:
-            shutil.copyfileobj(member, stream)
-        stream.seek(0)
-        return _map_array(stream)
-
-
-def _map_array(stream):
-    # As `np.load` does for paths; a temporary file has none.
-    version = np.lib.format.read_magic(stream)
-    read_header = np.lib.format.read_array_header_2_0
-    if version == (1, 0):
-        read_header = np.lib.format.read_array_header_1_0
-    shape, is_fortran, dtype = read_header(stream)
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects")
-    order = "F" if is_fortran else "C"
-    return np.memmap(stream, dtype, "r", stream.tell(), shape, order)
 
 
 def hold_out(images, num_validation, seed=0):

@@ -168,10 +168,9 @@ def save_images(images, folder):
         images: As in `make_grid`.
         folder: Path; made if it does not exist.
     """
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     for index, image in enumerate(to_uint8(images)):
-        to_pil(image).save(folder / f"{index:05d}.png")
+        path = pathlib.Path(folder, f"{index:05d}.png")
+        _write_whole(path, to_pil(image).save)
 
 
 def save_gif(frames, path, seconds=4.0):

@@ -3,17 +3,17 @@
 import math
 import pathlib
 import warnings
+from collections import Counter
 
-import h5py
-
-from keras_ncsn import presets, trust
+from keras_ncsn import presets, trust, weights_files
 from keras_ncsn.text import printable
 
 
-def read_config(folder, custom_objects):
+def read_config(cls, folder, custom_objects):
     """Returns the arguments of the model of a preset, which run no code.
 
     Args:
+        cls: The class of the model that takes them.
         folder: Path of the preset.
         custom_objects: As in `trust.check_config`.
 
@@ -22,6 +22,10 @@ def read_config(folder, custom_objects):
     """
     config = presets.read_config(folder)
     trust.check_config(config, custom_objects)
+    try:
+        trust.check_arguments(cls, config["config"])
+    except ValueError as error:
+        raise _unfit(folder, error) from None
     return config["config"]
 
 
@@ -43,11 +47,8 @@ def build(make, folder, config, overrides):
     except Exception as error:
         if overrides and _is_buildable(make, config):
             raise
-        raise ValueError(
-            f"The `{presets.CONFIG_FILE}` of a preset must hold arguments that "
-            f"the model and its network take. Received: {folder}; "
-            f"{type(error).__name__}: {_reason(error)}"
-        ) from error
+        reason = f"{type(error).__name__}: {_reason(error)}"
+        raise _unfit(folder, reason) from error
 
 
 def load_weights(model, folder):
@@ -61,7 +62,7 @@ def load_weights(model, folder):
     stated = presets.checksums(folder)
     paths = [folder / name for name in stated if name != presets.INDEX_FILE]
     for path in paths:
-        trust.check_weights_file(path, _size(model))
+        weights_files.check(path, _size(model))
     if presets.INDEX_FILE in stated:
         _check_index(folder, stated)
     name = (
@@ -83,6 +84,15 @@ def load_weights(model, folder):
         ) from None
 
 
+def _unfit(folder, reason):
+    # One sentence, of which what was received comes last.
+    reason = str(reason).replace("Received: ", "")
+    return ValueError(
+        f"The `{presets.CONFIG_FILE}` of a preset must hold arguments that "
+        f"the model and its network take. Received: {folder}; {reason}"
+    )
+
+
 def _reason(error):
     # Keras says much in many lines, and at the end what is wrong.
     text = printable(" ".join(str(error).split()))
@@ -100,36 +110,33 @@ def _is_buildable(make, config):
 def _check_index(folder, stated):
     index = presets.read_json(folder / presets.INDEX_FILE)
     places = index.get("weight_map")
-    if isinstance(places, dict):
-        lists = [
-            value if isinstance(value, list) else [value]
-            for value in places.values()
-        ]
-        # Of strings alone: what is stated has no others.
-        if all(lists) and all(name in [*stated] for name in sum(lists, [])):
-            return
+    if isinstance(places, dict) and all(
+        _are_stated(names, stated) for names in places.values()
+    ):
+        return
     raise ValueError(
         f"`{presets.INDEX_FILE}` must name files that "
         f"`{presets.METADATA_FILE}` states. Received: {folder}"
     )
 
 
+def _are_stated(names, stated):
+    names = names if isinstance(names, list) else [names]
+    return bool(names) and all(
+        isinstance(name, str) and name in stated for name in names
+    )
+
+
 def _difference(model, paths, error):
     # Where the network's shapes and those in the files first differ.
-    shapes = []
-
-    def note(name, item):
-        if isinstance(item, h5py.Dataset):
-            shapes.append(item.shape)
-
-    for path in paths:
-        with h5py.File(path) as file:
-            file.visititems(note)
+    shapes = Counter(
+        shape for path in paths for shape in weights_files.shapes(path)
+    )
     for variable in model.weights:
         shape = tuple(variable.shape)
-        if shape not in shapes:
+        if not shapes[shape]:
             return f"they have no {printable(variable.path)} of shape {shape}"
-        shapes.remove(shape)
+        shapes[shape] -= 1
     return f"they have the same shapes ({type(error).__name__})"
 
 

@@ -145,6 +145,7 @@ class NCSNModel(keras.Model):
         guide=None,
         **kwargs,
     ):
+        _check_not_functional(kwargs)
         super().__init__(**kwargs)
         check_prediction(prediction, network)
         check_choice(
@@ -717,7 +718,7 @@ class NCSNModel(keras.Model):
         (28, 28, 1)
         """
         folder = sources.find(preset, revision, token, load_weights)
-        config = loading.read_config(folder, custom_objects)
+        config = loading.read_config(cls, folder, custom_objects)
         dtype = kwargs.pop("dtype", None)
         if dtype is not None:
             _check_dtype(config["network"], dtype)
@@ -859,6 +860,16 @@ def _dtype_policy(dtype):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _check_not_functional(arguments):
+    # Keras would make the class that of functional models, for good.
+    odd = sorted({"inputs", "outputs"} & arguments.keys())
+    if odd:
+        raise ValueError(
+            "`network` must hold the inputs and outputs of an `NCSNModel`. "
+            f"Received: {', '.join(odd)}. Leave them out."
+        )
 
 
 def _check_dtype(network, dtype):

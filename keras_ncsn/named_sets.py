@@ -6,13 +6,16 @@ import itertools
 import os
 import pathlib
 import re
+import secrets
 import tempfile
 import time
 
 import keras
 import numpy as np
 
+from keras_ncsn.array_file import load_arrays
 from keras_ncsn.pictures import store_images
+from keras_ncsn.text import one_line, printable
 
 # Of CelebA the paper takes the centre, 140 pixels wide, at this size.
 CELEB_A_CROP = 140
@@ -50,6 +53,11 @@ def find_set(name, data_dir=None):
         return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
         return None
+    except ImportError:
+        raise
+    # It raises whatever a broken folder makes it stumble on.
+    except Exception as error:
+        raise _unreadable(name, error) from error
 
 
 def load_set(builder, split="train", image_size=None, skip_unreadable=False):
@@ -80,16 +88,17 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
     image_shape = _image_shape(info, feature, image_size)
     try:
         builder.download_and_prepare()
-    except _preparation_errors() as error:
+    except Exception as error:
         # One says what must be downloaded by hand, and where to put it, the
         # others what came instead.
         raise ValueError(
-            f"A data set must be prepared. Received: {builder.name}. {error}"
+            f"A data set must be prepared. Received: {one_line(builder.name)}. "
+            f"{_lines(error)}"
         ) from error
     if split not in list(info.splits):
         raise ValueError(
-            f"`split` must be one of {', '.join(info.splits)}, which "
-            f"{info.name} has. Received: split={split!r}"
+            f"`split` must be one of {one_line(', '.join(info.splits))}, which "
+            f"{one_line(info.name)} has. Received: split={split!r}"
         )
     path = _cache_path(builder, split, image_size)
     shape = (info.splits[split].num_examples, *image_shape)
@@ -110,16 +119,17 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
     )
 
 
-def _preparation_errors():
-    from tensorflow_datasets.core.download import download_manager, extractor
-    from tensorflow_datasets.core.download.util import DownloadError
-
-    return (
-        AssertionError,
-        DownloadError,
-        download_manager.NonMatchingChecksumError,
-        extractor.ExtractError,
+def _unreadable(name, error):
+    return ValueError(
+        f"A data set must be readable. Received: {one_line(name)}. "
+        f"{_lines(error)}\nIf its files are damaged, remove its folder, and it "
+        "is prepared anew."
     )
+
+
+def _lines(error):
+    # What tensorflow-datasets says, such as which sets there are, has many.
+    return printable(str(error)).strip() or type(error).__name__
 
 
 def _find_image_feature(info):
@@ -136,9 +146,9 @@ def _find_image_feature(info):
     if len(names) != 1:
         raise ValueError(
             "A data set must have one feature that is an image, or one that "
-            f"is named image. Received: {info.name}, with "
-            f"{', '.join(sorted(names)) or 'none'} among "
-            f"{', '.join(sorted(features))}"
+            f"is named image. Received: {one_line(info.name)}, with "
+            f"{one_line(', '.join(sorted(names))) or 'none'} among "
+            f"{one_line(', '.join(sorted(features)))}"
         )
     return names[0]
 
@@ -148,20 +158,31 @@ def _image_shape(info, feature, image_size):
     if info.features[feature].np_dtype not in (np.uint8, np.uint16):
         raise ValueError(
             "Images must be of whole numbers. Received: "
-            f"{info.name}, of {info.features[feature].np_dtype}"
+            f"{one_line(info.name)}, of {info.features[feature].np_dtype}"
         )
     if image_size is not None:
         size = (image_size, image_size)
     if None in size:
         raise ValueError(
             "Images must have one size, unless an image size is given. "
-            f"Received: {info.name}, of mixed sizes. Pass an image size."
+            f"Received: {one_line(info.name)}, of mixed sizes. Pass an image "
+            "size."
         )
     return (*size, 1 if channels == 1 else 3)
 
 
 def _encoded_images(builder, split, feature):
     """Yields names and files; TensorFlow holds few of them at a time."""
+    try:
+        for index, image in enumerate(_encoded(builder, split, feature)):
+            name = f"{builder.info.name} {split} image {index}"
+            yield name, io.BytesIO(image)
+    # Of damaged files TensorFlow raises what it likes.
+    except Exception as error:
+        raise _unreadable(builder.info.name, error) from error
+
+
+def _encoded(builder, split, feature):
     import tensorflow_datasets as tfds
 
     data = builder.as_dataset(
@@ -175,10 +196,7 @@ def _encoded_images(builder, split, feature):
     )
     # One by one would be slow: each takes a round through TensorFlow.
     batches = tfds.as_numpy(data.batch(READ_TOGETHER))
-    encoded = itertools.chain.from_iterable(x[feature] for x in batches)
-    for index, image in enumerate(encoded):
-        name = f"{builder.info.name} {split} image {index}"
-        yield name, io.BytesIO(image)
+    return itertools.chain.from_iterable(x[feature] for x in batches)
 
 
 def _cache_path(builder, split, image_size):
@@ -194,19 +212,20 @@ def _read_cache(path, shape, prepared):
         # Of a set that was prepared anew since, it would have the old images.
         if path.stat().st_mtime < (prepared / INFO_FILE).stat().st_mtime:
             return None
-        images = np.lib.format.open_memmap(path, mode="r")
+        images = load_arrays(path)
     except (OSError, ValueError):
         return None
     return images if (images.shape, images.dtype) == (shape, "uint8") else None
 
 
 def _write_cache(path, shape, store):
-    # Under a name of its own first: another process may do the same.
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    # Under a name of its own first: another process may do the same. Nobody
+    # can know it, and "x" opens nothing that lies there.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(exist_ok=True)
         _remove_left_over(path)
-        stream = open(partial, "w+b")
+        stream = open(partial, "x+b")
     except OSError:
         with tempfile.TemporaryFile() as stream:
             return store(stream)
@@ -225,7 +244,10 @@ def _write_cache(path, shape, store):
 
 
 def _remove_left_over(path):
-    # Of processes that were killed; one at work writes all the time.
-    for partial in path.parent.glob(f".{path.name}.*"):
-        if time.time() - partial.stat().st_mtime > SECONDS_AT_REST:
-            partial.unlink(missing_ok=True)
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]+")
+    for partial in path.parent.iterdir():
+        # A folder of this name is not ours.
+        if name.fullmatch(partial.name) and not partial.is_dir():
+            # Of processes that were killed; one at work writes all the time.
+            if time.time() - partial.lstat().st_mtime > SECONDS_AT_REST:
+                partial.unlink(missing_ok=True)

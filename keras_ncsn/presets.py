@@ -30,7 +30,13 @@ LICENSE = ("license", "license_name", "license_link")
 MAX_METADATA_BYTES = 2**20
 MAX_CONFIG_BYTES = 2**24
 MAX_CARD_BYTES = 2**20
-_MAX_BYTES = {METADATA_FILE: MAX_METADATA_BYTES}
+# Of one file, whose checksum takes a minute; there may be several.
+MAX_WEIGHTS_BYTES = 2**36
+_MAX_BYTES = {
+    CONFIG_FILE: MAX_CONFIG_BYTES,
+    INDEX_FILE: MAX_CONFIG_BYTES,
+    METADATA_FILE: MAX_METADATA_BYTES,
+}
 
 WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
 
@@ -109,7 +115,7 @@ def read_metadata(folder):
         raise ValueError(
             "A preset must be of a format that this version of keras-ncsn "
             f"knows, from 1 to {FORMAT_VERSION}. Received: format "
-            f"{version!r} in {path}. If it is newer, upgrade: "
+            f"{one_line(repr(version))} in {path}. If it is newer, upgrade: "
             "pip install --upgrade keras-ncsn"
         )
     return metadata
@@ -142,7 +148,7 @@ def terms(*known):
     if any(each != kept[0] for each in kept):
         raise ValueError(
             "What is made of several presets or data must keep the terms of "
-            f"one licence. Received: {', '.join(map(str, kept))}"
+            f"one licence. Received: {one_line(', '.join(map(str, kept)))}"
         )
     return kept[0] if kept else {}
 
@@ -172,7 +178,8 @@ def keep_terms(terms, metadata):
     if other:
         raise ValueError(
             "What is made of a preset must keep the terms of its licence, "
-            f"{terms}. Received: {other}. Leave these out of `metadata`."
+            f"{one_line(terms)}. Received: {one_line(other)}. Leave these out "
+            "of `metadata`."
         )
     return metadata | terms
 
@@ -198,7 +205,7 @@ def checksums(folder):
         raise ValueError(
             f"A preset must state the SHA-256 of its weights in "
             f"`{METADATA_FILE}`, by names of weights such as {WEIGHTS_FILE}. "
-            f"Received: {stated!r} in {folder}"
+            f"Received: {one_line(repr(stated))} in {folder}"
         )
     return stated
 
@@ -213,33 +220,28 @@ def read_json(path):
         A dictionary.
     """
     try:
-        max_bytes = _MAX_BYTES.get(path.name, MAX_CONFIG_BYTES)
-        content = json.loads(read_regular(path, max_bytes).decode("utf-8"))
+        content = read_regular(path, _MAX_BYTES[path.name]).decode("utf-8")
+        content = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         cache.distrust(path)
-        raise ValueError(
-            f"A preset must have a readable `{path.name}`. Received: {path}, "
-            f"{one_line(error)}"
-        ) from None
+        raise _unreadable(path, one_line(error)) from None
     if not isinstance(content, dict):
         cache.distrust(path)
-        raise ValueError(
-            f"A preset must have a readable `{path.name}`. Received: {path}, "
-            "which holds something else"
-        )
+        raise _unreadable(path, "which holds something else")
     return content
 
 
-def sha256(path):
+def sha256(path, max_bytes=None):
     """Returns the SHA-256 of a file.
 
     Args:
         path: Path.
+        max_bytes: As in `files.open_regular`.
 
     Returns:
         A string of 64 hexadecimal digits.
     """
-    with open_regular(path) as file:
+    with open_regular(path, max_bytes) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -259,7 +261,10 @@ def image_shape(folder):
 
 def _check_sha256(folder, name, expected):
     path = folder / name
-    received = sha256(path)
+    try:
+        received = sha256(path, _MAX_BYTES.get(name, MAX_WEIGHTS_BYTES))
+    except OSError as error:
+        raise _unreadable(path, one_line(error)) from None
     if received == expected:
         return
     # The one that is wrong may be either; what is as the Hub has it stays.
@@ -272,6 +277,13 @@ def _check_sha256(folder, name, expected):
     raise ValueError(
         f"`{name}` must have the SHA-256 that the preset's `{METADATA_FILE}` "
         "states, else it is damaged or belongs to another. Received: "
-        f"{received} in {path}, stated: {expected!r}. Fetch or save the preset "
-        f"anew{own if name == CONFIG_FILE else ''}."
+        f"{received} in {path}, stated: {one_line(repr(expected))}. Fetch or "
+        f"save the preset anew{own if name == CONFIG_FILE else ''}."
+    )
+
+
+def _unreadable(path, reason):
+    return ValueError(
+        f"A preset must have a readable `{path.name}`. Received: {path}, "
+        f"{reason}"
     )

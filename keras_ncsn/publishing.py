@@ -5,8 +5,8 @@ import re
 import urllib.parse
 from typing import NamedTuple
 
-from keras_ncsn import cards, presets
-from keras_ncsn.hub import addresses, uploads
+from keras_ncsn import cards, presets, sources
+from keras_ncsn.hub import addresses, cache, uploads
 from keras_ncsn.images import can_be_drawn, save_grid, to_unit_range
 
 PICTURE_FILE = "samples.png"
@@ -47,7 +47,9 @@ def ask(repo_id, revision=None, token=None, dry_run=False):
     addresses.check_place(repo_id, revision)
     if not dry_run:
         uploads.check_sender(repo_id, revision, token)
-    return uploads.read_text(repo_id, presets.CARD_FILE, revision, token)
+    return uploads.read_text(
+        repo_id, presets.CARD_FILE, presets.MAX_CARD_BYTES, revision, token
+    )
 
 
 def prepare(folder, made, model, repo_id, published):
@@ -130,7 +132,7 @@ def _card(folder, model, repo_id, picture, drawn):
 
 def _read_card(path):
     try:
-        return path.read_text(encoding="utf-8")
+        return sources.read_card_file(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"A card must be text in UTF-8. Received: {path}, with byte "
@@ -170,8 +172,13 @@ def _is_within(folder, name):
     pure = pathlib.PurePath(name)
     if pure.as_posix() != name or ".." in pure.parts or "\0" in name:
         return False
-    inside = (folder / name).resolve().is_relative_to(folder.resolve())
-    return inside and _is_own(folder / name)
+    whole = cache.resolve(folder)
+    try:
+        inside = cache.resolve(folder / name).is_relative_to(whole)
+        return inside and _is_own(folder / name)
+    except OSError:
+        # A name that no file can have.
+        return False
 
 
 def _is_own(path):

@@ -1,8 +1,8 @@
 """Recipes: everything about a training run but the data and the seed."""
 
-import math
-
 from keras_ncsn.checks import check_choice
+from keras_ncsn.recipe_values import check_values
+from keras_ncsn.text import one_line
 
 # A U-Net after NCSN++ and EDM: https://arxiv.org/abs/2206.00364.
 _UNET = {
@@ -162,9 +162,8 @@ def find(name, settings=None):
     Args:
         name: String, a key of `RECIPES`.
         settings: Dictionary of values by name, of names that the recipe has,
-            or with `sampler="heun"` the settings of that; numbers must be
-            finite. Defaults to `None`. With fewer stages a recipe keeps the
-            attention that is left.
+            or with `sampler="heun"` the settings of that. Defaults to `None`.
+            With fewer stages a recipe keeps the attention that is left.
 
     Returns:
         A dictionary.
@@ -184,15 +183,16 @@ def find(name, settings=None):
     if odd:
         raise ValueError(
             "The recipe must have what is to be replaced. Received: "
-            f"{', '.join(odd)} for {name}, which has {', '.join(recipe)}"
+            f"{one_line(', '.join(odd))} for {name}, which has "
+            f"{', '.join(recipe)}"
         )
-    for setting, value in settings.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(
-                f"`{setting}` must be a finite number. Received: "
-                f"{setting}={value}"
-            )
+    check_values(settings)
     recipe |= settings
+    if recipe["network"] == "unet" and "width_multipliers" not in recipe:
+        raise ValueError(
+            "`network` must be one that the recipe has settings for. Received: "
+            f"network='unet' for {name}. Choose another recipe."
+        )
     if "attention_stages" in settings:
         _check_stages(recipe)
     elif recipe["network"] == "unet":

@@ -4,20 +4,32 @@ import json
 import pathlib
 import shlex
 
-from keras_ncsn import building, datasets, presets, recipes, sources
+from keras_ncsn import (
+    building,
+    datasets,
+    presets,
+    recipes,
+    run_values,
+    sources,
+)
 from keras_ncsn.callbacks.checkpoint import STATE_FILE
 from keras_ncsn.checks import check_count
+from keras_ncsn.failures import reason
 from keras_ncsn.files import (
     check_no_links,
     leftovers,
     open_whole,
+    read_regular,
     remove_leftovers,
 )
 from keras_ncsn.hub import addresses
 from keras_ncsn.log_file import LOG_FILE
+from keras_ncsn.text import one_line
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
+# One has some thousand.
+MAX_BYTES = 2**20
 # All that a run writes into its folder.
 WRITTEN = (
     RUN_FILE,
@@ -92,8 +104,9 @@ def describe(
         if odd:
             raise ValueError(
                 "What the model is comes from the preset. Received: "
-                f"from_preset={from_preset!r}, and {', '.join(odd)}. Leave "
-                "them out, or start from random weights."
+                f"from_preset={from_preset!r}, and "
+                f"{one_line(', '.join(odd))}. Leave them out, or start from "
+                "random weights."
             )
         recipe = {name: recipe[name] for name in recipes.TRAINING_NAMES}
         recipe |= {name: settings.get(name) for name in recipes.PRESET_NAMES}
@@ -232,9 +245,9 @@ def check(folder, run, resume=False):
     if odd:
         raise ValueError(
             "A run must go on as it began. Received: "
-            + ", ".join(f"{name}={value!r}" for name, _, value in odd)
+            + one_line(", ".join(f"{n}={new!r}" for n, _, new in odd))
             + f"; {folder} began with "
-            + ", ".join(f"{name}={value!r}" for name, value, _ in odd)
+            + one_line(", ".join(f"{n}={old!r}" for n, old, _ in odd))
         )
 
 
@@ -248,35 +261,16 @@ def read(folder):
         A dictionary, as from `describe`, or `None` where there is no run.
     """
     path = pathlib.Path(folder) / RUN_FILE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
-        run = json.loads(path.read_text())
-        recipe = run["recipe"] | {}
-        names = recipes.RECIPES[run["recipe_name"]].keys()
-        if run["from_preset"] is None:
-            added = {n: v for n, v in recipes.ADDED.items() if n in names}
-            recipe = added | recipe
-            if "attention_stages" in recipe:
-                # Others had no effect, and were let pass before.
-                recipe["attention_stages"] = recipes.known_stages(recipe)
-        writing = WRITING | run.get("writing", {})
-        _check_writing(writing)
-        whole = {"recipe": recipe, "writing": writing}
-        return run | whole | {"seed": int(run["seed"])}
-    except (LookupError, OSError, OverflowError, TypeError, ValueError) as e:
+        run = json.loads(read_regular(path, MAX_BYTES))
+        return run_values.checked(run, WRITING)
+    except (OSError, LookupError, RecursionError, ValueError) as error:
         raise ValueError(
             f"A run must have a readable {RUN_FILE}. Received: {path}, "
-            f"{type(e).__name__}: {e}"
+            f"{type(error).__name__}: {reason(error)}"
         ) from None
-
-
-def _check_writing(writing):
-    for name, usual in WRITING.items():
-        value = writing[name]
-        least = 1 if name in {"log_every", "checkpoint_every"} else 0
-        if type(value) is not type(usual) or value < least:
-            raise ValueError(f"{name}={value!r}")
 
 
 def check_intervals(log_every, checkpoint_every):

@@ -4,7 +4,9 @@ import os
 import pathlib
 
 from keras_ncsn import presets
+from keras_ncsn.files import read_regular
 from keras_ncsn.hub import addresses, cache, downloads
+from keras_ncsn.text import one_line
 
 # Beside the package in a checkout, inside it where a wheel is installed.
 _PACKAGE = pathlib.Path(__file__).resolve().parent
@@ -81,7 +83,7 @@ def read_card(preset):
     name = str(preset)
     if name.startswith(addresses.PREFIX) and name not in zoo():
         download = downloads.Download(addresses.parse(name), presets.CARD_FILE)
-        path = download.get(presets.CARD_FILE)
+        path = download.get(presets.CARD_FILE, presets.MAX_CARD_BYTES)
         cache.check(path)
         if not cache.is_cached(download.source, presets.CONFIG_FILE):
             download.remember(presets.CARD_FILE)
@@ -92,7 +94,25 @@ def read_card(preset):
             f"A preset must have a card, {presets.CARD_FILE}, to be shown. "
             f"Received: {preset}, which has none"
         )
-    return path.read_text(encoding="utf-8", errors="replace")
+    return read_card_file(path).decode("utf-8", errors="replace")
+
+
+def read_card_file(path):
+    """Returns the bytes of a card.
+
+    Args:
+        path: A `pathlib.Path`.
+
+    Returns:
+        Bytes.
+    """
+    try:
+        return read_regular(path, presets.MAX_CARD_BYTES)
+    except OSError as error:
+        raise ValueError(
+            f"A card must be a readable file. Received: {path}, "
+            f"{one_line(error)}"
+        ) from None
 
 
 def whereabouts(folder):
@@ -126,7 +146,7 @@ def _refuse(preset, known):
 def _check_links(folder):
     # A folder that somebody packed could point at files of this machine. The
     # Hub's cache is made of links, to another place in it.
-    whole = folder.resolve()
+    whole = cache.resolve(folder)
     for path in folder.iterdir():
         is_part = path.name in (
             presets.CONFIG_FILE,
@@ -137,11 +157,12 @@ def _check_links(folder):
             is_part or presets.WEIGHTS_NAME.fullmatch(path.name)
         ):
             continue
-        target = path.resolve()
+        target = cache.resolve(path)
         if not target.is_relative_to(whole) and not cache.holds(target):
             raise ValueError(
                 "The files of a preset must be in its folder. Received: "
-                f"{path}, a link to {target}. Copy it, if you trust it."
+                f"{path}, a link to {one_line(target)}. Copy it, if you trust "
+                "it."
             )
 
 
@@ -189,8 +210,9 @@ def _cached(source, expected):
 
 def _download(source, token, load_weights, expected=None):
     download = downloads.Download(source, presets.CONFIG_FILE, token)
-    folder = download.get(presets.CONFIG_FILE).parent
-    download.get(presets.METADATA_FILE)
+    path = download.get(presets.CONFIG_FILE, presets.MAX_CONFIG_BYTES)
+    download.get(presets.METADATA_FILE, presets.MAX_METADATA_BYTES)
+    folder = path.parent
     presets.check_whole(folder, load_weights=False)
     presets.read_config(folder)
     stated = presets.checksums(folder)
@@ -201,10 +223,30 @@ def _download(source, token, load_weights, expected=None):
             "Upgrade: pip install --upgrade keras-ncsn"
         )
     if load_weights:
-        for name in stated:
-            download.get(name)
+        _download_weights(download, folder, stated)
         presets.check_whole(folder)
     # Only now: what was there before serves until all that is needed is whole.
     if load_weights or not cache.is_cached(source, presets.CONFIG_FILE):
         download.remember(presets.CONFIG_FILE)
     return folder
+
+
+def _download_weights(download, folder, names):
+    # Together they are as large as the metadata say.
+    left = _weights_bytes(folder)
+    for name in names:
+        path = download.get(name, left)
+        if left is not None:
+            left = max(left - path.stat().st_size, 0)
+
+
+def _weights_bytes(folder):
+    size = presets.read_metadata(folder).get("weights_bytes")
+    if size is not None and (type(size) is not int or size < 0):
+        cache.distrust(folder / presets.METADATA_FILE)
+        raise ValueError(
+            "`weights_bytes` in the metadata of a preset must be a whole "
+            f"number, 0 or more. Received: weights_bytes={one_line(repr(size))}"
+            f" in {folder}. Tell who published it."
+        )
+    return size

@@ -1,21 +1,22 @@
-"""What a preset of someone else may hold: numbers, and layers that are known.
+"""What a config of someone else may name: layers that are known.
 
 A config names the classes that are made of it. Keras would import the module
 of some, and some of its own layers run code or read files that the config
 names; here all but a list of what is harmless is refused, before anything is
-made. Weights may point to other files, or claim to be larger than they are.
+made, and so are arguments that a class of this package does not take. What
+weights may be, `weights_files` knows.
 
 A config may still ask for a network that is larger than the memory, and fails
 as any such network does: how large it is shows only when it is made.
 """
 
+import inspect
 import re
 import sys
 
-import h5py
 import keras
 
-from keras_ncsn.text import printable
+from keras_ncsn.text import one_line
 
 # Where Keras defines layers that compute with numbers, and nothing else.
 _LAYERS = re.compile(
@@ -52,6 +53,9 @@ _ACTIVATIONS = {
     and name not in ("get", "serialize", "deserialize")
 }
 _OURS = "keras_ncsn>"
+# What layers and models hand on to Keras. It would take more: a model that is
+# given `inputs` and `outputs` changes its class for good.
+_ARGUMENTS_OF_KERAS = {"name", "trainable", "dtype", "activity_regularizer"}
 
 
 def check_config(config, custom_objects=None):
@@ -81,20 +85,85 @@ def check_config(config, custom_objects=None):
         ) from None
 
 
-def check_weights_file(path, num_weights):
-    """Raises a `ValueError` unless a file holds numbers, and not too many.
+def check_arguments(cls, config):
+    """Raises a `ValueError` for arguments that a class does not take.
 
     Args:
-        path: Path of an HDF5 file.
-        num_weights: Integer, how many numbers the model has.
+        cls: The class that is made of the config, of this package or a
+            subclass of one.
+        config: Dictionary, its arguments, which `check_config` passed. They
+            may hold configs of other classes of this package, which are
+            checked too.
+
+    Example:
+
+    >>> check_arguments(keras_ncsn.NCSNModel, {"inputs": [], "outputs": []})
+    Traceback (most recent call last):
+    ...
+    ValueError: Arguments must be of those that a class takes. Received: ...
     """
-    try:
-        with h5py.File(path, "r") as file:
-            _check_group(file, path, num_weights, set())
-    except (OSError, RecursionError) as error:
+    _check_names(cls, config)
+    for part in _dictionaries(config):
+        registered = part.get("registered_name")
+        if isinstance(registered, str) and _is_ours(registered):
+            cls = keras.saving.get_registered_object(registered)
+            _check_names(cls, part.get("config"))
+
+
+def arguments(cls):
+    """Returns the names of the arguments that a config may give a class.
+
+    Args:
+        cls: A class of this package, or a subclass of one.
+
+    Returns:
+        A set of strings.
+
+    Example:
+
+    >>> sorted(arguments(keras_ncsn.noise.NoiseSchedule))
+    ['sigmas', 'variance_preserving']
+    """
+    names = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names |= {x.name for x in parameters if x.kind is not x.VAR_KEYWORD}
+        if all(x.kind is not x.VAR_KEYWORD for x in parameters):
+            break
+        if base.__module__.startswith("keras_ncsn."):
+            # What lies below it is its own to give.
+            names |= _ARGUMENTS_OF_KERAS
+            break
+    return names - {"self"}
+
+
+def _check_names(cls, config):
+    if not isinstance(config, dict):
         raise ValueError(
-            f"Weights must be a readable HDF5 file. Received: {path}, {error}"
-        ) from None
+            f"The arguments of {cls.__name__} must be a dictionary. Received: "
+            f"{one_line(repr(config), 100)}"
+        )
+    odd = sorted(config.keys() - arguments(cls))
+    if odd:
+        raise ValueError(
+            "Arguments must be of those that a class takes. Received: "
+            f"{one_line(', '.join(odd), 100)} for {cls.__name__}, which takes "
+            f"{', '.join(sorted(arguments(cls)))}"
+        )
+
+
+def _dictionaries(config):
+    """Yields all dictionaries in a config, however deep."""
+    left = [config]
+    while left:
+        part = left.pop()
+        if isinstance(part, dict):
+            yield part
+            left.extend(part.values())
+        elif isinstance(part, (list, tuple)):
+            left.extend(part)
 
 
 def _check(config, custom_objects):
@@ -116,7 +185,7 @@ def _refuse_class(name):
     raise ValueError(
         "A preset must be of classes of keras-ncsn and of layers of Keras that "
         "only compute, because others could run code. Received: "
-        f"{printable(name)}. If it is yours, pass it in `custom_objects`."
+        f"{one_line(name)}. If it is yours, pass it in `custom_objects`."
     )
 
 
@@ -125,7 +194,7 @@ def _check_array(config):
     if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
         raise ValueError(
             "An array in a config must be of numbers that Keras knows. "
-            f"Received: dtype={dtype!r}"
+            f"Received: dtype={one_line(repr(dtype))}"
         )
 
 
@@ -213,47 +282,4 @@ def _is_operation(module, name):
         isinstance(found, type)
         and issubclass(found, keras.Operation)
         and found.__module__ == module
-    )
-
-
-def _check_group(group, path, num_weights, seen):
-    """Returns how many of `num_weights` are left after the group's."""
-    for name in group:
-        place = f"{group.name.rstrip('/')}/{name}"
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            _refuse(path, f"{place} is a link to elsewhere")
-        item = group[name]
-        address = h5py.h5o.get_info(item.id).addr
-        if address in seen:
-            _refuse(path, f"{place} is there under another name too")
-        seen.add(address)
-        if isinstance(item, h5py.Group):
-            num_weights = _check_group(item, path, num_weights, seen)
-            continue
-        _check_dataset(item, path, place)
-        num_weights -= item.size
-        if num_weights < 0:
-            _refuse(path, "it holds more numbers than the model has")
-    return num_weights
-
-
-def _check_dataset(item, path, place):
-    if not isinstance(item, h5py.Dataset) or item.size is None:
-        _refuse(path, f"{place} is no array")
-    # A bfloat16 array is one of two bytes each.
-    kind, size = item.dtype.kind, item.dtype.itemsize
-    if not (kind in "fiub" and size <= 8 or (kind == "V" and size == 2)):
-        _refuse(path, f"{place} holds no numbers, but {item.dtype}")
-    if item.external or item.is_virtual:
-        _refuse(path, f"{place} is kept in another file")
-    # Keras writes none. HDF5 takes memory for a whole chunk, which a small
-    # file may claim to be of gigabytes, for an array of any size.
-    if item.chunks is not None:
-        _refuse(path, f"{place} is stored in chunks")
-
-
-def _refuse(path, reason):
-    raise ValueError(
-        "Weights must be arrays of numbers, in the file itself and no more "
-        f"than the model has. Received: {path}, where {printable(reason)}"
     )

@@ -51,7 +51,8 @@ class Hub(http.server.ThreadingHTTPServer):
 
     A fault is a tuple of a status, an error code and a `Retry-After`, of which
     the last may be missing, or one of `"close"`, `"cut"`, `"flip"`, `"hang"`,
-    `"slow"`, `"stall"`; a list of faults is played once. Files whose names end
+    `"slow"`, `"stall"`, or a function of the handler, which answers in its own
+    way; a list of faults is played once. Files whose names end
     in one of `large` are stored apart, by their SHA-256; those in one of `xet`
     are said to be in Xet, which is not there. `pause` are the
     seconds for which the server rests before each piece of what is sent to it,
@@ -179,7 +180,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if isinstance(self.played, tuple):
             self.refuse(*self.played)
             return None
+        if callable(self.played):
+            self.played(self)
+            return None
         return path
+
+    def answer(self, status, body=b"", headers=()):
+        """Sends an answer that is the caller's to the last byte."""
+        self.send_response(status)
+        for name, value in dict(headers).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def stored(self):
+        """Returns the commit and the content of the file that is asked for."""
+        path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path)
+        match = RESOLVE.fullmatch(path)
+        repository = self.server.repositories[match[1]]
+        oid = repository.find(match[2])
+        return oid, repository.commits[oid][match[3]]
 
     def refuse(self, status, code=None, seconds=None):
         self.send_response(status)

@@ -1,5 +1,9 @@
 """Cards: the Hub must read them, whatever a preset says of itself."""
 
+import json
+import re
+from contextlib import nullcontext as ok
+
 import keras
 import pytest
 import yaml
@@ -118,3 +122,123 @@ def test_the_mark_tells_whose_text_it_is(model):
     # What came from the Hub with a mark has one mark again.
     assert cards.mark(copied, cards.COPIED) == copied
     assert cards.origin(f"{copied}More.\n") is None
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<img src=x onerror=alert(1)>",
+    "a </td></table><a href='https://evil.example'>Click</a>",
+    "<!-- keras-ncsn card " + 64 * "0" + " -->",
+    "<https://evil.example>",
+    "[Click](https://evil.example)",
+    "\\[Click](https://evil.example)",
+    "![Click](https://evil.example/a.png)",
+    "[Click][a]\n\n[a]: https://evil.example",
+    "\x1b]8;;https://evil.example\x07Click\x1b]8;;\x07",
+    "\x1b[2J\x9b1m\u202etxt",
+    "a\n---\nlicense: mit\n---\n# Title",
+    "a\r\n\r\n# Title",
+    "a\u2028# Title",
+    "a | b \\| c \\\\| d",
+    "`a` ``` b",
+    "https://evil.example www.evil.example WWW.evil.example a@evil.example",
+    "\ud800 \udcff",
+    "\x7f\x00",
+    ["<b>", ["[a](b)"]],
+    {"<b>": "[a](b)"},
+]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+@pytest.mark.parametrize("place", ["data", "steps", "a metric", "its name"])
+def test_what_metadata_say_means_nothing_in_a_card(model, value, place):
+    metadata = {
+        "data": {"data": value},
+        "steps": {"steps": value},
+        "a metric": {"metrics": {"a": value}},
+        "its name": {"metrics": {str(value): 1}},
+    }[place]
+    # As they come: from a file of JSON.
+    metadata = json.loads(json.dumps(metadata))
+    card = cards.make(metadata, model, "owner/repo")
+    front, text = front_matter(card)
+    assert front["license"] == "other"
+    assert set(front) <= {
+        *("library_name", "license", "pipeline_tag", "tags", "metrics"),
+        "datasets",
+    }
+    assert text.replace("\n", "").isprintable()
+    assert re.findall("^#+ .*", text, re.MULTILINE) == [
+        *("# repo", "## Training", "## Limits")
+    ]
+    # The mark alone is HTML.
+    assert text.count("<") == 1
+    assert not re.search(r"(?<!\\)(\\\\)*[\[`]", table(text))
+    assert not re.search(r"(?<!\\)(://|@)|www[.]", table(text))
+    for line in table(text).splitlines():
+        assert len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3
+    assert cards.origin(card) == cards.MADE
+
+
+def table(text):
+    return "\n".join(x for x in text.splitlines() if x.startswith("|"))
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_reader_of_markdown_finds_the_text_alone(model, value):
+    markdown_it = pytest.importorskip("markdown_it")
+    parser = markdown_it.MarkdownIt("commonmark", {"html": True})
+    parser.enable(["table", "strikethrough"])
+    metadata = {"data": value, "metrics": {str(value): value}, "command": value}
+    metadata = json.loads(json.dumps(metadata))
+    _, text = front_matter(cards.make(metadata, model, "owner/repo"))
+    text, _ = text.rsplit("\n<!--", 1)
+    rendered = parser.render(text)
+    tags = set(re.findall(r"<(\w+)", rendered))
+    assert tags <= {
+        *("h1", "h2", "p", "pre", "code", "table", "thead", "tbody"),
+        *("tr", "th", "td"),
+    }
+    # The head, data and the metric.
+    assert rendered.count("<tr>") == 3
+
+
+def test_a_card_shows_what_metadata_say(model):
+    metadata = {
+        "data": ["a_b", "R&D <3"],
+        "metrics": {"FID [10k]": 12.5},
+        "command": "keras-ncsn train data runs/a && echo '<done>' | tee [a]",
+    }
+    _, text = front_matter(cards.make(metadata, model, "owner/repo"))
+    assert "| data | a_b, R&amp;D &lt;3 |" in text
+    assert "| FID \\[10k] | 12.5 |" in text
+    assert f"\n    {metadata['command']}\n" in text
+
+
+@pytest.mark.parametrize("name", ["data", "metrics", "license", "command"])
+@pytest.mark.parametrize("depth", [100, 990])
+def test_metadata_that_are_nested_too_deep_end_in_no_traceback(
+    model, name, depth
+):
+    value = nested(depth)
+    value = {"a": value} if name == "metrics" else value
+    refused = name == "license" or depth > 500
+    with pytest.raises(ValueError, match="Received") if refused else ok() as e:
+        card = cards.make({name: value}, model, "owner/repo")
+        assert "\\[\\[" in card or "    [[" in card
+    assert not refused or len(str(e.value)) < 1000
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_what_is_refused_is_shown_in_a_line_of_some_length(model):
+    for metadata in ({"metrics": 10**6 * "\x1b["}, {"license": 10**6 * "a "}):
+        with pytest.raises(ValueError, match="Received") as raised:
+            cards.make(metadata, model, "owner/repo")
+        assert str(raised.value).isprintable()
+        assert len(str(raised.value)) < 1000

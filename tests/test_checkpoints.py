@@ -1,7 +1,11 @@
 import os
 import pathlib
 import pickle
+import signal
 import sys
+import warnings
+import zipfile
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -268,6 +272,225 @@ def test_tensors_must_fit(tmp_path, changes, message):
     state = {name: state[name] for name in state if state[name] is not None}
     with pytest.raises(ValueError, match=message):
         load(tmp_path, state, image_size=8)
+
+
+def refuse(path, message, **kwargs):
+    with pytest.raises(ValueError, match=message) as raised:
+        load_checkpoint(path, **kwargs)
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 2000
+
+
+def named_pipe(path):
+    os.mkfifo(path)
+
+
+def link_to_a_named_pipe(path):
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
+
+
+def link_to_a_device(path):
+    path.symlink_to("/dev/zero")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [named_pipe, link_to_a_named_pipe, link_to_a_device, pathlib.Path.mkdir],
+)
+def test_only_regular_files_are_read(tmp_path, make):
+    make(tmp_path / "a.pth")
+    signal.alarm(60)
+    refuse(tmp_path / "a.pth", "whole PyTorch file.*regular file, and is a ")
+    signal.alarm(0)
+
+
+def repack(path, change, compression=zipfile.ZIP_STORED):
+    """Writes a file of PyTorch anew, its members changed."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(x.filename, archive.read(x)) for x in archive.infolist()]
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in change(members):
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    "compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
+def test_what_is_compressed_is_not_inflated(tmp_path, compression, monkeypatch):
+    path = tmp_path / "bomb.pth"
+    torch.save(read(NCSN)[0], path)
+    repack(path, lambda members: members, compression)
+    monkeypatch.setattr(torch, "load", None)
+    monkeypatch.setattr(zipfile.ZipFile, "read", None)
+    refuse(path, "whole PyTorch file.*it is compressed")
+
+
+def test_members_have_one_name_each(tmp_path, monkeypatch):
+    path = tmp_path / "twice.pth"
+    torch.save(read(NCSN)[0], path)
+    with warnings.catch_warnings(action="ignore"):
+        repack(path, lambda members: [*members, members[0]])
+    monkeypatch.setattr(torch, "load", None)
+    refuse(path, "whole PyTorch file.*two of its members have one name")
+
+
+def test_members_are_no_larger_than_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "overlapping.pth"
+    torch.save(read(NCSN)[0], path)
+    whole = path.read_bytes()
+    # Each entry of the directory states 255 times 65,536 bytes more.
+    entry = b"PK\x01\x02"
+    parts = whole.split(entry)
+    larger = [x[:22] + b"\xff" + x[23:] for x in parts[1:]]
+    path.write_bytes(entry.join([parts[0], *larger]))
+    monkeypatch.setattr(torch, "load", None)
+    refuse(path, "whole PyTorch file.*its members are larger than the file")
+
+
+def test_what_only_pytorch_finds_in_a_file_is_not_read(tmp_path):
+    good, other = tmp_path / "good.pth", tmp_path / "other.pth"
+    torch.save(read(NCSN)[0], good)
+    torch.save({"begin_conv.weight": torch.ones(3)}, other)
+    # Python looks for the directory from the end, and lets what is before an
+    # archive pass.
+    both = tmp_path / "both.pth"
+    both.write_bytes(other.read_bytes() + good.read_bytes())
+    network, _ = load_checkpoint(both)
+    np.testing.assert_array_equal(
+        begin_bias(network), read(NCSN)[0]["module.begin_conv.bias"]
+    )
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.zeros(1).expand(10_000, 10_000),
+        lambda: torch.zeros(5000).as_strided((5000, 5000), (1, 0)),
+        lambda: torch.zeros(10_000).as_strided((5000, 5000), (1, 1)),
+    ],
+    ids=["0, 0", "1, 0", "1, 1"],
+)
+def test_tensors_that_share_their_numbers_are_not_made_dense(
+    tmp_path, make, legacy, monkeypatch
+):
+    path = tmp_path / "small.pth"
+    state = {"begin_conv.weight": torch.ones(8, 1, 3, 3), "odd": make()}
+    torch.save(state, path, _use_new_zipfile_serialization=not legacy)
+    assert path.stat().st_size < 100_000
+    for method in ("float", "double"):
+        monkeypatch.setattr(torch.Tensor, method, None)
+    refuse(path, "must be stored in full.*with tensors of [1-4]00,000,288")
+
+
+def test_many_tensors_of_one_storage_are_not_made_dense(tmp_path, monkeypatch):
+    shared = torch.zeros(10_000)
+    state = {str(index): shared[:9000] for index in range(100)}
+    torch.save(state, tmp_path / "small.pth")
+    monkeypatch.setattr(torch.Tensor, "double", None)
+    refuse(tmp_path / "small.pth", "must be stored in full")
+
+
+def test_a_storage_that_is_not_there_is_not_read(tmp_path):
+    """What PyTorch wrote before 1.6 lists the storages at its end."""
+    path = tmp_path / "legacy.pth"
+    tensor = torch.zeros(99_999)
+    torch.save({"a": tensor}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    stated = pickle.dumps(99_999, 2)[2:-1]
+    assert content.count(stated) == 2
+    start = content.index(b".", content.rindex(stated)) + 1
+    keys = pickle.dumps([], 2)
+    path.write_bytes(content[:start] + keys)
+    refuse(path, "must be stored in full.*tensors of 399,996")
+    larger = pickle.dumps(2**31 - 1, 2)[2:-1]
+    path.write_bytes(content.replace(stated, larger, 1))
+    refuse(path, "whole PyTorch file")
+    path.write_bytes(content.replace(stated, larger, 1)[:start] + keys)
+    refuse(path, "whole PyTorch file|must be stored in full|NCSN or NCSNv2")
+
+
+def test_a_first_convolution_does_not_ask_for_a_network_of_terabytes(tmp_path):
+    state = {
+        "begin_conv.weight": torch.ones(200_000, 1, 1, 1),
+        "sigmas": torch.tensor([1.0, 0.5]),
+    }
+    torch.save(state, tmp_path / "wide.pth")
+    refuse(
+        tmp_path / "wide.pth",
+        "shapes that its first.*200000 filters, and 200,000 numbers",
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        *("float8_e4m3fn", "float8_e5m2", "float8_e8m0fnu", "bits8", "bits1x8"),
+        *("quint4x2", "quint8", "complex32", "uint16", "uint64"),
+    ],
+)
+def test_tensors_of_few_bits_are_refused(tmp_path, dtype):
+    if not hasattr(torch, dtype):
+        pytest.skip("not in this version of PyTorch")
+    kind = getattr(torch, dtype)
+    if dtype.startswith("quint"):
+        tensor = torch._empty_affine_quantized(
+            [8], scale=1.0, zero_point=0, dtype=kind
+        )
+    else:
+        tensor = torch.zeros(64, dtype=torch.uint8).view(kind)
+    path = tmp_path / "few.pth"
+    torch.save({"odd": tensor}, path)
+    refuse(path, "dense.*finite.*where 'odd'|whole PyTorch file")
+
+
+class Shadow(dict):
+    """Pickled as an OrderedDict whose methods are hidden by its attributes."""
+
+    def __init__(self, state, hidden):
+        super().__init__()
+        self.state, self.hidden = state, hidden
+
+    def __reduce__(self):
+        items = iter(self.state.items())
+        return OrderedDict, (), self.hidden, None, items
+
+
+@pytest.mark.parametrize("hidden", ["items", "values", "keys", "get", "pop"])
+def test_what_hides_a_method_is_not_called(tmp_path, hidden):
+    state = without_module(read(NCSN)[0])
+    path = tmp_path / "hidden.pth"
+    torch.save(Shadow(state, {hidden: 3}), path)
+    network, _ = load_checkpoint(path, image_size=8)
+    np.testing.assert_array_equal(begin_bias(network), state["begin_conv.bias"])
+
+
+@pytest.mark.parametrize(
+    "hidden", ["detach", "float", "double", "numel", "element_size", "numpy"]
+)
+def test_what_hides_a_method_of_a_tensor_is_not_called(tmp_path, hidden):
+    state = without_module(read(NCSN)[0])
+    parameter = torch.nn.Parameter(state["begin_conv.bias"])
+    setattr(parameter, hidden, 3)
+    state["begin_conv.bias"] = parameter
+    network, _ = load(tmp_path, state, image_size=8)
+    np.testing.assert_array_equal(begin_bias(network), parameter.data)
+
+
+def test_names_of_tensors_are_one_printable_line(tmp_path):
+    odd = "\x1b[2J\n\u202e" + "x" * 1000
+    path = tmp_path / "named.pth"
+    state = without_module(read(NCSN)[0])
+    for hostile in (
+        {odd: torch.ones(3)},
+        state | {odd: torch.ones(3)},
+        state | {odd: torch.tensor([float("nan")])},
+        state | {odd: torch.ones(1), f"module.{odd}": torch.ones(1)},
+    ):
+        torch.save(hostile, path)
+        refuse(path, "Received", image_size=8)
 
 
 def test_incomplete_average(tmp_path):

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,3 +50,24 @@ def test_unknown_formats_leave_no_file(tmp_path):
     with pytest.raises(ValueError, match="known format.*grid.xyz"):
         images.save_grid(np.zeros((1, 4, 4, 1)), tmp_path / "grid.xyz")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", ["link", "pipe"])
+def test_pictures_are_written_through_no_link_or_pipe(tmp_path, make):
+    folder, secret = tmp_path / "folder", tmp_path / "secret"
+    folder.mkdir()
+    secret.write_text("mine")
+    for name in ("00000.png", "grid.png", "film.gif"):
+        if make == "link":
+            (folder / name).symlink_to(secret)
+        else:
+            os.mkfifo(folder / name)
+    picture = np.zeros((1, 4, 4, 1))
+    images.save_images(picture, folder)
+    images.save_grid(picture, folder / "grid.png")
+    images.save_gif(picture, folder / "film.gif")
+    assert secret.read_text() == "mine"
+    assert sorted(x.name for x in folder.iterdir() if x.is_file()) == [
+        *("00000.png", "film.gif", "grid.png"),
+    ]
+    assert not any(x.is_symlink() for x in folder.iterdir())

@@ -33,6 +33,14 @@ class _Commands(click.Group):
         module = importlib.import_module(f"keras_ncsn.cli.{name}")
         return getattr(module, name)
 
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except click.ClickException as error:
+            # An argument may be the name that a stranger gave to a file.
+            error.message = printable(error.message)
+            raise
+
 
 @click.group(cls=_Commands)
 @click.version_option(package_name="keras-ncsn")
@@ -50,8 +58,17 @@ def main():
     try:
         cli()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
-        click.echo(printable(f"Error: {error}"), err=True)
-        sys.exit(2)
+        message = str(error)
+    except MemoryError as error:
+        message = (
+            "The memory of this machine must hold what is asked for. Received: "
+            f"too little{f', {error}' if str(error) else ''}. Ask for fewer or "
+            "smaller images at a time."
+        )
+    else:
+        return
+    click.echo(printable(f"Error: {message}"), err=True)
+    sys.exit(2)
 
 
 def _format_warning(message, category, *place, **line):

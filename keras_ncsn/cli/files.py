@@ -4,8 +4,8 @@ import contextlib
 import os
 
 import numpy as np
-from PIL import Image
 
+from keras_ncsn.failures import reason
 from keras_ncsn.files import open_whole
 from keras_ncsn.images import (
     picture_format,
@@ -13,6 +13,8 @@ from keras_ncsn.images import (
     save_images,
     to_unit_range,
 )
+from keras_ncsn.picture_file import load_image, open_picture
+from keras_ncsn.text import one_line
 
 MASKS = ("left-half", "right-half", "top-half", "bottom-half", "centre")
 MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
@@ -82,13 +84,12 @@ def read_image(path, image_shape):
     Returns:
         A uint8 array of that shape.
     """
-    from keras_ncsn.datasets import load_image
-
     image = load_image(path).convert("L" if image_shape[-1] == 1 else "RGB")
     if (image.height, image.width) != tuple(image_shape[:2]):
         raise ValueError(
             f"Images must be {image_shape[1]} pixels wide and "
-            f"{image_shape[0]} high, as the preset's. Received: {path}, "
+            f"{image_shape[0]} high, as the preset's. Received: "
+            f"{one_line(path)}, "
             f"{image.width} by {image.height}"
         )
     return np.asarray(image).reshape(image_shape)
@@ -120,26 +121,19 @@ def read_mask(mask, image_shape):
     }
     if mask in named:
         return named[mask]
-    try:
-        with Image.open(mask) as file:
-            picture = file.copy()
-    except (OSError, SyntaxError) as error:
-        raise ValueError(
-            f"The mask must be one of {', '.join(MASKS)}, or a readable "
-            f"picture. Received: {mask}, {error}"
-        ) from None
-    values, white = _grey_values(picture, mask)
+    values, white = _read_grey(mask)
     if values.shape != (height, width):
         raise ValueError(
             f"The mask must be {width} pixels wide and {height} high, as the "
-            f"images. Received: {mask}, {values.shape[1]} by {values.shape[0]}"
+            f"images. Received: {one_line(mask)}, {values.shape[1]} by "
+            f"{values.shape[0]}"
         )
     wrong = values[(values != 0) & (values != white)]
     if wrong.size:
         raise ValueError(
             f"The mask must be white ({white}) where a pixel is known and "
-            f"black (0) where it is to be filled. Received: {mask}, which has "
-            f"the value {wrong[0]}"
+            "black (0) where it is to be filled. Received: "
+            f"{one_line(mask)}, which has the value {wrong[0]}"
         )
     return values == white
 
@@ -167,22 +161,40 @@ def _check_writable(path, folder):
         )
 
 
-def _grey_values(picture, mask):
+def _read_grey(mask):
     """Returns the grey values of a mask, and the one that is white."""
-    is_16_bit = picture.mode.startswith("I")
-    if not is_16_bit and picture.mode not in MASK_MODES:
+    try:
+        with open_picture(mask) as picture:
+            picture.load()
+            mode, is_opaque = picture.mode, _is_opaque(picture)
+            # PIL would clip what 16 bits hold to 255.
+            is_16_bit = mode.startswith("I")
+            values = np.asarray(picture if is_16_bit else picture.convert("L"))
+    # PIL raises whatever a broken file makes it stumble on.
+    except Exception as error:
+        raise ValueError(
+            f"The mask must be one of {', '.join(MASKS)}, or a readable "
+            f"picture. Received: {one_line(mask)}, {reason(error)}"
+        ) from None
+    if not is_16_bit and mode not in MASK_MODES:
         raise ValueError(
             "The mask must be a picture in grey or RGB. Received: "
-            f"{mask}, of mode {picture.mode}"
+            f"{one_line(mask)}, of mode {mode}"
         )
-    if picture.has_transparency_data and (
-        is_16_bit or picture.convert("RGBA").getextrema()[3] != (255, 255)
-    ):
+    if not is_opaque:
         raise ValueError(
             "The mask must be a picture without transparent pixels. "
-            f"Received: {mask}"
+            f"Received: {one_line(mask)}"
         )
-    # PIL would clip what 16 bits hold to 255.
-    if is_16_bit:
-        return np.asarray(picture), 65535
-    return np.asarray(picture.convert("L")), 255
+    return values, 65535 if is_16_bit else 255
+
+
+def _is_opaque(picture):
+    if not picture.has_transparency_data:
+        return True
+    # Of 16 bits, PIL does not say which pixels are.
+    is_16_bit = picture.mode.startswith("I")
+    return not is_16_bit and picture.convert("RGBA").getextrema()[3] == (
+        255,
+        255,
+    )

@@ -4,6 +4,8 @@ import tempfile
 
 import click
 
+from keras_ncsn.text import one_line
+
 CARD = {
     "new": "There is no card on the Hub yet.",
     "replaced": "The card on the Hub is replaced, as nobody changed it there.",
@@ -50,7 +52,7 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     with tempfile.TemporaryDirectory() as made:
         upload = publishing.prepare(folder, made, model, repo_id, published)
         for name, file in upload.files.items():
-            click.echo(f"{file.stat().st_size:>12,}  {name}")
+            click.echo(f"{file.stat().st_size:>12,}  {one_line(name)}")
         unseen = dry_run and upload.card == "new"
         click.echo(UNSEEN_CARD if unseen else CARD[upload.card])
         if dry_run:

@@ -4,3 +4,6 @@
 one sentence for each way it can fail, and an end to waiting for a server that
 says nothing.
 """
+
+# What its requests say that they are of.
+LIBRARY = "keras-ncsn"

@@ -8,9 +8,11 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import uuid
 
+from keras_ncsn.files import open_regular, open_whole
 from keras_ncsn.hub.errors import check_time_outs
+
+_PIECE = 2**20
 
 
 def check(path):
@@ -48,12 +50,25 @@ def is_whole(path):
     name = path.readlink().name
     if not set(name) <= set("0123456789abcdef") or len(name) not in (40, 64):
         return None
-    if len(name) == 64:
-        with open(path, "rb") as file:
+    with open_regular(path) as file:
+        if len(name) == 64:
             return hashlib.file_digest(file, "sha256").hexdigest() == name
-    content = path.read_bytes()
-    # As Git names files; a mirror may leave the header out.
-    return name in (_sha1(b"blob %d\0" % len(content), content), _sha1(content))
+        return name in _git_names(file)
+
+
+def check_kind(path):
+    """Raises a `ValueError` unless a path in the cache is of a regular file.
+
+    The client returns whatever lies there.
+
+    Args:
+        path: A `pathlib.Path`.
+    """
+    if not path.is_file():
+        raise ValueError(
+            "A file in the Hub's cache must be a regular file. Received: "
+            f"{path}, which is none. Remove it, to fetch it anew."
+        )
 
 
 def forget(path):
@@ -62,7 +77,7 @@ def forget(path):
     Args:
         path: A `pathlib.Path`; a file that is not in the cache stays.
     """
-    blob = path.resolve()
+    blob = resolve(path)
     if _is_in_cache(path) and holds(blob):
         # A cache that cannot be written, as that of an image, stays as it is.
         with contextlib.suppress(OSError):
@@ -91,13 +106,11 @@ def remember(source, path):
     """
     snapshot = _snapshot(source, path)
     reference = snapshot.parents[1] / "refs" / (source.revision or "main")
-    # Of its own, for other processes may do the same.
-    temporary = reference.with_name(f"{reference.name}.{uuid.uuid4().hex}.tmp")
     # A cache that cannot be written, as that of an image, is used as it is.
     with contextlib.suppress(OSError):
         reference.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(snapshot.name)
-        os.replace(temporary, reference)
+        with open_whole(reference) as file:
+            file.write(snapshot.name.encode())
 
 
 def commit_of(source, path):
@@ -124,7 +137,20 @@ def holds(path):
     """
     from huggingface_hub import constants
 
-    return path.is_relative_to(pathlib.Path(constants.HF_HUB_CACHE).resolve())
+    return path.is_relative_to(resolve(constants.HF_HUB_CACHE))
+
+
+def resolve(path):
+    """Returns where a path leads, through links, which may go in a circle.
+
+    Args:
+        path: Path.
+
+    Returns:
+        A `pathlib.Path`.
+    """
+    # The method of paths raises a `RuntimeError` for a circle.
+    return pathlib.Path(os.path.realpath(path))
 
 
 def is_cached(source, filename):
@@ -169,12 +195,16 @@ def _snapshot(source, path):
 
 def _is_in_cache(path):
     # Where it is, and not where it leads to.
-    return holds(path.parent.resolve())
+    return holds(resolve(path.parent))
 
 
-def _sha1(*parts):
+def _git_names(file):
+    """Returns how Git names a file, and how a mirror may: without a header."""
+    size = os.fstat(file.fileno()).st_size
     # For no secret: a Python that has no SHA-1 for those has this.
-    digest = hashlib.sha1(usedforsecurity=False)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
+    plain = hashlib.sha1(usedforsecurity=False)
+    digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    while piece := file.read(_PIECE):
+        plain.update(piece)
+        digest.update(piece)
+    return digest.hexdigest(), plain.hexdigest()

@@ -4,10 +4,11 @@ import pathlib
 import time
 import warnings
 
-from keras_ncsn.hub import cache
+from keras_ncsn.hub import LIBRARY, cache
 from keras_ncsn.hub.answers import check_name, checking_answers
 from keras_ncsn.hub.errors import check_time_outs, translated, translating
 from keras_ncsn.hub.patience import ending_silence, obligingly, patiently
+from keras_ncsn.hub.sizes import Size
 
 
 class Download:
@@ -28,33 +29,26 @@ class Download:
         self.token = token
         self.commit = self._find_commit(filename)
 
-    def get(self, filename):
+    def get(self, filename, max_bytes=None):
         """Returns the path of a file in the cache.
 
         Args:
             filename: String, its name in the subfolder of the source.
+            max_bytes: Integer, the size at which it is refused before it is
+                fetched, or cut off. Defaults to `None`: the size that the Hub
+                states.
 
         Returns:
             A `pathlib.Path`.
         """
-        import huggingface_hub
-
-        with (
-            translating(self.source, filename),
-            ending_silence(),
-            checking_answers(),
-        ):
+        with translating(self.source, filename):
             path = obligingly(
-                lambda: huggingface_hub.hf_hub_download(
-                    self.source.repo_id,
-                    filename,
-                    subfolder=self.source.subfolder or None,
-                    revision=self.commit,
-                    token=self.token,
-                    library_name="keras-ncsn",
+                lambda: fetch(
+                    self.source, filename, self.commit, self.token, max_bytes
                 )
             )
-        return pathlib.Path(path)
+        cache.check_kind(path)
+        return path
 
     def remember(self, filename):
         """Lets the cache take this commit for that of the revision.
@@ -109,6 +103,33 @@ class Download:
         )
 
 
+def fetch(source, filename, commit, token=None, max_bytes=None):
+    """Returns the path of a file in the cache, where it lies from now on.
+
+    Args:
+        source: A `Source`.
+        filename: String, its name in the subfolder of the source.
+        commit: String.
+        token: As in `Download`.
+        max_bytes: As in `Download.get`.
+
+    Returns:
+        A `pathlib.Path`. What is raised is of the client.
+    """
+    import huggingface_hub
+
+    with ending_silence(), checking_answers(Size(filename, max_bytes)):
+        path = huggingface_hub.hf_hub_download(
+            source.repo_id,
+            filename,
+            subfolder=source.subfolder or None,
+            revision=commit,
+            token=token,
+            library_name=LIBRARY,
+        )
+    return pathlib.Path(path)
+
+
 def ask_commit(source, filename, token, started=None, **kwargs):
     """Returns the commit that a file is of now."""
     import huggingface_hub
@@ -122,7 +143,7 @@ def ask_commit(source, filename, token, started=None, **kwargs):
     with checking_answers():
         metadata = patiently(
             lambda: huggingface_hub.get_hf_file_metadata(
-                url, token=token, **kwargs
+                url, token=token, library_name=LIBRARY, **kwargs
             ),
             started,
         )

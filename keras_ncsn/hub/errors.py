@@ -4,7 +4,8 @@ import contextlib
 import os
 import re
 
-from keras_ncsn.text import printable
+from keras_ncsn.hub.sizes import WrongSize
+from keras_ncsn.hub.tokens import said
 
 # Seconds after which a server that does not answer is given up, if the client
 # was not told to wait longer.
@@ -16,6 +17,16 @@ _TIME_OUTS = "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"
 
 # Requests left, and seconds until there are more.
 _SPENT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")
+
+# What the client raises where an answer is not of the types that it expects.
+_NOT_UNDERSTOOD = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    RecursionError,
+)
 
 _SENTENCES = {
     "offline": (
@@ -77,6 +88,12 @@ _SENTENCES = {
         "The Hub must answer what the client understands. Received for "
         "{filename} of {source}:{reason}. Try again later, or upgrade: pip "
         "install --upgrade huggingface-hub",
+    ),
+    "size": (
+        OSError,
+        "{filename} of {source} must be of the size that is stated for it, or "
+        "smaller. Received:{reason}. Try again later, or tell who published "
+        "it.",
     ),
     "silence": (
         TimeoutError,
@@ -159,9 +176,11 @@ def asked_wait(response):
     """
     limit = _SPENT.search(response.headers.get("RateLimit", ""))
     if limit is not None and response.status_code == 429:
-        return int(limit[1])
-    seconds = response.headers.get("Retry-After", "").strip()
-    return int(seconds) if seconds.isdecimal() else None
+        seconds = limit[1]
+    else:
+        seconds = response.headers.get("Retry-After", "").strip()
+    # More digits than any wait has, and more than an integer may have.
+    return int(seconds[:20]) if seconds.isdecimal() else None
 
 
 @contextlib.contextmanager
@@ -176,8 +195,12 @@ def translating(source, filename, sending=False):
     try:
         yield
     except Exception as error:
-        # Without a cause: requests hold tokens.
-        raise translated(error, source, filename, sending) from None
+        failure = translated(error, source, filename, sending)
+        try:
+            raise failure from None
+        finally:
+            # It would lead to the request, which holds the token.
+            failure.__context__ = None
 
 
 def translated(error, source, filename, sending=False):
@@ -198,17 +221,9 @@ def translated(error, source, filename, sending=False):
         # It stands for what kept the client from asking, or from sending.
         error = error.__cause__ or error
     status = _status(error)
-    name = _of_class(error) or _of_status(status)
-    if (
-        name is None
-        and isinstance(error, OSError)
-        and not isinstance(error, ConnectionError)
-    ):
-        # Of this machine: a full disk, a cache that cannot be written.
-        return error
-    if name is None and isinstance(error, ValueError):
-        is_card = isinstance(error.__cause__, errors.BadRequestError)
-        name = "card" if is_card else "answer"
+    name = _of_class(error) or _of_status(status) or _of_kind(error)
+    if name == "machine":
+        return _of_machine(error)
     sentences = _SENTENCES | _SENDING if sending else _SENTENCES
     if name not in sentences:
         name = "connection" if name is None else "status"
@@ -243,10 +258,12 @@ def _wait(error):
 
 def _reason(error, name):
     # What the server says, in one line; most say nothing.
-    if name in ("answer", "card"):
-        return " " + printable(" ".join(str(error).split()))
+    if name in ("answer", "card", "size"):
+        is_sentence = isinstance(error, (ValueError, OSError))
+        kind = "" if is_sentence else f"{type(error).__name__}: "
+        return " " + said(f"{kind}{error}")
     text = getattr(error, "server_message", None)
-    return f" ({printable(' '.join(text.split()))})" if text else ""
+    return f" ({said(text)})" if text else ""
 
 
 def _of_class(error):
@@ -261,6 +278,7 @@ def _of_class(error):
         errors.GatedRepoError: "gated",
         errors.RepositoryNotFoundError: "repository",
         errors.FileMetadataError: "answer",
+        WrongSize: "size",
         UnicodeEncodeError: "token",
         TimeoutError: "silence",
     }
@@ -284,3 +302,23 @@ def _of_status(status):
         429: "requests",
     }
     return None if status is None else known.get(status, "status")
+
+
+def _of_kind(error):
+    from huggingface_hub import errors
+
+    if isinstance(error, ConnectionError):
+        return None
+    if isinstance(error, OSError):
+        # Those of the client, which have no number, are about an answer.
+        return "answer" if error.errno is None else "machine"
+    if not isinstance(error, _NOT_UNDERSTOOD):
+        return None
+    is_card = isinstance(error.__cause__, errors.BadRequestError)
+    return "card" if is_card else "answer"
+
+
+def _of_machine(error):
+    # A full disk, a cache that cannot be written: without what led to it.
+    named = () if error.filename is None else (error.filename,)
+    return OSError(error.errno, said(error.strerror), *named)

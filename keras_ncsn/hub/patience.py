@@ -5,6 +5,7 @@ retries.
 """
 
 import contextlib
+import contextvars
 import functools
 import queue
 import threading
@@ -40,7 +41,8 @@ def patiently(function, started=None):
         except BaseException as error:
             results.put((None, error))
 
-    threading.Thread(target=run, daemon=True).start()
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(run,), daemon=True).start()
     try:
         left = max(patience() - waited, 0.0)
         result, error = results.get(timeout=left)

@@ -1,12 +1,13 @@
 """Presets go to the Hub."""
 
-import pathlib
-
+from keras_ncsn.files import read_regular
+from keras_ncsn.hub import LIBRARY
 from keras_ncsn.hub.addresses import Source, check_place
 from keras_ncsn.hub.answers import checking_answers
-from keras_ncsn.hub.downloads import ask_commit
+from keras_ncsn.hub.downloads import ask_commit, fetch
 from keras_ncsn.hub.errors import translating
 from keras_ncsn.hub.patience import ending_silence, patiently
+from keras_ncsn.hub.tokens import said
 
 
 def push(
@@ -40,8 +41,12 @@ def push(
 
     check_place(repo_id, revision)
     source = Source(repo_id, "", revision)
-    api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
-    with translating(source, "the files", sending=True), ending_silence():
+    api = huggingface_hub.HfApi(token=token, library_name=LIBRARY)
+    with (
+        translating(source, "the files", sending=True),
+        ending_silence(),
+        checking_answers(),
+    ):
         patiently(
             lambda: api.create_repo(repo_id, private=private, exist_ok=True)
         )
@@ -61,7 +66,7 @@ def push(
             revision=revision,
             create_pr=create_pr,
         )
-    return commit.pr_url or commit.commit_url
+        return said(commit.pr_url or commit.commit_url)
 
 
 def check_sender(repo_id, revision=None, token=None):
@@ -76,48 +81,49 @@ def check_sender(repo_id, revision=None, token=None):
     from huggingface_hub import constants, errors
 
     check_place(repo_id, revision)
-    api = huggingface_hub.HfApi(token=token, library_name="keras-ncsn")
+    api = huggingface_hub.HfApi(token=token, library_name=LIBRARY)
     source = Source(repo_id, "", revision)
-    with translating(source, "the token", sending=True):
+    with translating(source, "the token", sending=True), checking_answers():
         if constants.HF_HUB_OFFLINE:
             raise errors.OfflineModeIsEnabled
         patiently(api.whoami)
 
 
-def read_text(repo_id, filename, revision=None, token=None):
+def read_text(repo_id, filename, max_bytes, revision=None, token=None):
     """Returns the text of a file on the Hub as it is now, before it is sent.
 
     Args:
         repo_id: String, `"owner/repo"`.
         filename: String.
+        max_bytes: Integer, the size of the file at most.
         revision: As in `push`.
         token: As in `push`.
 
     Returns:
         A string, `None` where there is none that the token may see.
     """
-    import huggingface_hub
-    from huggingface_hub import errors
-
     source = Source(repo_id, "", revision)
     with translating(source, filename, sending=True):
-        try:
-            # Asked first: the client would show what is cached if it cannot,
-            # and note the commit, of which the cache has this file alone.
-            commit = ask_commit(source, filename, token)
-        except errors.RevisionNotFoundError:
-            if revision is None:
-                return None
-            # A new branch begins as the main one.
-            return read_text(repo_id, filename, None, token)
-        except (
-            errors.RemoteEntryNotFoundError,
-            errors.RepositoryNotFoundError,
-        ):
+        # Asked first: the client would show what is cached if it cannot, and
+        # note the commit, of which the cache has this file alone.
+        commit = _find_commit(source, filename, token)
+        if commit is None:
             return None
-        with ending_silence(), checking_answers():
-            path = huggingface_hub.hf_hub_download(
-                repo_id, filename, revision=commit, token=token
-            )
+        path = fetch(source, filename, commit, token, max_bytes)
+        content = read_regular(path, max_bytes)
     # One that is of other characters was written by a person, and is kept.
-    return pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+    return content.decode("utf-8", errors="replace")
+
+
+def _find_commit(source, filename, token):
+    from huggingface_hub import errors
+
+    try:
+        return ask_commit(source, filename, token)
+    except errors.RevisionNotFoundError:
+        if source.revision is None:
+            return None
+    except (errors.RemoteEntryNotFoundError, errors.RepositoryNotFoundError):
+        return None
+    # A new branch begins as the main one.
+    return _find_commit(source._replace(revision=None), filename, token)

@@ -1,0 +1,252 @@
+"""Array files, .npy and .npz, as arrays that stay on disk."""
+
+import bz2
+import contextlib
+import copy
+import io
+import lzma
+import math
+import os
+import pathlib
+import struct
+import typing
+import zipfile
+import zlib
+
+import numpy as np
+
+from keras_ncsn.failures import reason
+from keras_ncsn.files import open_regular
+from keras_ncsn.scratch import NoRoomError, open_scratch
+from keras_ncsn.text import one_line
+
+# NumPy's own limit, and what stands before the header.
+HEADER_BYTES = 10_000 + 12
+# Archives are read in pieces of at most this size, their directory in one.
+PIECE_BYTES = 2**20
+# A dictionary of LZMA, in memory; that of its strongest setting takes a
+# quarter.
+DICTIONARY_BYTES = 2**28
+NAMES = ("images", "x_train", "x")
+
+
+def load_arrays(path):
+    """Returns the images in an array file, which stay on disk.
+
+    What the file states is compared with what it holds before any of it is
+    unpacked.
+
+    Args:
+        path: Path of an `.npy` file, or of an `.npz` file with one array, or
+            one named `images`, `x_train` or `x`, which is unpacked to a
+            temporary file.
+
+    Returns:
+        An array of shape `(num_images, height, width, channels)`, read-only;
+        where the file holds no channels, there is one.
+    """
+    path = pathlib.Path(path)
+    try:
+        with open_regular(path) as file:
+            images = (
+                _map_member(file, path)
+                if path.suffix == ".npz"
+                else _map_array(file)
+            )
+    except NoRoomError:
+        raise
+    # NumPy and zipfile raise whatever a broken file makes them stumble on.
+    except Exception as error:
+        raise ValueError(
+            f"Images must be readable. Received: {one_line(path)}, "
+            f"{reason(error)}. Write them anew by `np.save` or `np.savez`."
+        ) from None
+    return images[..., None] if images.ndim == 3 else images
+
+
+class _Header(typing.NamedTuple):
+    """What an array file says of itself."""
+
+    shape: tuple
+    order: str
+    dtype: np.dtype
+    offset: int
+
+    @property
+    def num_bytes(self):
+        # Of Python's integers, which do not overflow.
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def map(self, file, offset):
+        return np.memmap(file, self.dtype, "r", offset, self.shape, self.order)
+
+
+def _read_header(file):
+    # NumPy would read as many bytes as the file says that there are.
+    start = io.BytesIO(file.read(HEADER_BYTES))
+    # As `np.load` does for paths; a temporary file has none.
+    version = np.lib.format.read_magic(start)
+    read = np.lib.format.read_array_header_2_0
+    if version == (1, 0):
+        read = np.lib.format.read_array_header_1_0
+    shape, is_fortran, dtype = read(start)
+    _check_type(dtype)
+    _check_shape(shape)
+    return _Header(shape, "F" if is_fortran else "C", dtype, start.tell())
+
+
+def _check_type(dtype):
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects")
+    if dtype.kind not in "biuf":
+        raise ValueError(f"it must hold numbers, and holds {dtype}")
+
+
+def _check_shape(shape):
+    channels = shape[3:] or (1,)
+    if (
+        len(shape) not in (3, 4)
+        or min(shape) < 1
+        or channels[0] not in (1, 3)
+        # They are integers too, in Python.
+        or bool in map(type, shape)
+    ):
+        raise ValueError(
+            "the array must have the shape (num_images, height, width) or "
+            "(num_images, height, width, channels), with 1 or 3 channels, and "
+            f"is of shape {shape}"
+        )
+
+
+def _map_array(file):
+    header = _read_header(file)
+    held = os.fstat(file.fileno()).st_size - header.offset
+    if held < header.num_bytes:
+        raise ValueError(
+            f"it must hold the {header.num_bytes:,} bytes of its shape "
+            f"{header.shape}, and holds {held:,}"
+        )
+    return header.map(file, header.offset)
+
+
+class _Pieces:
+    """A file for `zipfile`, which gives no more than a piece at a time."""
+
+    def __init__(self, file):
+        self._file = file
+        self.seek, self.tell = file.seek, file.tell
+        self.seekable = file.seekable
+
+    def read(self, size=-1):
+        # Only the directory is ever asked for in one piece.
+        if size > PIECE_BYTES:
+            raise ValueError(
+                f"its directory must have at most {PIECE_BYTES:,} bytes, and "
+                f"has {size:,}"
+            )
+        return self._file.read(size)
+
+
+def _map_member(file, path):
+    with zipfile.ZipFile(_Pieces(file)) as archive:
+        member = _find_member(archive)
+        with _open_member(archive, member) as packed:
+            header = _read_header(packed)
+        if member.file_size != header.offset + header.num_bytes:
+            raise ValueError(
+                f"it must hold the {header.num_bytes:,} bytes of its shape "
+                f"{header.shape}, and holds "
+                f"{member.file_size - header.offset:,}"
+            )
+        with open_scratch(header.num_bytes, path) as scratch:
+            with _open_member(archive, member) as packed:
+                checksum = zlib.crc32(packed.read(header.offset))
+                checksum = _copy(packed, scratch, header.num_bytes, checksum)
+            if checksum != member.CRC:
+                raise ValueError("what it holds must have its checksum")
+            scratch.flush()
+            return header.map(scratch, 0)
+
+
+def _find_member(archive):
+    members = {
+        member.filename.removesuffix(".npy"): member
+        for member in archive.infolist()
+        if member.filename.endswith(".npy")
+    }
+    wanted = [name for name in NAMES if name in members]
+    if not wanted and len(members) != 1:
+        raise ValueError(
+            "an .npz file must hold one array, or one named images, "
+            f"x_train or x; it holds {', '.join(members) or 'none'}"
+        )
+    return members[wanted[0]] if wanted else next(iter(members.values()))
+
+
+@contextlib.contextmanager
+def _open_member(archive, member):
+    if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with archive.open(member) as file:
+            yield file
+        return
+    # zipfile gives its other decompressors a piece at a time, of which they
+    # may make gigabytes.
+    packed = copy.copy(member)
+    packed.compress_type = zipfile.ZIP_STORED
+    packed.file_size = packed.compress_size
+    # It is that of what is unpacked.
+    del packed.CRC
+    with archive.open(packed) as file:
+        yield _Unpacked(file, _make_decompressor(member.compress_type, file))
+
+
+def _make_decompressor(method, file):
+    if method == zipfile.ZIP_BZIP2:
+        return bz2.BZ2Decompressor()
+    if method != zipfile.ZIP_LZMA:
+        raise ValueError(
+            "it must be stored, deflated, or packed by bzip2 or LZMA, and is "
+            f"packed by method {method}"
+        )
+    # A version, and how many bytes of settings follow; before an .lzma file,
+    # the same settings stand, and a size, here unknown.
+    _, num_settings = struct.unpack("<HH", file.read(4))
+    start = file.read(num_settings) + b"\xff" * 8
+    decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, DICTIONARY_BYTES)
+    decompressor.decompress(start, 0)
+    return decompressor
+
+
+class _Unpacked:
+    """What a decompressor makes of a file, and no more than is asked for."""
+
+    def __init__(self, file, decompressor):
+        self._file = file
+        self._decompressor = decompressor
+
+    def read(self, size):
+        pieces = []
+        while size and not self._decompressor.eof:
+            packed = b""
+            if self._decompressor.needs_input:
+                packed = self._file.read(io.DEFAULT_BUFFER_SIZE)
+                if not packed:
+                    break
+            pieces.append(self._decompressor.decompress(packed, size))
+            size -= len(pieces[-1])
+        return b"".join(pieces)
+
+
+def _copy(packed, scratch, num_bytes, checksum):
+    """Returns the checksum of what was unpacked and written."""
+    left = num_bytes
+    while left and (piece := packed.read(min(left, PIECE_BYTES))):
+        scratch.write(piece)
+        checksum = zlib.crc32(piece, checksum)
+        left -= len(piece)
+    if left or packed.read(1):
+        raise ValueError(
+            f"it must hold {num_bytes:,} bytes, and holds "
+            f"{'fewer' if left else 'more'}"
+        )
+    return checksum

@@ -1,0 +1,732 @@
+"""Pictures, masks and arrays that somebody made to do harm, or that broke."""
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import struct
+import tracemalloc
+import warnings
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from fuzzing import mutations
+from hypothesis import HealthCheck, given, settings, strategies
+from PIL import EpsImagePlugin, Image
+
+from keras_ncsn import datasets, named_sets, pictures
+from keras_ncsn.cli.files import read_image, read_mask
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), "uint8")
+
+
+@pytest.fixture(autouse=True)
+def no_hanging():
+    """Fails what waits; no reader can catch it."""
+
+    def fail(number, frame):
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def read_folder_of(path, **kwargs):
+    return pictures.load_folder(path.parent, **kwargs)
+
+
+def skip_in_folder(path):
+    Image.fromarray(PIXELS).save(path.parent / "z.png")
+    with pytest.warns(UserWarning, match="Skipped 1 of 2"):
+        read_folder_of(path, skip_unreadable=True)
+    raise ValueError(f"{path} was skipped")
+
+
+PICTURE_READERS = [
+    pictures.load_image,
+    read_folder_of,
+    skip_in_folder,
+    lambda path: read_image(path, (8, 8, 3)),
+    lambda path: read_mask(path, (8, 8, 1)),
+    lambda path: read_mask(str(path), (8, 8, 1)),
+]
+pictures_read = pytest.mark.parametrize("read", PICTURE_READERS)
+
+
+@pytest.fixture
+def ghostscript(tmp_path, monkeypatch):
+    """A program of this name that leaves a trace; returns the trace."""
+    program = tmp_path / "programs" / "gs"
+    program.parent.mkdir()
+    trace = tmp_path / "started"
+    program.write_text(f"#!/bin/sh\necho started > '{trace}'\n")
+    program.chmod(0o755)
+    path = f"{program.parent}{os.pathsep}{os.environ['PATH']}"
+    monkeypatch.setenv("PATH", path)
+    # Pillow looks for it once.
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)
+    return trace
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\n"
+# A DOS header, and the same text where it says.
+DOS_POSTSCRIPT = struct.pack("<IIII", 0xC6D3D0C5, 32, len(POSTSCRIPT), 0)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.JPG", "a.tiff"])
+@pytest.mark.parametrize(
+    "content", [POSTSCRIPT, DOS_POSTSCRIPT + b"\0" * 16 + POSTSCRIPT]
+)
+@pictures_read
+def test_pictures_start_no_program(tmp_path, ghostscript, name, content, read):
+    path = tmp_path / "pictures" / name
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=path.name):
+        read(path)
+    assert not ghostscript.exists()
+
+
+def test_images_of_sets_start_no_program(tmp_path, ghostscript):
+    with open(tmp_path / "stream", "w+b") as stream:
+        with pytest.raises(ValueError, match="set image 0.* PNG, JPEG"):
+            pictures.store_images(
+                [("set image 0", io.BytesIO(POSTSCRIPT))], stream, (8, 8, 3)
+            )
+    assert not ghostscript.exists()
+
+
+@pytest.mark.parametrize(
+    "kind", ["PPM", "ICO", "TGA", "PCX", "SGI", "DDS", "PSD", "FITS"]
+)
+@pictures_read
+def test_other_formats_are_refused(tmp_path, kind, read):
+    headers = {
+        "PSD": struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 8, 8, 8, 3)
+        + bytes(12 + 2 + 192),
+        "FITS": b"".join(
+            card.ljust(80)
+            for card in (
+                b"SIMPLE  =                    T",
+                b"BITPIX  =                    8",
+                b"NAXIS   =                    2",
+                b"NAXIS1  =                    8",
+                b"NAXIS2  =                    8",
+                b"END",
+            )
+        ).ljust(2880)
+        + bytes(2880),
+    }
+    path = tmp_path / "a.png"
+    if kind in headers:
+        path.write_bytes(headers[kind])
+    else:
+        Image.fromarray(PIXELS).save(path, kind)
+    with Image.open(path) as picture:
+        assert picture.format == kind
+    with pytest.raises(ValueError, match=r"a\.png"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF"])
+def test_what_a_picture_is_matters_and_not_its_name(tmp_path, kind):
+    picture, more = Image.fromarray(PIXELS), {}
+    if kind == "MPO":
+        # What some cameras name .jpg: a second picture follows the first.
+        more = {"save_all": True, "append_images": [picture]}
+    picture.save(tmp_path / "a.webp", kind, **more)
+    assert pictures.load_folder(tmp_path).shape == (1, 8, 8, 3)
+
+
+def named_pipe(path):
+    os.mkfifo(path)
+
+
+def link_to_named_pipe(path):
+    os.mkfifo(path.parent / "pipe")
+    path.symlink_to("pipe")
+
+
+def link_to_device(path):
+    path.symlink_to("/dev/zero")
+
+
+def link_to_terminal(path):
+    path.symlink_to("/dev/tty")
+
+
+def listening_socket(path):
+    # Addresses of sockets are short.
+    before = os.getcwd()
+    os.chdir(path.parent)
+    try:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(path.name)
+    finally:
+        os.chdir(before)
+
+
+def link_to_itself(path):
+    path.symlink_to(path.name)
+
+
+ODD_KINDS = [
+    named_pipe,
+    link_to_named_pipe,
+    link_to_device,
+    link_to_terminal,
+    listening_socket,
+    link_to_itself,
+]
+odd_kinds = pytest.mark.parametrize("make", ODD_KINDS)
+
+
+@odd_kinds
+@pictures_read
+def test_pictures_of_odd_kinds_hang_nothing(tmp_path, make, read):
+    make(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png"):
+        read(tmp_path / "a.png")
+
+
+@odd_kinds
+@pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+@pytest.mark.parametrize("read", [datasets.load_arrays, datasets.load_images])
+def test_arrays_of_odd_kinds_hang_nothing(tmp_path, make, name, read):
+    make(tmp_path / name)
+    with pytest.raises(ValueError, match=name):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        pictures.load_image,
+        datasets.load_arrays,
+        lambda path: read_mask(path, (8, 8, 1)),
+    ],
+)
+def test_a_folder_is_no_file(tmp_path, read):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(ValueError, match=r"a\.png, .*regular file.*a folder"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b[2J.png", "a\nError: b.png", "\u202egnp.a.png", "\udc9b.png"]
+)
+@pictures_read
+def test_names_of_pictures_give_no_orders(tmp_path, name, read):
+    if "skip" in str(read):
+        pytest.skip("it says the name as it is")
+    (tmp_path / name).write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="png") as caught:
+        read(tmp_path / name)
+    message = str(caught.value)
+    assert message.isprintable()
+    message.encode()
+
+
+def test_names_of_what_is_skipped_give_no_orders(tmp_path):
+    (tmp_path / "a\x1b[2J\n.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="At least one") as caught:
+        pictures.load_folder(tmp_path, skip_unreadable=True)
+    assert str(caught.value).isprintable()
+    Image.fromarray(PIXELS).save(tmp_path / "good.png")
+    with pytest.warns(UserWarning, match="Skipped 1 of 2") as caught:
+        pictures.load_folder(tmp_path, skip_unreadable=True)
+    assert str(caught[0].message).isprintable()
+    Image.new("L", (9, 9)).save(tmp_path / "h\x1b[2J.png")
+    with pytest.raises(ValueError, match="Pass an image size") as caught:
+        pictures.load_folder(tmp_path, skip_unreadable=True)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_folders_nested_without_end_are_named(tmp_path, monkeypatch, skip):
+    monkeypatch.chdir(tmp_path)
+    # Shorter than the longest path, and deeper than Python's stack.
+    for _ in range(1500):
+        os.mkdir("d")
+        os.chdir("d")
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    with contextlib.suppress(ValueError):
+        pictures.load_folder(tmp_path, skip_unreadable=skip)
+
+
+def test_large_photographs_are_read_and_bombs_are_not(tmp_path, monkeypatch):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    # Pillow warns beyond its limit, and refuses beyond twice that.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    with pytest.warns(Image.DecompressionBombWarning):
+        assert pictures.load_folder(tmp_path, 4).shape == (1, 4, 4, 3)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 31)
+    for read in (pictures.load_image, read_folder_of):
+        with pytest.raises(ValueError, match=r"a\.png, .*exceeds limit"):
+            read(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.png, .*exceeds limit"):
+        read_mask(tmp_path / "a.png", (8, 8, 1))
+
+
+def png_of(width, height):
+    def chunk(name, data):
+        check = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + check
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(9)))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("size", [(2**31 - 1, 2**31 - 1), (2**30, 2), (0, 0)])
+@pictures_read
+def test_pictures_that_state_any_size_are_refused(tmp_path, size, read):
+    (tmp_path / "a.png").write_bytes(png_of(*size))
+    with pytest.raises(ValueError, match=r"a\.png"):
+        read(tmp_path / "a.png")
+
+
+def give_room(monkeypatch, num_bytes):
+    usage = (2**40, 2**40 - num_bytes, num_bytes)
+    kind = type(__import__("shutil").disk_usage(os.curdir))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: kind(*usage))
+
+
+def test_folders_that_no_disk_holds_are_refused_at_once(tmp_path, monkeypatch):
+    for index in range(9):
+        (tmp_path / f"{index}.png").write_bytes(png_of(9000, 9000))
+    give_room(monkeypatch, 8 * 9000**2)
+    with pytest.raises(OSError, match="room.* 729,000,000 .*TMPDIR"):
+        pictures.load_folder(tmp_path)
+
+
+def test_folders_that_fit_are_read(tmp_path, monkeypatch):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    give_room(monkeypatch, 8 * 8 * 3)
+    assert len(pictures.load_folder(tmp_path)) == 1
+    (tmp_path / "b.png").write_bytes(png_of(9000, 9000))
+    with pytest.warns(UserWarning, match="Skipped 1 of 2"):
+        assert len(pictures.load_folder(tmp_path, None, True)) == 1
+
+
+def npy(header, data=b"", version=(1, 0)):
+    """An array file with any header."""
+    header = header.encode("latin1")
+    length = struct.pack("<H" if version == (1, 0) else "<I", len(header))
+    return b"\x93NUMPY" + bytes(version) + length + header + data
+
+
+def stated(shape="(3, 4, 4, 1)", dtype="|u1", order="False"):
+    return f"{{'descr': {dtype!r}, 'fortran_order': {order}, 'shape': {shape}}}"
+
+
+def packed(files, method=zipfile.ZIP_DEFLATED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+HEADERS = {
+    "unclosed": "{'descr': '|u1', 'fortran_order': False, 'shape': (3, 4",
+    "unclosed_string": "{'descr': '''|u1",
+    "nested": "(" * 9000,
+    "nested_lists": "[" * 150 + "]" * 150,
+    "signs": "-" * 9000 + "1",
+    "nul": "\0",
+    "no_dict": "1",
+    "no_keys": "{}",
+    "long_number": stated(f"({'9' * 5000},)"),
+    "large": stated("(3, 4, 4, 1)" + " " * 20000),
+    "overflowing": stated("(4611686018427387904, 4, 4, 1)"),
+    "beyond_64_bits": stated(f"({2**70}, 4, 4, 1)"),
+    "overflow_to_nothing": stated(f"({2**32}, {2**32}, 1, 1)"),
+    "overflow_and_zero": stated(f"({2**70}, 0, 4, 1)"),
+    "negative": stated("(-3, 4, 4, -1)"),
+    "two_negatives": stated("(-3, -4, 4, 1)"),
+    "empty": stated("(0, 4, 4, 1)"),
+    "flat": stated("(3, 0, 4, 1)"),
+    "truths": stated("(True, 4, 4, 3)"),
+    "many": stated("(1,) * 99"),
+    "of_many_dimensions": stated(f"({'1, ' * 99})"),
+    "floats": stated("(3.0, 4, 4, 1)"),
+    "too_large": stated("(4, 4, 4, 1)"),
+    "too_large_in_columns": stated("(4, 4, 4, 1)", order="True"),
+    "objects": stated(dtype="|O"),
+    "nothing": stated(dtype="|V0"),
+    "text": stated("(3, 4, 4)", dtype="<U0"),
+    "bytes": stated(dtype="|S1"),
+    "void": stated(dtype="|V1"),
+    "dates": stated("(1, 2, 3, 1)", dtype="<M8[s]"),
+    "complex": stated("(1, 2, 3, 1)", dtype="<c8"),
+    "wide_items": stated(dtype="|V2147483647"),
+    "no_type": stated(dtype="nonsense"),
+    "a_function": "__import__('os').abort()",
+}
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0), (4, 7)])
+@pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
+@pytest.mark.filterwarnings("ignore")
+def test_headers_that_lie_are_refused(tmp_path, header, version):
+    content = npy(header, IMAGES.tobytes(), version)
+    (tmp_path / "a.npy").write_bytes(content)
+    (tmp_path / "a.npz").write_bytes(packed({"images.npy": content}))
+    for path in (tmp_path / "a.npy", tmp_path / "a.npz"):
+        with pytest.raises(ValueError, match=f"readable.*{path.name}") as error:
+            datasets.load_arrays(path)
+        assert str(error.value).isprintable()
+        assert len(str(error.value)) < 900
+
+
+@pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_headers_that_do_not_lie_are_read(tmp_path, version, is_packed):
+    content = npy(stated() + " " * 70 + "\n", IMAGES.tobytes(), version)
+    path = tmp_path / ("a.npz" if is_packed else "a.npy")
+    path.write_bytes(packed({"a.npy": content}) if is_packed else content)
+    np.testing.assert_array_equal(datasets.load_arrays(path), IMAGES)
+
+
+def test_a_header_of_gigabytes_is_not_read(tmp_path):
+    path = tmp_path / "a.npy"
+    with open(path, "wb") as file:
+        file.write(b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**32 - 1))
+        # All of it a hole.
+        file.truncate(2**33)
+    assert peak_of(path) < 2**20
+
+
+def peak_of(path):
+    """The memory that it takes to refuse an array file."""
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"must be readable.*{path.name}"):
+        datasets.load_arrays(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+# A piece of an archive, some copies of it, and a small dictionary of LZMA.
+FEW_BYTES = 2**25
+METHODS = {
+    "stored": zipfile.ZIP_STORED,
+    "deflated": zipfile.ZIP_DEFLATED,
+    "bzip2": zipfile.ZIP_BZIP2,
+    "lzma": zipfile.ZIP_LZMA,
+}
+methods = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+
+
+def saved(array):
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+@methods
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_archives_of_all_methods_are_read(tmp_path, method, order):
+    # Of several of the pieces in which they are unpacked.
+    images = np.random.default_rng(0).random((20, 128, 128, 1))
+    content = saved(np.asarray(images, order=order))
+    (tmp_path / "a.npz").write_bytes(packed({"x.npy": content}, method))
+    read = datasets.load_arrays(tmp_path / "a.npz")
+    assert isinstance(read, np.memmap)
+    np.testing.assert_array_equal(read, images)
+
+
+@methods
+def test_bombs_are_refused_before_they_are_unpacked(tmp_path, method):
+    bomb = saved(IMAGES) + bytes(2**28)
+    (tmp_path / "a.npz").write_bytes(packed({"x.npy": bomb}, method))
+    assert peak_of(tmp_path / "a.npz") < FEW_BYTES
+
+
+def understated(bomb, size, method):
+    """An archive that states another size than it unpacks to."""
+    content = bytearray(packed({"x.npy": bomb}, method))
+    directory = content.rindex(b"PK\x01\x02")
+    content[directory + 24 : directory + 28] = struct.pack("<I", size)
+    return bytes(content)
+
+
+@methods
+@pytest.mark.parametrize("change", [-1, 0, 1, 2**31])
+def test_sizes_that_lie_are_refused(tmp_path, method, change):
+    good = saved(IMAGES)
+    # More than it states, much more, or less.
+    bomb = good + bytes(2**28 if change == 0 else 0)
+    (tmp_path / "a.npz").write_bytes(
+        understated(bomb, len(good) + change, method)
+    )
+    assert peak_of(tmp_path / "a.npz") < FEW_BYTES
+
+
+@methods
+def test_a_size_and_a_header_that_lie_together_are_refused(tmp_path, method):
+    header = npy(stated("(1000000, 32, 32, 1)"), b"")
+    content = understated(
+        header + bytes(99), len(header) + 1024 * 10**6, method
+    )
+    (tmp_path / "a.npz").write_bytes(content)
+    assert peak_of(tmp_path / "a.npz") < FEW_BYTES
+
+
+def test_what_no_disk_holds_is_not_unpacked(tmp_path, monkeypatch):
+    images = np.zeros((50, 32, 32, 1), "uint8")
+    np.savez_compressed(tmp_path / "a.npz", images)
+    give_room(monkeypatch, images.nbytes - 1)
+    with pytest.raises(OSError, match=r"room.*a\.npz.* 51,200 .*TMPDIR"):
+        datasets.load_arrays(tmp_path / "a.npz")
+    give_room(monkeypatch, images.nbytes)
+    assert len(datasets.load_arrays(tmp_path / "a.npz")) == 50
+
+
+def test_a_directory_of_gigabytes_is_not_read(tmp_path):
+    path = tmp_path / "a.npz"
+    with open(path, "wb") as file:
+        file.truncate(2**31)
+        file.seek(0, os.SEEK_END)
+        end = ("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, 2**31 - 1, 1, 0)
+        file.write(struct.pack(*end))
+    assert peak_of(path) < FEW_BYTES
+
+
+def encrypted(content):
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        content[content.index(signature) + flags] |= 1
+
+
+def unknown_method(content):
+    for signature, method in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        content[content.index(signature) + method] = 77
+
+
+def newer_zip(content):
+    content[content.index(b"PK\1\2") + 6] = 99
+
+
+def another_name(content):
+    place = content.index(b"PK\3\4") + 30
+    content[place : place + 1] = b"\x1b"
+
+
+def damaged_data(content):
+    place = content.index(b"PK\1\2") - 30
+    content[place : place + 20] = bytes(range(20))
+
+
+def wrong_checksum(content):
+    content[content.index(b"PK\1\2") + 16] ^= 1
+
+
+@methods
+@pytest.mark.parametrize(
+    "change",
+    [
+        encrypted,
+        unknown_method,
+        newer_zip,
+        another_name,
+        damaged_data,
+    ],
+)
+def test_archives_that_cannot_be_read_are_named(tmp_path, method, change):
+    content = bytearray(packed({"x.npy": saved(IMAGES)}, method))
+    change(content)
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"must be readable.*a\.npz") as error:
+        datasets.load_arrays(tmp_path / "a.npz")
+    assert str(error.value).isprintable()
+
+
+@methods
+def test_checksums_are_compared(tmp_path, method):
+    content = bytearray(packed({"x.npy": saved(IMAGES)}, method))
+    wrong_checksum(content)
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"readable.*a\.npz, .*(CRC|checksum)"):
+        datasets.load_arrays(tmp_path / "a.npz")
+
+
+def test_a_dictionary_of_gigabytes_is_not_made(tmp_path):
+    content = bytearray(packed({"x.npy": saved(IMAGES)}, zipfile.ZIP_LZMA))
+    # After the local header and name, a version, a length, and one setting.
+    place = 30 + len("x.npy") + 4 + 1
+    assert content[place : place + 4] == struct.pack("<I", 2**23)
+    content[place : place + 4] = struct.pack("<I", 2**31)
+    (tmp_path / "a.npz").write_bytes(content)
+    assert peak_of(tmp_path / "a.npz") < FEW_BYTES
+
+
+@methods
+def test_archives_cut_short_are_refused(tmp_path, method):
+    content = saved(np.random.default_rng(0).random((9, 32, 32, 1)))
+    content = bytearray(packed({"x.npy": content}, method))
+    # As the directory states it, so that only the data end too early.
+    directory = content.rindex(b"PK\1\2")
+    size = struct.unpack_from("<I", content, directory + 20)[0]
+    struct.pack_into("<I", content, directory + 20, size // 2)
+    (tmp_path / "a.npz").write_bytes(content)
+    assert peak_of(tmp_path / "a.npz") < FEW_BYTES
+
+
+@pytest.mark.parametrize("name", ["../x.npy", "/x.npy", "\x1b[2J\n.npy"])
+def test_names_in_archives_are_only_names(tmp_path, name):
+    path = tmp_path / "inner" / "a.npz"
+    path.parent.mkdir()
+    path.write_bytes(packed({name: saved(IMAGES)}))
+    np.testing.assert_array_equal(datasets.load_arrays(path), IMAGES)
+    path.write_bytes(packed({name: saved(IMAGES), "b.npy": saved(IMAGES)}))
+    with pytest.raises(ValueError, match="one named images") as error:
+        datasets.load_arrays(path)
+    assert str(error.value).isprintable()
+    assert [x.name for x in tmp_path.iterdir()] == ["inner"]
+    assert [x.name for x in path.parent.iterdir()] == ["a.npz"]
+
+
+def test_many_names_in_archives_make_no_long_message(tmp_path):
+    files = {f"{index}.npy": b"" for index in range(9999)}
+    (tmp_path / "a.npz").write_bytes(packed(files))
+    with pytest.raises(ValueError, match="one named images") as error:
+        datasets.load_arrays(tmp_path / "a.npz")
+    assert len(str(error.value)) < 900
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *ODD_KINDS,
+        lambda path: path.write_bytes(npy(HEADERS["unclosed"])),
+        lambda path: path.write_bytes(npy(stated("(9, 9, 9, 9)"))),
+    ],
+)
+def test_what_is_kept_of_sets_may_be_anything(tmp_path, make):
+    (tmp_path / named_sets.INFO_FILE).write_text("{}")
+    os.utime(tmp_path / named_sets.INFO_FILE, (1, 1))
+    make(tmp_path / "kept.npy")
+    kept = named_sets._read_cache(tmp_path / "kept.npy", (3, 4, 4, 1), tmp_path)
+    assert kept is None
+
+
+def test_what_is_kept_of_sets_is_written_through_no_link(tmp_path):
+    (tmp_path / "secret").write_text("mine")
+    path = tmp_path / "kept" / "a.npy"
+    path.parent.mkdir()
+    links = [f".a.npy.{os.getpid()}", ".a.npy.tmp", "a.npy"]
+    for name in links:
+        (path.parent / name).symlink_to(tmp_path / "secret")
+    # Not ours, and no reason to give up.
+    (path.parent / ".a.npy.0123").mkdir()
+    os.utime(path.parent / ".a.npy.0123", (0, 0))
+    (path.parent / ".a.npy.4567").symlink_to("nowhere")
+
+    def store(stream):
+        stream.write(IMAGES.tobytes())
+        stream.flush()
+        return IMAGES
+
+    named_sets._write_cache(path, IMAGES.shape, store)
+    assert (tmp_path / "secret").read_text() == "mine"
+    np.testing.assert_array_equal(np.load(path), IMAGES)
+    assert not path.is_symlink()
+
+
+def encoded(kind, **options):
+    buffer = io.BytesIO()
+    Image.fromarray(PIXELS).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def transparent():
+    buffer = io.BytesIO()
+    palette = Image.fromarray(PIXELS).convert("P")
+    palette.save(buffer, "PNG", transparency=bytes(range(256)))
+    return buffer.getvalue()
+
+
+def turned():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return encoded("JPEG", exif=exif)
+
+
+PICTURES = {
+    "a.png": encoded("PNG"),
+    "palette.png": transparent(),
+    "a.jpg": turned(),
+    "a.gif": encoded("GIF"),
+    "a.webp": encoded("WEBP"),
+    "a.bmp": encoded("BMP"),
+    "a.tiff": encoded("TIFF"),
+    "packed.tiff": encoded("TIFF", compression="tiff_lzw"),
+}
+ARRAYS = {
+    "a.npy": saved(IMAGES),
+    **{
+        f"{name}.npz": packed({"images.npy": saved(IMAGES)}, method)
+        for name, method in METHODS.items()
+    },
+}
+fuzzed = settings(
+    max_examples=40,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def damaged(files):
+    return strategies.sampled_from(sorted(files)).flatmap(
+        lambda name: strategies.tuples(
+            strategies.just(name), mutations(files[name])
+        )
+    )
+
+
+def read_or_refuse(read, folder, name, content):
+    path = folder / name
+    path.write_bytes(content)
+    with warnings.catch_warnings(), contextlib.suppress(ValueError):
+        # As a user has it: of some damage Pillow only warns.
+        warnings.simplefilter("ignore")
+        np.asarray(read(path)).sum()
+    path.unlink()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_damaged_pictures_are_read_or_refused(tmp_path, name):
+    @fuzzed
+    @given(mutations(PICTURES[name]))
+    def check(content):
+        read_or_refuse(pictures.load_image, tmp_path, name, content)
+        read_or_refuse(read_folder_of, tmp_path, name, content)
+        read_or_refuse(
+            lambda path: read_mask(path, (8, 8, 1)), tmp_path, name, content
+        )
+
+    check()
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_damaged_arrays_are_read_or_refused(tmp_path, name):
+    @fuzzed
+    @given(mutations(ARRAYS[name]))
+    def check(content):
+        read_or_refuse(datasets.load_arrays, tmp_path, name, content)
+
+    check()

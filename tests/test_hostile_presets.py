@@ -1,0 +1,450 @@
+"""Presets that nobody saved, and what must be left of them: nothing."""
+
+import copy
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from contract import randomize
+from preset_files import restate
+
+import keras_ncsn
+from keras_ncsn import loading, presets, trust, weights_files
+from keras_ncsn.guidance import Guide
+from keras_ncsn.networks import MLP, RefineNet, UNet
+
+
+@pytest.fixture(autouse=True)
+def alarm():
+    """What hangs fails."""
+
+    def give_up(number, frame):
+        raise TimeoutError("it took a minute")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    network = UNet((4, 4, 1), widths=(4,), num_blocks=1)
+    guide = Guide(UNet((4, 4, 1), widths=(2,), num_blocks=1))
+    model = keras_ncsn.NCSNModel(network, guide=guide, seed=0)
+    randomize(model.network)
+    folder = tmp_path_factory.mktemp("saved") / "preset"
+    model.save_to_preset(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "preset")
+
+
+def edit_config(folder, edit):
+    path = folder / presets.CONFIG_FILE
+    config = json.loads(path.read_text())
+    edit(config["config"])
+    path.write_text(json.dumps(config))
+    restate(folder)
+
+
+def refuse(folder, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        keras_ncsn.NCSNModel.from_preset(folder)
+    assert str(raised.value).isprintable()
+    return str(raised.value)
+
+
+def functional_arguments():
+    """What makes Keras think that a model is made of inputs and outputs."""
+    noisy, sigma = keras.Input((4, 4, 1)), keras.Input(())
+    network = keras.Model([noisy, sigma], keras.layers.Rescaling(1.0)(noisy))
+    serialized = keras.saving.serialize_keras_object(network)
+    return {"inputs": serialized, "outputs": 1}
+
+
+def of_the_model(config):
+    config |= functional_arguments()
+
+
+def of_the_network(config):
+    config["network"]["config"] |= functional_arguments()
+
+
+def of_the_guide(config):
+    config["guide"]["config"] |= functional_arguments()
+
+
+def of_the_network_of_the_guide(config):
+    network = config["guide"]["config"]["network"]["config"]
+    network |= {"score": 1, "arguments": {}}
+
+
+def of_the_schedule(config):
+    config["schedule"]["config"]["name"] = "x"
+
+
+def of_a_model_for_a_network(config):
+    config["guide"]["config"]["network"] = {
+        "module": "keras_ncsn.model",
+        "class_name": "NCSNModel",
+        "registered_name": "keras_ncsn>NCSNModel",
+        "config": functional_arguments(),
+    }
+
+
+def in_a_list(config):
+    network = copy.deepcopy(config["network"])
+    network["config"]["inputs"] = 3
+    config["value_range"] = [[network]]
+
+
+def in_a_functional_network(config):
+    network = copy.deepcopy(config["guide"])
+    network["config"]["outputs"] = None
+    config["network"] = {
+        "module": "keras",
+        "class_name": "Functional",
+        "registered_name": None,
+        "config": {"name": "n", "layers": [network], "input_layers": []},
+    }
+
+
+def traces():
+    """What a refused preset could change for all that comes after it."""
+    return (
+        keras_ncsn.NCSNModel.__mro__,
+        Guide.__mro__,
+        UNet.__mro__,
+        dict(keras.saving.get_custom_objects()),
+        dict(keras.src.saving.object_registration.GLOBAL_CUSTOM_OBJECTS),
+        keras.config.dtype_policy().name,
+        keras.config.floatx(),
+        keras.config.image_data_format(),
+        keras.src.saving.serialization_lib.in_safe_mode(),
+        keras.src.backend.common.global_state.get_global_attribute(
+            "shared_objects"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        of_the_model,
+        of_the_network,
+        of_the_guide,
+        of_the_network_of_the_guide,
+        of_the_schedule,
+        of_a_model_for_a_network,
+        in_a_list,
+        in_a_functional_network,
+    ],
+)
+def test_a_refused_preset_leaves_no_trace(folder, spoil, monkeypatch):
+    edit_config(folder, spoil)
+    before = traces()
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            keras_ncsn.NCSNModel, "from_config", lambda *a: pytest.fail("made")
+        )
+        message = refuse(folder, "must hold arguments that .* take.*preset;")
+    assert message.count("Received: ") == 1
+    with pytest.raises(ValueError, match="must hold arguments that"):
+        keras_ncsn.NCSNModel.from_preset(folder, dtype="mixed_bfloat16")
+    assert traces() == before
+    model = keras_ncsn.NCSNModel.from_preset("mnist", load_weights=False)
+    assert model.image_shape == (28, 28, 1)
+
+
+def test_a_model_is_made_of_no_inputs_and_outputs(saved):
+    before = traces()
+    arguments = {"network": MLP(width=4), "inputs": [], "outputs": []}
+    for make in (
+        lambda: keras_ncsn.NCSNModel(**arguments),
+        lambda: keras_ncsn.NCSNModel.from_config(arguments),
+        lambda: keras_ncsn.NCSNModel.from_preset(
+            "mnist", load_weights=False, inputs=[], outputs=[]
+        ),
+    ):
+        with pytest.raises(ValueError, match="`network` .*Received: inputs"):
+            make()
+    assert traces() == before
+
+
+def test_every_class_takes_what_its_config_holds():
+    registered = keras.src.saving.object_registration.GLOBAL_CUSTOM_OBJECTS
+    ours = {n: c for n, c in registered.items() if n.startswith("keras_ncsn>")}
+    made = [
+        MLP(width=4),
+        UNet((4, 4, 1), widths=(4,), num_blocks=1),
+        RefineNet((4, 4, 1), width=2, sigmas=[1.0, 0.5]),
+        Guide(MLP(width=4)),
+        keras_ncsn.noise.NoiseSchedule.geometric(),
+        keras_ncsn.NCSNModel(MLP(width=4), name="mine"),
+    ]
+    made += [layer for network in made[:3] for layer in network.layers]
+    for instance in made:
+        if type(instance) in ours.values():
+            trust.check_arguments(type(instance), instance.get_config())
+    for name, cls in ours.items():
+        with pytest.raises(ValueError, match=f"inputs for {cls.__name__}"):
+            trust.check_arguments(cls, {"inputs": 1})
+        assert "name" in trust.arguments(cls) or name == (
+            "keras_ncsn>NoiseSchedule"
+        )
+
+
+class Mine(keras_ncsn.NCSNModel):
+    def __init__(self, network, colour="red", **kwargs):
+        super().__init__(network, **kwargs)
+        self.colour = colour
+
+    def get_config(self):
+        return super().get_config() | {"colour": self.colour}
+
+
+def test_a_model_of_the_user_takes_what_its_bases_take(folder):
+    edit_config(folder, lambda config: config.update(colour="blue"))
+    assert Mine.from_preset(folder).colour == "blue"
+    refuse(folder, "hold arguments.*colour for NCSNModel")
+    edit_config(folder, lambda config: config.update(outputs=1))
+    with pytest.raises(ValueError, match="hold arguments.*outputs for Mine"):
+        Mine.from_preset(folder)
+
+
+def named_pipe(path, tmp_path):
+    os.mkfifo(path)
+
+
+def link_to_a_named_pipe(path, tmp_path):
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
+
+
+def unix_socket(path, tmp_path):
+    # The names of sockets must be short.
+    here = os.getcwd()
+    os.chdir(path.parent)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)
+    os.chdir(here)
+
+
+def link_to_a_device(path, tmp_path):
+    path.symlink_to("/dev/zero")
+
+
+def a_folder(path, tmp_path):
+    path.mkdir()
+
+
+def link_to_itself(path, tmp_path):
+    path.symlink_to(path.name)
+
+
+def terabytes_of_nothing(path, tmp_path):
+    path.touch()
+    os.truncate(path, 2**42)
+
+
+KINDS = [
+    named_pipe,
+    link_to_a_named_pipe,
+    unix_socket,
+    link_to_a_device,
+    a_folder,
+    link_to_itself,
+    terabytes_of_nothing,
+]
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("name", ["config", "metadata", "weights", "index"])
+def test_files_of_odd_kinds_hang_nothing(folder, tmp_path, name, make):
+    path = (
+        folder
+        / {
+            "config": presets.CONFIG_FILE,
+            "metadata": presets.METADATA_FILE,
+            "weights": presets.WEIGHTS_FILE,
+            "index": presets.INDEX_FILE,
+        }[name]
+    )
+    if name == "index":
+        state_checksum(folder, path.name, "0" * 64)
+    path.unlink(missing_ok=True)
+    make(path, tmp_path)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="Received: "):
+        keras_ncsn.NCSNModel.from_preset(folder)
+    if name == "metadata":
+        with pytest.raises(ValueError, match="readable `metadata.json`"):
+            presets.read_metadata(folder)
+    elif name == "config":
+        with pytest.raises(ValueError, match="readable `config.json`"):
+            presets.read_config(folder)
+    assert time.monotonic() - began < 10
+
+
+def state_checksum(folder, name=presets.WEIGHTS_FILE, digest=None):
+    """The author of a hostile preset writes the checksum too."""
+    metadata = presets.read_metadata(folder)
+    digest = digest or presets.sha256(folder / name)
+    metadata["sha256"] = metadata["sha256"] | {name: digest}
+    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metadata.json", '{"a": ' + "[" * 100_000, "readable `metadata"),
+        ("metadata.json", '{"a": "' + "x" * 2**20 + '"}', "at most 1,048,576"),
+        ("metadata.json", b'\xff{"a": 1}', "readable `metadata"),
+        ("metadata.json", '{"a": ' + "9" * 5000 + "}", "readable `metadata"),
+        ("config.json", '{"a": "' + "x" * 2**24 + '"}', "at most 16,777,216"),
+        ("config.json", '{"a": ' + "[" * 100_000, "readable `config"),
+    ],
+)
+def test_json_has_a_size_and_a_depth(folder, name, content, message):
+    content = content if isinstance(content, bytes) else content.encode()
+    (folder / name).write_bytes(content)
+    if name == "config.json":
+        restate(folder)
+    refuse(folder, message)
+
+
+def test_what_metadata_say_is_one_printable_line_in_messages(folder):
+    def read_spoilt(changes):
+        metadata = json.loads((folder / "metadata.json").read_text())
+        metadata |= changes
+        (folder / "metadata.json").write_text(json.dumps(metadata))
+        presets.check_whole(folder)
+
+    own = {"license_name": "\x1b[2J\n\u202e" + "x" * 10_000}
+    for call in (
+        lambda: presets.terms(own, {"license_name": "b"}),
+        lambda: presets.keep_terms(own, {"license_name": "b"}),
+        lambda: presets.keep_terms({"license_name": "b"}, own),
+        lambda: read_spoilt({"format_version": own["license_name"]}),
+        lambda: read_spoilt({"sha256": own}),
+        lambda: read_spoilt({"config_sha256": own}),
+    ):
+        with pytest.raises(ValueError, match="Received: ") as raised:
+            call()
+        assert str(raised.value).isprintable()
+        assert len(str(raised.value)) < 2000
+
+
+def test_the_check_of_an_index_takes_no_longer_for_many_names(folder):
+    stated = {f"model_{i:05}.weights.h5": "0" * 64 for i in range(20_000)}
+    metadata = presets.read_metadata(folder)
+    index = {"weight_map": {str(i): [*stated][i] for i in range(20_000)}}
+    path = folder / presets.INDEX_FILE
+    path.write_text(json.dumps(index))
+    metadata["sha256"] = stated | {path.name: presets.sha256(path)}
+    began = time.monotonic()
+    loading._check_index(folder, metadata["sha256"])
+    index["weight_map"]["0"] = list(stated) + ["other.h5"]
+    path.write_text(json.dumps(index))
+    with pytest.raises(ValueError, match="must name files that"):
+        loading._check_index(folder, metadata["sha256"])
+    assert time.monotonic() - began < 2
+
+
+def object_references(file):
+    file["a"] = np.zeros(3)
+    file.create_dataset("b", (3,), h5py.ref_dtype)
+
+
+def region_references(file):
+    file.create_dataset("b", (3,), h5py.regionref_dtype)
+
+
+def named_type(file):
+    file["b"] = np.dtype("float32")
+
+
+def compound(file):
+    file.create_dataset("b", (3,), np.dtype([("x", "f4"), ("y", "f4")]))
+
+
+def array_type(file):
+    file.create_dataset("b", (3,), np.dtype(("f4", (1000, 1000))))
+
+
+def times(file):
+    kind = h5py.h5t.UNIX_D32LE
+    h5py.h5d.create(file.id, b"b", kind, h5py.h5s.create_simple((3,)))
+
+
+def filtered(file):
+    file.create_dataset("b", (1,), "f4", chunks=(1,), fletcher32=True)
+
+
+def many_groups(file):
+    for index in range(300):
+        file.create_group(f"{index}/a/b")
+
+
+def deep_groups(file):
+    group = file
+    for _ in range(2000):
+        group = group.create_group("g")
+    group["a"] = np.zeros(10**6)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (object_references, "/b holds no numbers"),
+        (region_references, "/b holds no numbers"),
+        (named_type, "/b is no array"),
+        (compound, "/b holds no numbers"),
+        (array_type, "/b holds no numbers"),
+        (times, "/b holds no numbers|readable HDF5"),
+        (filtered, "/b is stored in chunks"),
+        (many_groups, "more than 500 arrays and groups"),
+        (deep_groups, "more than 500|more numbers than the model has"),
+    ],
+)
+def test_weights_are_arrays_of_numbers(tmp_path, make, message, monkeypatch):
+    monkeypatch.setattr(weights_files, "MAX_OBJECTS", 500)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        make(file)
+    with pytest.raises(ValueError, match=message) as raised:
+        weights_files.check(tmp_path / "w.h5", 1000)
+    assert str(raised.value).isprintable()
+
+
+def test_attributes_are_small(tmp_path):
+    path = tmp_path / "w.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        array = file.create_dataset("a", (1,), "f4")
+        array.attrs["dtype"] = "bfloat16"
+        for index in range(20):
+            array.attrs[str(index)] = np.zeros(1000)
+    weights_files.check(path, 1000)
+    with h5py.File(path, "a", libver="latest") as file:
+        file["a"].attrs["large"] = np.zeros(10_000)
+    with pytest.raises(ValueError, match="attribute large of 80,000 bytes"):
+        weights_files.check(path, 1000)
+
+
+@pytest.mark.parametrize("make", KINDS)
+def test_weights_are_regular_files(tmp_path, make):
+    make(tmp_path / "w.h5", tmp_path)
+    with pytest.raises(ValueError, match="readable HDF5"):
+        weights_files.check(tmp_path / "w.h5", 1000)

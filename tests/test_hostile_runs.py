@@ -1,0 +1,463 @@
+"""Run folders that nobody trained: each file is read, or refused in words."""
+
+import json
+import os
+import signal
+import socket
+import time
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from conftest import two_convolutions
+
+import keras_ncsn
+from keras_ncsn import cli, log_file, recipes, run_file
+from keras_ncsn.recipe_values import check_values
+from keras_ncsn.training_state import load_state, save_state
+
+
+@pytest.fixture(autouse=True)
+def alarm():
+    """What hangs fails."""
+
+    def give_up(number, frame):
+        raise TimeoutError("it took minutes")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(240)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def named_pipe(path):
+    os.mkfifo(path)
+
+
+def link_to_a_named_pipe(path):
+    os.mkfifo(path.with_name("pipe"))
+    path.symlink_to("pipe")
+
+
+def unix_socket(path):
+    # The names of sockets must be short.
+    here = os.getcwd()
+    os.chdir(path.parent)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)
+    os.chdir(here)
+
+
+def link_to_a_device(path):
+    path.symlink_to("/dev/zero")
+
+
+def a_folder(path):
+    path.mkdir()
+
+
+def terabytes_of_nothing(path):
+    path.touch()
+    os.truncate(path, 2**42)
+
+
+KINDS = [
+    named_pipe,
+    link_to_a_named_pipe,
+    unix_socket,
+    link_to_a_device,
+    a_folder,
+    terabytes_of_nothing,
+]
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    model = keras_ncsn.NCSNModel(two_convolutions((4, 4, 1)), seed=0)
+    model.compile("adam")
+    return model
+
+
+@pytest.fixture(scope="module")
+def good_state(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("state") / "state.npz"
+    save_state(model, path, 3)
+    return path
+
+
+def arrays_of(path):
+    with np.load(path) as file:
+        return dict(file)
+
+
+def refuse(call, message):
+    with pytest.raises(ValueError, match=message) as raised:
+        call()
+    assert str(raised.value).isprintable()
+    assert len(str(raised.value)) < 2000
+
+
+@pytest.mark.parametrize("make", KINDS)
+@pytest.mark.parametrize("name", ["state.npz", "log.csv", "run.json"])
+def test_files_of_odd_kinds_hang_nothing(model, tmp_path, name, make):
+    make(tmp_path / name)
+    began = time.monotonic()
+    read = {
+        "state.npz": lambda: load_state(model, tmp_path / name),
+        "log.csv": lambda: log_file.read_log(tmp_path / name),
+        "run.json": lambda: run_file.read(tmp_path),
+    }[name]
+    refuse(read, rf"must .*readable.*Received: .*{name}")
+    assert time.monotonic() - began < 10
+
+
+def zipped(path, arrays, compression=zipfile.ZIP_STORED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in arrays:
+            archive.writestr(name, content)
+
+
+def members_of(path):
+    """The first is a kernel of shape (3, 3, 1, 8)."""
+    with zipfile.ZipFile(path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    return sorted(members, key=lambda member: b"(3, 3, 1, 8)" not in member[1])
+
+
+def header(shape, dtype="<f4", more=""):
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, "
+    text = (text + more + "}").ljust(117) + "\n"
+    return (
+        b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode()
+    )
+
+
+def deflated(members):
+    return members, zipfile.ZIP_DEFLATED
+
+
+def lzma(members):
+    return members, zipfile.ZIP_LZMA
+
+
+def a_bomb(members):
+    return [(members[0][0], bytes(2**28)), *members[1:]], zipfile.ZIP_DEFLATED
+
+
+def more_arrays(members):
+    return [*members, ("more.npy", header((2**50,)))]
+
+
+def another_name(members):
+    return [("\x1b[2J\n.npy", members[0][1]), *members[1:]]
+
+
+def a_shape_of_terabytes(members):
+    return [(members[0][0], header((2**40,))), *members[1:]]
+
+
+def objects(members):
+    return [(members[0][0], header((3, 3, 1, 8), "|O")), *members[1:]]
+
+
+def text(members):
+    return [(members[0][0], header((3, 3, 1, 8), "<U1000000")), *members[1:]]
+
+
+def integers_for_floats(members):
+    return [(members[0][0], header((3, 3, 1, 8), "<i8")), *members[1:]]
+
+
+def half_an_array(members):
+    return [(members[0][0], members[0][1][:-50]), *members[1:]]
+
+
+def twice(members):
+    return [*members, members[0]]
+
+
+def no_header(members):
+    return [(members[0][0], b""), *members[1:]]
+
+
+def a_header_of_brackets(members):
+    content = b"\x93NUMPY\x01\x00" + (9000).to_bytes(2, "little") + b"(" * 9000
+    return [(members[0][0], content), *members[1:]]
+
+
+def a_header_that_is_no_python(members):
+    content = b"\x93NUMPY\x01\x00\x10\x00" + b"{'a': \"\"\"\\\n  ''(" + b"\n"
+    return [(members[0][0], content), *members[1:]]
+
+
+def a_negative_side(members):
+    return [(members[0][0], header((-3, 3, 1, -8))), *members[1:]]
+
+
+def a_version_of_another_numpy(members):
+    return [(members[0][0], b"\x93NUMPY\x09\x00" + bytes(99)), *members[1:]]
+
+
+def stepping(value, dtype="<i8"):
+    def spoil(members):
+        content = header((), dtype) + np.array(value, dtype).tobytes()
+        return [(n, content if n == "step.npy" else c) for n, c in members]
+
+    spoil.__name__ = f"step_{value}_{dtype}"
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (deflated, "readable.*is compressed"),
+        (lzma, "readable.*is compressed"),
+        (a_bomb, "readable.*is compressed"),
+        (more_arrays, "same model.*differs in more$"),
+        (another_name, r"same model.*differs in \[2J , model/[0-9]$"),
+        (a_shape_of_terabytes, "same model.*differs in model/[0-9]$"),
+        (objects, "readable"),
+        (text, "readable"),
+        (integers_for_floats, "same model.*differs in model/[0-9]$"),
+        (half_an_array, "readable"),
+        (no_header, "readable"),
+        (a_header_of_brackets, "readable"),
+        (a_header_that_is_no_python, "readable"),
+        (a_negative_side, "same model.*differs in model/[0-9]$"),
+        (a_version_of_another_numpy, "readable"),
+        (
+            stepping(2**62),
+            "from 0 to 2,147,483,647.*states 4611686018427387904",
+        ),
+        (stepping(-1), "from 0 to"),
+        (stepping(2.0, "<f8"), "same model.*differs in step"),
+        (stepping(1e300, "<f8"), "same model.*differs in step"),
+        (stepping(1, "?"), "same model.*differs in step"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_state_is_compared_before_it_is_read(
+    model, good_state, tmp_path, spoil, message, monkeypatch
+):
+    made = spoil(members_of(good_state))
+    made = made if isinstance(made, tuple) else (made,)
+    zipped(tmp_path / "state.npz", *made)
+    before = model.get_weights()
+    if "same model" in message or "compressed" in message:
+        monkeypatch.setattr(np.lib.format, "read_array", None)
+    refuse(lambda: load_state(model, tmp_path / "state.npz"), message)
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_an_array_that_is_there_twice_is_read_once(model, good_state, tmp_path):
+    zipped(tmp_path / "state.npz", twice(members_of(good_state)))
+    assert load_state(model, tmp_path / "state.npz") == 3
+
+
+def test_states_of_other_machines_load(model, good_state, tmp_path):
+    arrays = arrays_of(good_state)
+    kinds = {"f": ">f8", "i": ">i8", "u": ">i8"}
+    swapped = {n: a.astype(kinds[a.dtype.kind]) for n, a in arrays.items()}
+    kernel = members_of(good_state)[0][0].removesuffix(".npy")
+    swapped[kernel] = np.asfortranarray(swapped[kernel] + 1)
+    np.savez(tmp_path / "state.npz", **swapped)
+    before = model.network.get_weights()
+    assert load_state(model, tmp_path / "state.npz") == 3
+    after = model.network.get_weights()
+    np.testing.assert_allclose(after[0], before[0] + 1, rtol=1e-6)
+    assert all(map(np.array_equal, before[1:], after[1:]))
+    load_state(model, good_state)
+
+
+LOG = (
+    "step,images,seconds,images_per_second,learning_rate,loss,validation_loss\n"
+    "2,8,0.5,16.0,0.001,3.25,\n"
+    "4,16,1.5,16.0,0.001,2.25,nan\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("step,", "steps,", "without `step`"),
+        ("\n2,8", "\n,8", "without `step`"),
+        ("0.5", "", "without `seconds`"),
+        ("\n4,", "\nnan,", "step='nan'"),
+        ("\n4,", "\n1e400,", "step='1e400'"),
+        ("\n4,", f"\n{2**62},", "step='4611686018427387904'"),
+        ("\n4,", "\n-4,", "step='-4'"),
+        ("\n4,", f"\n{'9' * 5000},", "step='999"),
+        ("1.5", "1e400", "seconds='1e400'"),
+        ("1.5", "nan", "seconds='nan'"),
+        ("1.5", "-1", "seconds='-1'"),
+        ("2.25", "=cmd|' /C calc'!A0", "loss='?\"?=cmd"),
+        ("2.25", "\x1b[2J", r"loss='\\x1b\[2J'"),
+        ("nan", "nan,1", "another length"),
+        (",nan", "", "another length"),
+        ("2.25", "x" * 200_000, "readable log.csv"),
+        ("2.25", "\x00", "readable log.csv"),
+        ("2.25", '"2.25', "readable log.csv"),
+        ("2.25", "\udcff", "readable log.csv"),
+    ],
+)
+def test_a_log_holds_numbers(tmp_path, old, new, message):
+    path = tmp_path / "log.csv"
+    path.write_text(LOG)
+    needed = ("step", "seconds")
+    assert len(log_file.read_log(path, needed)) == 2
+    damaged = LOG.replace(old, new, 1)
+    path.write_text(damaged, errors="surrogateescape")
+    refuse(lambda: log_file.read_log(path, needed), message)
+
+
+def edited(changes):
+    run = run_file.describe("mnist", "unet-mnist")
+    for names, value in changes.items():
+        part = run
+        *outer, last = names.split("/")
+        for name in outer:
+            part = part.setdefault(name, {})
+        part[last] = value
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"recipe/random_flip": "no"}, "`random_flip` must be True or False"),
+        ({"recipe/random_flip": 1}, "`random_flip` must be True or False"),
+        ({"recipe/steps": "100"}, "`steps` must be an integer from 1 to"),
+        ({"recipe/steps": 2**62}, "`steps` must be an integer from 1 to"),
+        ({"recipe/steps": 10.0}, "`steps` must be an integer from 1 to"),
+        ({"recipe/steps": True}, "`steps` must be an integer from 1 to"),
+        ({"recipe/steps": None}, "`steps` must be an integer from 1 to"),
+        ({"recipe/num_steps": 10**15}, "`num_steps` must be an integer"),
+        ({"recipe/num_levels": 10**15}, "`num_levels` must be an integer"),
+        ({"recipe/steps_per_level": 10**15}, "`steps_per_level` must be an"),
+        ({"recipe/width": [44]}, r"`width` must be .*width=\[44\]"),
+        ({"recipe/width_multipliers": 3}, "must be a list of .* integers"),
+        ({"recipe/width_multipliers": "12"}, "must be a list of .* integers"),
+        (
+            {"recipe/width_multipliers": [10**9]},
+            "must be a list of .* integers",
+        ),
+        ({"recipe/attention_stages": [[1]]}, "must be a list of .* integers"),
+        ({"recipe/attention_stages": {}}, "must be a list of .* integers"),
+        ({"recipe/learning_rate": float("nan")}, "finite number above 0"),
+        ({"recipe/learning_rate": float("inf")}, "finite number above 0"),
+        ({"recipe/learning_rate": 10**400}, "finite number above 0"),
+        ({"recipe/sigma_max": "80"}, "finite number above 0"),
+        ({"recipe/sigma_max": 10**300}, "finite number above 0"),
+        ({"recipe/dropout": 1}, "at least 0 and below 1"),
+        ({"recipe/churn": {}}, "finite number of at least 0"),
+        ({"recipe/dtype": "int8\x1b[2J"}, "`dtype` must be one of"),
+        ({"recipe/dtype": ["float32"]}, "`dtype` must be one of"),
+        ({"recipe/network": "lambda"}, "`network` must be one of"),
+        ({"recipe": []}, r"recipe=\[\]"),
+        ({"recipe": None}, "recipe=None"),
+        ({"recipe_name": []}, "recipe_name="),
+        ({"recipe_name": "\x1b[2J"}, "KeyError"),
+        ({"from_preset": 3}, "from_preset=3"),
+        ({"from_preset": ["mnist"]}, "from_preset="),
+        ({"seed": "3"}, "seed='3'"),
+        ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**62}, "seed=46"),
+        ({"seed": 1e400}, "seed=inf"),
+        ({"data": 3}, "data=3"),
+        ({"images": [1]}, "images="),
+        ({"images/shape": [[[]]]}, "images="),
+        ({"writing": "no"}, "writing='no'"),
+        ({"writing/log_every": 2**62}, "log_every=46"),
+        ({"writing/tensorboard": "yes"}, "tensorboard='yes'"),
+        ({"writing/tensorboard": 1}, "tensorboard=1"),
+        ({"writing/\x1b[2J": 1}, "which no run has"),
+        ({"\x1b[2J": 1}, "which no run has"),
+    ],
+)
+def test_a_run_file_holds_a_recipe(tmp_path, changes, message):
+    (tmp_path / "run.json").write_text(json.dumps(edited(changes)))
+    refuse(lambda: run_file.read(tmp_path), f"readable run.json.*{message}")
+    # From Python, and from a file, by one check.
+    if message.startswith("`"):
+        given = {n.removeprefix("recipe/"): v for n, v in changes.items()}
+        refuse(lambda: run_file.describe("mnist", "unet-mnist", given), message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b'{"recipe": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"data": ' + b'{"a":' * 990 + b"1" + b"}" * 990 + b"}",
+        b"\xff\xfe",
+        b"null",
+        b"3",
+        b"",
+        b'{"seed": ' + b"9" * 5000 + b"}",
+        b'"' + b"x" * 2**20 + b'"',
+    ],
+    ids=range(9),
+)
+def test_a_run_file_is_json_of_some_size(tmp_path, content):
+    (tmp_path / "run.json").write_bytes(content)
+    refuse(lambda: run_file.read(tmp_path), "readable run.json")
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 7))
+def test_no_depth_of_a_run_file_is_too_deep_for_a_message(tmp_path, depth):
+    run = json.dumps(run_file.describe("mnist", "unet-mnist"))
+    deep = "[" * depth + "]" * depth
+    for old in ('"mnist"', "18000", '"unet"', "null"):
+        (tmp_path / "run.json").write_text(run.replace(old, deep, 1))
+        refuse(lambda: run_file.read(tmp_path), "readable run.json")
+
+
+@pytest.mark.parametrize("missing", ["seed", "recipe", "data", "recipe_name"])
+def test_what_a_run_file_lacks_is_named(tmp_path, missing):
+    run = run_file.describe("mnist", "unet-mnist")
+    del run[missing]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    refuse(lambda: run_file.read(tmp_path), f"readable run.json.*{missing}")
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipes_hold_what_recipes_may(name):
+    check_values(recipes.RECIPES[name])
+    for value in recipes.RECIPES[name].values():
+        assert not isinstance(value, np.generic)
+
+
+def test_every_value_of_a_recipe_is_checked():
+    names = {name for recipe in recipes.RECIPES.values() for name in recipe}
+    for name in names:
+        for odd in ({}, float("nan"), 10**400, "\x1b[2J"):
+            refuse(lambda: check_values({name: odd}), f"`{name}` must be")  # noqa: B023
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("ncsn-mnist", {"network": "unet"}, "`network` must be one that the"),
+        ("ncsn-mnist", {"sigma_distribution": None}, "no preset that has one"),
+        ("unet-mnist", {"log_sigma_std": None}, "no preset that has one"),
+    ],
+)
+def test_a_recipe_is_whole(name, settings, message):
+    refuse(lambda: run_file.describe("pictures", name, settings), message)
+
+
+def test_the_command_line_says_one_sentence(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps(edited({"recipe/steps": "no"})))
+    result = CliRunner().invoke(
+        cli.cli, ["train", str(tmp_path), str(run), "--resume"]
+    )
+    assert result.exit_code != 0
+    assert "`steps` must be an integer" in str(result.exception)
+    assert isinstance(result.exception, ValueError)

@@ -1,0 +1,356 @@
+"""A download ends where it was said to end, whatever a Hub sends."""
+
+import gzip
+import json
+import re
+import threading
+import time
+
+import pytest
+from hub_runs import HERE, load, push, weights
+from preset_files import restate
+
+from keras_ncsn import presets, sources
+from keras_ncsn.hub import sizes
+
+WEIGHTS = presets.WEIGHTS_FILE
+PIECE = bytes(2**16)
+# What an endless body ends at, so that a test which fails ends too.
+END = 2**26
+
+
+def head(size, name="Content-Length"):
+    """A fault: the Hub says that a file has a size, or says none."""
+
+    def answer(handler):
+        oid, content = handler.stored()
+        handler.send_response(200)
+        handler.send_names(oid, content)
+        if size is not None:
+            handler.send_header(name, str(size))
+        handler.end_headers()
+
+    return answer
+
+
+class Endless:
+    """A fault: a body without an end, and how much of it was sent."""
+
+    def __init__(self, first=b"", encoding=None, length=None, status=200):
+        self.first, self.encoding, self.length = first, encoding, length
+        self.status = status
+        self.sent, self.ended = 0, threading.Event()
+
+    def __call__(self, handler):
+        handler.close_connection = True
+        handler.send_response(self.status)
+        if "/resolve/" in handler.path and self.status == 200:
+            handler.send_names(*handler.stored())
+        if self.encoding is not None:
+            handler.send_header("Content-Encoding", self.encoding)
+        if self.length is not None:
+            handler.send_header("Content-Length", str(self.length))
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        piece = self.first
+        try:
+            while self.sent < END:
+                handler.wfile.write(piece)
+                self.sent += len(piece)
+                piece = PIECE
+        except OSError:
+            # The client hung up.
+            pass
+        self.ended.set()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("config.json", presets.MAX_CONFIG_BYTES + 1),
+        ("metadata.json", presets.MAX_METADATA_BYTES + 1),
+        ("metadata.json", 10**18),
+        (WEIGHTS, 10**9),
+    ],
+)
+@pytest.mark.parametrize("header", ["Content-Length", "X-Linked-Size"])
+def test_what_is_said_to_be_too_large_is_not_fetched(
+    run, server, published, name, size, header
+):
+    server.faults["HEAD", name] = head(size, header)
+    kind, message = run.report(load)["error"]
+    assert kind == "OSError"
+    assert re.search(f"{name} of {HERE} must be .* size", message)
+    assert f"{size:,}" in message
+    assert message.count("\n") == 0
+    fetched = [path for method, path in server.requests if method == "GET"]
+    assert not [path for path in fetched if path.endswith(name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "header"),
+    [
+        ("config.json", 20, "Content-Length"),
+        ("metadata.json", 20, "X-Linked-Size"),
+        ("metadata.json", None, None),
+        ("config.json", "-1", "X-Linked-Size"),
+        (WEIGHTS, 1000, "X-Linked-Size"),
+        (WEIGHTS, None, None),
+        (WEIGHTS, "many", "X-Linked-Size"),
+    ],
+)
+def test_a_body_without_an_end_is_cut_off(
+    run, server, published, folder, tmp_path, name, size, header
+):
+    server.faults["HEAD", name] = head(size, header)
+    endless = server.faults["GET", name] = Endless()
+    kind, message = run.report(load)["error"]
+    assert kind == "OSError"
+    assert re.search(f"{name} of {HERE} must be .* size", message)
+    assert endless.ended.wait(10)
+    # The largest limit, and what waits on the way.
+    assert endless.sent < presets.MAX_CONFIG_BYTES + 2**23
+    assert cached(tmp_path, name) == []
+    server.faults.clear()
+    assert run(load) == weights(folder)
+
+
+def cached(tmp_path, name):
+    hub = tmp_path / "home" / "hub"
+    left = list(hub.glob(f"*/snapshots/*/{name}"))
+    return left + list(hub.glob("*/blobs/*.incomplete"))
+
+
+def bomb(size):
+    return gzip.compress(bytes(size))
+
+
+@pytest.mark.parametrize("name", ["metadata.json", WEIGHTS])
+@pytest.mark.parametrize(
+    ("encoding", "make", "message"),
+    [
+        ("gzip", bomb, "more than the"),
+        ("deflate", bomb, "Content-Encoding='deflate'"),
+        ("gzip, gzip", lambda size: gzip.compress(bomb(size)), "gzip, gzip'"),
+        ("br", bomb, "Content-Encoding='br'"),
+    ],
+)
+def test_a_body_that_is_packed_is_no_bomb(
+    run, server, published, name, encoding, make, message
+):
+    packed = make(2**27)
+
+    def send(handler):
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_names(*handler.stored())
+        handler.send_header("Content-Encoding", encoding)
+        handler.send_header("Content-Length", str(len(packed)))
+        handler.end_headers()
+        handler.wfile.write(packed)
+
+    server.faults["GET", name] = send
+    kind, said = run.report(load)["error"]
+    assert kind == "OSError"
+    assert message in said
+
+
+def test_a_hub_may_pack_what_it_sends(run, server, published, folder):
+    """Some do, whether they are asked to or not."""
+
+    def send(handler):
+        oid, content = handler.stored()
+        handler.send_response(200)
+        handler.send_names(oid, content)
+        packed = gzip.compress(content)
+        handler.send_header("Content-Encoding", "gzip")
+        handler.send_header("Content-Length", str(len(packed)))
+        handler.end_headers()
+        handler.wfile.write(packed)
+
+    for name in ("config.json", "metadata.json", WEIGHTS):
+        server.faults["GET", name] = send
+    assert run(load) == weights(folder)
+
+
+def test_what_is_resumed_ends_too(run, server, published, folder):
+    content = (folder / WEIGHTS).read_bytes()
+    half = len(content) // 2
+
+    def cut_once(handler):
+        oid, _ = handler.stored()
+        start = 0
+        if "Range" in handler.headers:
+            start = int(re.search(r"\d+", handler.headers["Range"])[0])
+        asked.append(start)
+        handler.close_connection = True
+        handler.send_response(206 if start else 200)
+        handler.send_names(oid, content)
+        handler.send_header("Content-Length", str(len(content) - start))
+        if start:
+            last = f"{len(content) - 1}/{len(content)}"
+            handler.send_header("Content-Range", f"bytes {start}-{last}")
+        handler.end_headers()
+        handler.wfile.write(content[start:] if start else content[:half])
+
+    asked = []
+    server.faults["GET", WEIGHTS] = cut_once
+    assert run(load) == weights(folder)
+    assert asked == [0, half]
+
+
+def test_a_resumed_body_without_an_end_is_cut_off(
+    run, server, published, folder
+):
+    content = (folder / WEIGHTS).read_bytes()
+    endless = Endless(status=206)
+
+    def send(handler):
+        if "Range" in handler.headers:
+            endless(handler)
+            return
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_names(*handler.stored())
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content[: len(content) // 2])
+
+    server.faults["GET", WEIGHTS] = send
+    kind, message = run.report(load)["error"]
+    assert kind == "OSError"
+    assert "must be of the size" in message
+    assert endless.ended.wait(10)
+    assert endless.sent < 2**23
+
+
+def state(published, folder, **metadata):
+    path = folder / presets.METADATA_FILE
+    known = json.loads(path.read_text()) | metadata
+    known = {name: known[name] for name in known if known[name] is not None}
+    path.write_text(json.dumps(known))
+    restate(folder)
+    published.commit({path.name: path.read_bytes()}, "main")
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_weights_are_of_the_size_that_the_metadata_state(
+    run, server, published, folder, size
+):
+    state(published, folder, weights_bytes=size)
+    kind, message = run.report(load)["error"]
+    assert kind == "OSError"
+    assert re.search(f"{WEIGHTS} .*at most {size:,} bytes", message)
+    fetched = [path for method, path in server.requests if method == "GET"]
+    assert not [path for path in fetched if path.endswith(WEIGHTS)]
+
+
+@pytest.mark.parametrize("size", ["many", -1, 1.5, True, [1]])
+def test_a_size_of_weights_that_is_none_is_refused(
+    run, published, folder, size
+):
+    state(published, folder, weights_bytes=size)
+    kind, message = run.report(load)["error"]
+    assert kind == "ValueError"
+    assert re.search(r"weights_bytes.*whole number.*Received", message)
+
+
+def test_weights_of_a_size_that_only_the_hub_states(
+    run, server, published, folder
+):
+    state(published, folder, weights_bytes=None)
+    server.faults["HEAD", WEIGHTS] = head(None)
+    kind, message = run.report(load)["error"]
+    assert kind == "OSError"
+    assert "neither states a size" in message
+    server.faults.clear()
+    assert run(load) == weights(folder)
+
+
+def show():
+    return sources.read_card(HERE)
+
+
+def test_a_card_that_is_too_large_is_not_fetched(run, server, published):
+    large = b"x" * (presets.MAX_CARD_BYTES + 1)
+    published.commit({"README.md": large}, "main")
+    kind, message = run.report(show)["error"]
+    assert kind == "OSError"
+    assert f"{len(large):,}" in message
+    assert not [1 for method, _ in server.requests if method == "GET"]
+    published.commit({"README.md": large[1:]}, "main")
+    assert run(show) == large[1:].decode()
+
+
+def dry_run(folder):
+    return push(folder, "owner/preset", "--dry-run")
+
+
+def test_a_published_card_that_is_too_large_is_not_fetched(
+    run, server, published, folder
+):
+    published.commit({"README.md": b"# Mine\n"}, "main")
+    server.faults["HEAD", "README.md"] = [None, head(10**12)]
+    kind, message = run.report(dry_run, folder)["error"]
+    assert kind == "OSError"
+    assert "1,000,000,000,000" in message
+    endless = server.faults["GET", "README.md"] = Endless()
+    assert "must be of the size" in run.report(dry_run, folder)["error"][1]
+    assert endless.ended.wait(10)
+    assert endless.sent < 2**24
+
+
+def push_here(folder):
+    return push(folder, "owner/preset")
+
+
+@pytest.mark.parametrize(
+    ("method", "end"),
+    [
+        ("GET", "/api/whoami-v2"),
+        ("POST", "/api/repos/create"),
+        ("POST", "/api/models/owner/preset/preupload/main"),
+        ("POST", "/api/models/owner/preset/commit/main"),
+        ("POST", "/objects/batch"),
+        ("PUT", ""),
+        ("POST", "/lfs/verify"),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400])
+def test_answers_without_an_end_are_cut_off(
+    run, server, folder, method, end, status
+):
+    server.large = (".h5",)
+    endless = server.faults[method, end] = Endless(
+        b"{" + b" " * 50, status=status
+    )
+    secret = {"HF_TOKEN": server.token, "HF_HUB_DISABLE_XET": "1"}
+    failed = run.report(push_here, folder, **secret)
+    assert failed["error"][0] in ("OSError", "ValueError")
+    assert "\n" not in failed["error"][1]
+    assert endless.ended.wait(10)
+    assert endless.sent < sizes.MAX_ANSWER_BYTES + 2**23
+
+
+def load_two():
+    """Loads from two repositories at the same time."""
+    loaded, threads = {}, []
+    for name in ("preset", "other"):
+
+        def fetch(name=name):
+            loaded[name] = load(f"hf://owner/{name}")
+
+        threads.append(threading.Thread(target=fetch))
+        threads[-1].start()
+        time.sleep(0.1)
+    for thread in threads:
+        thread.join()
+    return loaded
+
+
+def test_two_threads_have_a_limit_each(run, server, published, folder):
+    server.repositories["owner/other"] = published
+    server.pause = 0.1
+    server.faults["GET", WEIGHTS] = "slow"
+    loaded = run(load_two)
+    assert loaded["preset"] == loaded["other"] == weights(folder)

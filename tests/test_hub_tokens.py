@@ -1,0 +1,258 @@
+"""A token stays secret, whatever a Hub makes of it in its answers."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import urllib.parse
+
+import httpx2
+import pytest
+from hub_runs import HERE, holds, load, push, weights
+
+from keras_ncsn.hub import addresses, errors, tokens
+
+TOKEN = "hf_s+cr/t=0f.the~tests"
+WHO = "GET", "/api/whoami-v2"
+CREATE = "POST", "/api/repos/create"
+COMMIT = "POST", "/api/models/owner/preset/commit/main"
+CONFIG = "HEAD", "config.json"
+WEIGHTS = "GET", "model.weights.h5"
+
+
+def in_json(text):
+    return json.dumps({"error": text}).encode(), {}
+
+
+def in_text(text):
+    return text.encode(), {"Content-Type": "text/plain"}
+
+
+def in_a_list(text):
+    return json.dumps({"errors": [{"message": text}]}).encode(), {}
+
+
+def in_a_header(text):
+    return b"", {"X-Error-Message": text}
+
+
+def as_it_is(header):
+    return header
+
+
+def bare(header):
+    return header.removeprefix("Bearer ")
+
+
+def quoted(header):
+    return urllib.parse.quote(header, safe="")
+
+
+def quoted_twice_over(header):
+    return "".join(f"%{ord(character):02X}" for character in header)
+
+
+def with_control_characters(header):
+    return "\x1b".join(header)
+
+
+def late(header):
+    """Where a long message is cut."""
+    return "x" * 480 + " " + header
+
+
+def echo(status, dress=as_it_is, place=in_json):
+    """A fault: an answer that repeats the token that came with the request."""
+
+    def answer(handler):
+        body, headers = place(f"Bad: {dress(handler.headers['Authorization'])}")
+        handler.answer(status, body, headers)
+
+    return answer
+
+
+def parts(text, size=12):
+    """What must not be seen of a token: no long part of it either."""
+    return {text[i : i + size] for i in range(len(text) - size + 1)}
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        *((WHO, echo(status)) for status in (400, 403, 418)),
+        (WHO, echo(418, bare, in_text)),
+        (WHO, echo(418, quoted)),
+        (WHO, echo(418, quoted_twice_over)),
+        (WHO, echo(403, with_control_characters)),
+        (WHO, echo(418, late)),
+        (WHO, echo(403, as_it_is, in_a_header)),
+        (CREATE, echo(400, bare, in_a_list)),
+        (CREATE, echo(418)),
+        (CREATE, echo(403)),
+        (COMMIT, echo(403, quoted, in_text)),
+        (COMMIT, echo(500)),
+    ],
+)
+def test_a_push_that_fails_shows_no_token(run, server, folder, place, fault):
+    server.token = TOKEN
+    server.faults[place] = fault
+    failed = run.report(push, folder, "owner/preset", HF_TOKEN=TOKEN)
+    assert failed["error"][0] in ("OSError", "PermissionError", "ValueError")
+    message = urllib.parse.unquote(failed["error"][1])
+    assert message.isprintable()
+    assert not [part for part in parts(TOKEN) if part in message]
+    assert "Bad:" in message or "x" * 400 in message
+
+
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        (CONFIG, echo(418, as_it_is, in_a_header)),
+        (CONFIG, echo(400, quoted, in_a_header)),
+        (WEIGHTS, echo(418)),
+        (WEIGHTS, echo(400, bare, in_text)),
+    ],
+)
+def test_a_download_that_fails_shows_no_token(
+    run, server, published, place, fault
+):
+    server.faults[place] = fault
+    failed = run.report(load_with, TOKEN)
+    assert "Bad:" in failed["error"][1]
+    message = urllib.parse.unquote(failed["error"][1])
+    assert not [part for part in parts(TOKEN) if part in message]
+
+
+def load_with(token):
+    return load(HERE, token=token)
+
+
+def test_a_warning_shows_no_token(run, server, published, folder):
+    run(load)
+    server.faults[CONFIG] = echo(418, as_it_is, in_a_header)
+    served = run.report(load, HF_TOKEN=TOKEN)
+    assert served["result"] == weights(folder)
+    (warning,) = served["warnings"]
+    assert "Bad: " in warning
+    assert not [part for part in parts(TOKEN) if part in warning]
+
+
+def logged():
+    written = io.StringIO()
+    # The client takes hold of it where it is imported, which is here.
+    with contextlib.redirect_stderr(written):
+        load()
+    return written.getvalue()
+
+
+def test_what_the_client_logs_gives_no_orders_and_shows_no_token(
+    run, server, published
+):
+    def warn(handler):
+        oid, content = handler.stored()
+        said = f"old; \x1b[2J Too old: {handler.headers['Authorization']}"
+        headers = {
+            "X-HF-Warning": said,
+            "X-Repo-Commit": oid,
+            "ETag": f'"{handler.server.etag(content)}"',
+            "Content-Disposition": 'inline; filename="\x1b[31mred"',
+        }
+        handler.answer(200, content, headers)
+
+    server.faults["HEAD", "config.json"] = warn
+    server.faults["GET", "config.json"] = warn
+    written = run(logged, HF_TOKEN=TOKEN, HF_HUB_DISABLE_PROGRESS_BARS="0")
+    assert "Too old" in written
+    # Progress bars move the cursor up, and colour nothing.
+    assert "\x1b[2J" not in written
+    assert "\x1b[31m" not in written
+    assert not [part for part in parts(TOKEN) if part in written]
+
+
+def push_and_echo(folder):
+    return push(folder, "owner/preset")
+
+
+def test_the_address_of_a_commit_gives_no_orders_and_shows_no_token(
+    run, server, folder
+):
+    def commit(handler):
+        place = f"{server.endpoint}/owner/preset"
+        header = handler.headers["Authorization"]
+        address = f"{place}/commit/\x1b]0;you\x07 \n{header}"
+        answer = {"commitUrl": address, "commitOid": "0" * 40}
+        handler.answer(200, json.dumps(answer).encode())
+
+    server.token = TOKEN
+    server.faults[COMMIT] = commit
+    printed = run(push_and_echo, folder, HF_TOKEN=TOKEN)
+    assert printed.replace("\n", "").isprintable()
+    assert printed.splitlines()[-1].startswith(server.endpoint)
+    assert not [part for part in parts(TOKEN) if part in printed]
+
+
+def test_a_token_is_known_by_where_it_lies_and_by_its_shape(
+    tmp_path, monkeypatch
+):
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_TOKEN", "first-secret")
+    monkeypatch.setenv("HUGGING_FACE_HUB_TOKEN", "second-secret")
+    (tmp_path / "token").write_text("third-secret\n")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    text = (
+        "first-secret, SECOND-SECRET, third%2Dsecret, hf_abcdefghij, "
+        "Bearer eyJhbGciOiJIUzI1NiJ9, hf_hub_download, Bearer of news"
+    )
+    assert tokens.said(text) == (
+        "[token], [token], [token], [token], Bearer [token], hf_hub_download, "
+        "Bearer of news"
+    )
+
+
+@pytest.fixture
+def alarm():
+    """Ends a test that hangs."""
+    signal.alarm(60)
+    yield
+    signal.alarm(0)
+
+
+@pytest.mark.usefixtures("alarm")
+@pytest.mark.parametrize("kind", ["missing", "pipe", "large", "binary"])
+def test_a_token_file_that_is_odd_is_none(tmp_path, monkeypatch, kind):
+    from huggingface_hub import constants
+
+    path = tmp_path / "token"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "large":
+        path.write_bytes(b"x" * 2**21)
+    elif kind == "binary":
+        path.write_bytes(b"\xff" * 20)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(path))
+    assert tokens.said("plain text") == "plain text"
+
+
+def test_what_is_raised_leads_to_no_request():
+    """Not even to who looks behind `from None`."""
+    source = addresses.Source("owner/preset", "", None)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    request = httpx2.Request("GET", "http://127.0.0.1", headers=headers)
+
+    def fail():
+        try:
+            raise httpx2.ConnectError("It failed.", request=request)
+        except httpx2.ConnectError as error:
+            raise OSError(28, "No space left", "a file") from error
+
+    with pytest.raises(OSError, match="No space left") as raised:
+        with errors.translating(source, "a file"):
+            fail()
+    assert raised.value.errno == 28
+    assert not holds(raised.value, TOKEN)
+    with pytest.raises(ConnectionError) as raised:
+        with errors.translating(source, "a file"):
+            raise httpx2.ConnectError("It failed.", request=request)
+    assert not holds(raised.value, TOKEN)

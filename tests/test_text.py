@@ -1,0 +1,111 @@
+"""What is printable, and that the command line prints nothing else."""
+
+import signal
+import sys
+
+import click
+import pytest
+
+from keras_ncsn import cli
+from keras_ncsn.text import one_line, printable
+
+ORDERS = "\x1b[2J\x9b1m\x07\x08\r\x7f\x00\u202e\u2066"
+
+
+def test_one_line_is_one_line():
+    text = f"a\n b\r\nc\u2028d\u2029e\x85f\x1cg\v\fh{ORDERS}\ti"
+    assert one_line(text) == "a b c d e f g h[2J1m  i"
+    assert one_line("\ud800\udcff") == "??"
+    assert one_line(ORDERS).strip() == "[2J1m"
+    assert printable(f"a\n\tb{ORDERS}") == "a\n\tb[2J1m"
+    for code in range(sys.maxunicode + 1):
+        shown = one_line(f"a{chr(code)}b")
+        assert "\n" not in shown
+        assert not set(shown) & set(map(chr, [*range(32), *range(127, 160)]))
+
+
+def test_one_line_has_a_length():
+    assert one_line("x" * 300) == "x" * 300
+    assert one_line("x" * 301) == "x" * 297 + "..."
+    assert len(one_line(ORDERS * 10**4)) == 300
+
+
+@pytest.fixture(autouse=True)
+def alarm():
+    """Ends a test that hangs."""
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr("sys.argv", ["keras-ncsn", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    return stopped.value.code, printed.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        # As a shell writes the names that a pattern matches.
+        ["generate", "mnist", f"a{ORDERS}.png"],
+        ["presets", f"a{ORDERS}"],
+        ["presets", "show", "mnist", f"a{ORDERS}"],
+        ["push", f"--{ORDERS}"],
+        ["generate", "mnist", "--num-images", f"{ORDERS}1"],
+        [f"a{ORDERS}"],
+        ["presets", "show", f"a{ORDERS}"],
+        ["presets", "show", f"hf://owner/repo@{ORDERS}"],
+    ],
+)
+def test_arguments_give_no_orders(monkeypatch, capsys, arguments):
+    status, printed = run(monkeypatch, capsys, *arguments)
+    assert status == 2
+    assert "Error: " in printed
+    assert printed.replace("\n", "").isprintable()
+
+
+def failing(error):
+    @click.command()
+    def command():
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError(f"It must be so.{ORDERS}"),
+        OSError(2, "No such file", f"a{ORDERS}"),
+        click.UsageError(f"It must be so.{ORDERS}"),
+        click.FileError(f"a{ORDERS}", f"It is none.{ORDERS}"),
+        click.BadParameter(f"It must be so.{ORDERS}"),
+        MemoryError(),
+        MemoryError(f"Unable to allocate 129. GiB{ORDERS}"),
+    ],
+)
+def test_errors_give_no_orders(monkeypatch, capsys, error):
+    monkeypatch.setattr(
+        cli._Commands, "get_command", lambda *args: failing(error)
+    )
+    status, printed = run(monkeypatch, capsys, "generate")
+    assert status == error.exit_code if hasattr(error, "exit_code") else 2
+    assert "Error: " in printed
+    assert printed.replace("\n", "").isprintable()
+
+
+def test_memory_that_is_too_small_is_a_sentence(monkeypatch, capsys):
+    error = MemoryError("Unable to allocate 129. GiB")
+    monkeypatch.setattr(
+        cli._Commands, "get_command", lambda *args: failing(error)
+    )
+    assert run(monkeypatch, capsys, "generate") == (
+        2,
+        "Error: The memory of this machine must hold what is asked for. "
+        "Received: too little, Unable to allocate 129. GiB. Ask for fewer or "
+        "smaller images at a time.\n",
+    )
