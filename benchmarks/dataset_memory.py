@@ -89,7 +89,8 @@ def anonymous_mib():
 
 def measure(source, data_dir):
     """Returns the peak in MiB beyond the start, and seconds."""
-    from keras_ncsn import building, datasets
+    from keras_ncsn import datasets
+    from keras_ncsn.runs import building
 
     if source == "noise":
         # Importing it takes the same for any number of images.

@@ -34,15 +34,15 @@ def save(folder, width):
 
 
 def load(pipe, folder, width, way):
-    from keras_ncsn import loading, presets
+    from keras_ncsn.presets import format, loading
 
     model = make_model(width)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     if way == "Keras":
-        model.load_weights(pathlib.Path(folder, presets.WEIGHTS_FILE))
+        model.load_weights(pathlib.Path(folder, format.WEIGHTS_FILE))
     else:
-        presets.check_whole(pathlib.Path(folder))
+        format.check_whole(pathlib.Path(folder))
         loading.load_weights(model, folder)
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -20,9 +20,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn import NCSNModel, training
+from keras_ncsn import NCSNModel
 from keras_ncsn.datasets import load_images
 from keras_ncsn.images import save_grid, to_floats
+from keras_ncsn.training import step
 
 BATCH_SIZE = 250
 # How many test images play the part of reality, and enter the loss.
@@ -75,7 +76,7 @@ def losses_by_level(model, images, seed=0):
         schedule.sigma_max, schedule.sigma_min, NUM_LEVELS
     ):
         parts = [
-            training.loss_per_image(
+            step.loss_per_image(
                 model,
                 images[first : first + BATCH_SIZE],
                 np.full(len(images[first : first + BATCH_SIZE]), level, "f4"),

@@ -29,7 +29,7 @@ from keras import layers, ops
 
 import keras_ncsn
 from keras_ncsn.images import save_grid
-from keras_ncsn.saving import check_folder
+from keras_ncsn.presets.saving import check_folder
 
 NUM_LEVELS = 1000
 

@@ -14,7 +14,7 @@ import numpy as np
 
 import keras_ncsn
 from keras_ncsn.images import save_grid, to_floats
-from keras_ncsn.saving import check_folder
+from keras_ncsn.presets.saving import check_folder
 
 
 def main(

@@ -1,7 +1,6 @@
 from . import callbacks as callbacks
-from . import checkpoints as checkpoints
+from . import conversion as conversion
 from . import datasets as datasets
-from . import distances as distances
 from . import images as images
 from . import ladder as ladder
 from . import layers as layers

@@ -10,17 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn import (
-    backend,
-    loading,
-    noise_levels,
-    presets,
-    publishing,
-    sampling,
-    saving,
-    sources,
-    training,
-)
+from keras_ncsn import backend, sampling
 from keras_ncsn.checks import (
     check_above_zero,
     check_choice,
@@ -30,7 +20,6 @@ from keras_ncsn.checks import (
     check_seed,
     check_value_range,
 )
-from keras_ncsn.data import checked_data
 from keras_ncsn.networks.contract import (
     check_guide,
     check_prediction,
@@ -39,6 +28,16 @@ from keras_ncsn.networks.contract import (
     checked_image_shape,
 )
 from keras_ncsn.noise import NoiseSchedule, expand_like
+from keras_ncsn.presets import (
+    format,
+    loading,
+    publishing,
+    saving,
+    sources,
+)
+from keras_ncsn.presets.terms import common_terms, keep_terms
+from keras_ncsn.training import noise_levels, step
+from keras_ncsn.training.data import checked_data
 
 
 class _ClassProperty(property):
@@ -327,8 +326,8 @@ class NCSNModel(keras.Model):
                 verbose=verbose,
                 # First: what is NaN is neither logged nor saved.
                 callbacks=[
-                    training.CountSteps(),
-                    training.StopOnNaN(),
+                    step.CountSteps(),
+                    step.StopOnNaN(),
                     *callbacks,
                 ],
                 **kwargs,
@@ -366,10 +365,10 @@ class NCSNModel(keras.Model):
             )
 
     def train_step(self, *args):
-        return self._stateless_on_jax(training.train_on, *args)
+        return self._stateless_on_jax(step.train_on, *args)
 
     def test_step(self, *args):
-        return self._stateless_on_jax(training.test_on, *args)
+        return self._stateless_on_jax(step.test_on, *args)
 
     def train_on_batch(
         self, x, y=None, sample_weight=None, class_weight=None, *args, **kwargs
@@ -383,7 +382,7 @@ class NCSNModel(keras.Model):
         if not math.isfinite(loss):
             # A running mean would stay NaN, and hold later steps back.
             self.reset_metrics()
-            training.check_finite(loss)
+            step.check_finite(loss)
         return logs
 
     def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
@@ -666,7 +665,7 @@ class NCSNModel(keras.Model):
     def presets(cls):
         """Returns the zoo: a dictionary from names to what is known of each."""
         return {
-            name: presets.read_metadata(folder)
+            name: format.read_metadata(folder)
             for name, folder in sources.zoo().items()
         }
 
@@ -741,7 +740,7 @@ class NCSNModel(keras.Model):
             bare = cls(network, as_saved.schedule, guide=guide)
             loading.load_weights(bare, folder)
             as_wanted.reset_ema()
-            as_wanted._terms = presets.terms(presets.read_metadata(folder))
+            as_wanted._terms = common_terms(format.read_metadata(folder))
         return as_wanted
 
     def save_to_preset(
@@ -786,7 +785,7 @@ class NCSNModel(keras.Model):
 
     def _keep_terms(self, metadata, weights_dtype):
         saving.check_arguments(metadata, weights_dtype)
-        return presets.keep_terms(self._terms, metadata or {})
+        return keep_terms(self._terms, metadata or {})
 
     def push_to_hub(
         self,

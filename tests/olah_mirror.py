@@ -19,7 +19,7 @@ import urllib.error
 import urllib.request
 import venv
 
-from keras_ncsn import presets, sources
+from keras_ncsn.presets import format, sources
 
 OLAH = "olah==0.5.4"
 CONFIG = """
@@ -63,10 +63,10 @@ def make_repository(folder):
     git = "git", "-c", "user.name=test", "-c", "user.email=test@localhost"
     subprocess.run([*git, "init", "-q", "-b", "main"], cwd=folder, check=True)
     for path in sources.zoo()["mnist"].iterdir():
-        if path.name != presets.WEIGHTS_FILE:
+        if path.name != format.WEIGHTS_FILE:
             shutil.copy(path, folder)
             continue
-        oid = presets.sha256(path)
+        oid = format.sha256(path)
         stored = folder / ".git" / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
         stored.parent.mkdir(parents=True)
         shutil.copy(path, stored)

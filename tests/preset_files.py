@@ -2,12 +2,12 @@
 
 import json
 
-from keras_ncsn import presets
+from keras_ncsn.presets import format
 
 
 def restate(folder):
     """States the SHA-256 of a config as it is now."""
-    path = folder / presets.METADATA_FILE
+    path = folder / format.METADATA_FILE
     metadata = json.loads(path.read_text())
-    metadata["config_sha256"] = presets.sha256(folder / presets.CONFIG_FILE)
+    metadata["config_sha256"] = format.sha256(folder / format.CONFIG_FILE)
     path.write_text(json.dumps(metadata))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import keras_ncsn
-from keras_ncsn import cards
+from keras_ncsn.presets import cards
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import pytest
 import torch
 from keras import ops
 
-from keras_ncsn import NCSNModel, samplers, training
-from keras_ncsn.checkpoints import load_checkpoint, load_model
+from keras_ncsn import NCSNModel, samplers
+from keras_ncsn.conversion.checkpoints import load_checkpoint, load_model
 from keras_ncsn.noise import NoiseSchedule
+from keras_ncsn.training import step
 
 DATA = pathlib.Path(__file__).parent / "data"
 NCSN = DATA / "ncsn_28x28x1_ngf8.pth"
@@ -541,7 +542,7 @@ def test_our_sampler_takes_the_authors_steps(golden):
 def test_our_loss_is_the_authors(golden):
     network, schedule, arrays = golden
     sigma = schedule.sigmas[arrays["labels"]].astype("float32")
-    loss = training.loss_per_image(
+    loss = step.loss_per_image(
         NCSNModel(network, schedule),
         ops.convert_to_tensor(arrays["x"]),
         ops.convert_to_tensor(sigma),

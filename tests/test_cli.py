@@ -10,7 +10,7 @@ from PIL import Image
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import cli, distances, ladder
+from keras_ncsn import cli, ladder
 from keras_ncsn.cli.files import check_output, read_mask, write_images
 from keras_ncsn.images import save_images
 
@@ -265,7 +265,7 @@ def test_suggest_schedule_takes_a_budget_and_a_sample(tmp_path):
         *("suggest-schedule", tmp_path / "images.npy", "--total-steps", 200),
         *("--num-images", 10, "--seed", 1, "--sigma-min", 0.1),
     )
-    sigma_max = distances.largest_distance(images, num_images=10, seed=1)
+    sigma_max = ladder.largest_distance(images, num_images=10, seed=1)
     num_levels = ladder.suggested_num_levels(sigma_max, 0.1, 64)
     assert f"sigma_max={sigma_max:.4g}" in printed
     assert f'"steps_per_level": {200 // num_levels}' in printed

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_ncsn import data, training
+from keras_ncsn.training import data
 
 SHAPE = (8, 8, 1)
 
@@ -137,7 +137,7 @@ def test_a_step_that_fails_takes_no_weights(
     model = make_model()
     model.compile()
     before = model.network.get_weights()
-    monkeypatch.setattr(training, "prepare_images", fail)
+    monkeypatch.setattr(step, "prepare_images", fail)
     with pytest.raises(RuntimeError, match="no step"):
         getattr(model, step)(images)
     monkeypatch.undo()

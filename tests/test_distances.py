@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from keras_ncsn import distances
+from keras_ncsn import ladder
 
 
 def brute_force_distance(images):
@@ -17,13 +17,13 @@ def brute_force_distance(images):
 def test_distance_of_two_points_is_theirs():
     images = np.zeros((2, 4, 4, 1))
     images[1, 0, 0], images[1, 3, 3] = 3.0, 4.0
-    assert distances.largest_distance(images) == 5.0
+    assert ladder.largest_distance(images) == 5.0
 
 
 def test_distance_of_black_and_white_is_the_diagonal_of_the_cube():
     images = np.zeros((5, 8, 8, 3), "uint8")
     images[3] = 255
-    assert distances.largest_distance(images) == pytest.approx(math.sqrt(192))
+    assert ladder.largest_distance(images) == pytest.approx(math.sqrt(192))
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
@@ -35,25 +35,25 @@ def test_distance_is_that_of_all_pairs(monkeypatch, chunk, spread):
     images /= np.linalg.norm(images, axis=1, keepdims=True)
     images *= 1.0 + spread * rng.random((60, 1))
     images = images.reshape(60, 4, 4, 1)
-    monkeypatch.setattr(distances, "MAX_CHUNK", chunk)
-    assert distances.largest_distance(images) == pytest.approx(
+    monkeypatch.setattr(ladder, "MAX_CHUNK", chunk)
+    assert ladder.largest_distance(images) == pytest.approx(
         brute_force_distance(images.astype("float32")), rel=1e-12
     )
 
 
 def test_distance_far_from_the_origin_keeps_its_digits():
     images = 1000.0 + np.array([[0.0, 0.0], [0.25, 0.0], [0.125, 0.5]])
-    assert distances.largest_distance(images) == math.hypot(0.125, 0.5)
+    assert ladder.largest_distance(images) == math.hypot(0.125, 0.5)
 
 
 def test_distance_of_a_sample_is_below_that_of_all():
     images = np.random.default_rng(0).random((200, 10))
-    whole = distances.largest_distance(images)
-    sample = distances.largest_distance(images, num_images=20, seed=3)
+    whole = ladder.largest_distance(images)
+    sample = ladder.largest_distance(images, num_images=20, seed=3)
     assert 0 < sample < whole
-    assert distances.largest_distance(images, num_images=20, seed=3) == sample
-    assert distances.largest_distance(images, num_images=20, seed=4) != sample
-    assert distances.largest_distance(images, num_images=1000) == whole
+    assert ladder.largest_distance(images, num_images=20, seed=3) == sample
+    assert ladder.largest_distance(images, num_images=20, seed=4) != sample
+    assert ladder.largest_distance(images, num_images=1000) == whole
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_distance_of_a_sample_is_below_that_of_all():
 )
 def test_largest_distance_rejects(images, kwargs, message):
     with pytest.raises(ValueError, match=message):
-        distances.largest_distance(images, **kwargs)
+        ladder.largest_distance(images, **kwargs)

@@ -8,9 +8,16 @@ from click.testing import CliRunner
 from contract import assert_equal, randomize
 from keras import ops
 
-from keras_ncsn import Guide, NCSNModel, NoiseSchedule, presets, run_file, runs
+from keras_ncsn import (
+    Guide,
+    NCSNModel,
+    NoiseSchedule,
+    runs,
+)
 from keras_ncsn.cli import cli
 from keras_ncsn.networks import MLP
+from keras_ncsn.presets import format
+from keras_ncsn.runs import run_file
 from keras_ncsn.sampling import guided_score_function
 
 QUICK = {"sampler": "heun", "num_steps": 4, "verbose": 0}
@@ -349,7 +356,7 @@ def test_command_makes_a_guided_preset(tmp_path):
         before = NCSNModel.from_preset(path).network.get_weights()
         for mine, other in zip(network.get_weights(), before, strict=True):
             np.testing.assert_array_equal(mine, other.astype("float16"))
-    metadata = presets.read_metadata(made)
+    metadata = format.read_metadata(made)
     # What is made of data with terms of their own keeps them.
     assert {name: metadata[name] for name in TERMS} == TERMS
     other = restate_license(paths[0], {"license_name": "mine"}, tmp_path / "b")
@@ -370,7 +377,7 @@ def test_command_makes_a_guided_preset(tmp_path):
     # Of a guided one, no training run of the network is known.
     result = run("guide", made, paths[1], tmp_path / "again")
     assert result.exit_code == 0, result.output
-    assert "command" not in presets.read_metadata(tmp_path / "again")
+    assert "command" not in format.read_metadata(tmp_path / "again")
     arrays = []
     for guidance in ("1", "1.5", "9"):
         output = tmp_path / f"{guidance}.npy"

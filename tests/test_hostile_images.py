@@ -17,8 +17,9 @@ from fuzzing import mutations
 from hypothesis import HealthCheck, given, settings, strategies
 from PIL import EpsImagePlugin, Image
 
-from keras_ncsn import datasets, named_sets, pictures
+from keras_ncsn import datasets
 from keras_ncsn.cli.files import read_image, read_mask
+from keras_ncsn.datasets import named_sets, pictures
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), "uint8")
@@ -50,7 +51,7 @@ def skip_in_folder(path):
 
 
 PICTURE_READERS = [
-    pictures.load_image,
+    datasets.load_image,
     read_folder_of,
     skip_in_folder,
     lambda path: read_image(path, (8, 8, 3)),
@@ -208,7 +209,7 @@ def test_arrays_of_odd_kinds_hang_nothing(tmp_path, make, name, read):
 @pytest.mark.parametrize(
     "read",
     [
-        pictures.load_image,
+        datasets.load_image,
         datasets.load_arrays,
         lambda path: read_mask(path, (8, 8, 1)),
     ],
@@ -268,7 +269,7 @@ def test_large_photographs_are_read_and_bombs_are_not(tmp_path, monkeypatch):
     with pytest.warns(Image.DecompressionBombWarning):
         assert pictures.load_folder(tmp_path, 4).shape == (1, 4, 4, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 31)
-    for read in (pictures.load_image, read_folder_of):
+    for read in (datasets.load_image, read_folder_of):
         with pytest.raises(ValueError, match=r"a\.png, .*exceeds limit"):
             read(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png, .*exceeds limit"):
@@ -713,7 +714,7 @@ def test_damaged_pictures_are_read_or_refused(tmp_path, name):
     @fuzzed
     @given(mutations(PICTURES[name]))
     def check(content):
-        read_or_refuse(pictures.load_image, tmp_path, name, content)
+        read_or_refuse(datasets.load_image, tmp_path, name, content)
         read_or_refuse(read_folder_of, tmp_path, name, content)
         read_or_refuse(
             lambda path: read_mask(path, (8, 8, 1)), tmp_path, name, content

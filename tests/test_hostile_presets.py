@@ -16,9 +16,15 @@ from contract import randomize
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import loading, presets, trust, weights_files
 from keras_ncsn.guidance import Guide
 from keras_ncsn.networks import MLP, RefineNet, UNet
+from keras_ncsn.presets import (
+    format,
+    loading,
+    trust,
+    weights_files,
+)
+from keras_ncsn.presets.terms import common_terms, keep_terms
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +59,7 @@ def folder(saved, tmp_path):
 
 
 def edit_config(folder, edit):
-    path = folder / presets.CONFIG_FILE
+    path = folder / format.CONFIG_FILE
     config = json.loads(path.read_text())
     edit(config["config"])
     path.write_text(json.dumps(config))
@@ -277,10 +283,10 @@ def test_files_of_odd_kinds_hang_nothing(folder, tmp_path, name, make):
     path = (
         folder
         / {
-            "config": presets.CONFIG_FILE,
-            "metadata": presets.METADATA_FILE,
-            "weights": presets.WEIGHTS_FILE,
-            "index": presets.INDEX_FILE,
+            "config": format.CONFIG_FILE,
+            "metadata": format.METADATA_FILE,
+            "weights": format.WEIGHTS_FILE,
+            "index": format.INDEX_FILE,
         }[name]
     )
     if name == "index":
@@ -292,19 +298,19 @@ def test_files_of_odd_kinds_hang_nothing(folder, tmp_path, name, make):
         keras_ncsn.NCSNModel.from_preset(folder)
     if name == "metadata":
         with pytest.raises(ValueError, match="readable `metadata.json`"):
-            presets.read_metadata(folder)
+            format.read_metadata(folder)
     elif name == "config":
         with pytest.raises(ValueError, match="readable `config.json`"):
-            presets.read_config(folder)
+            format.read_config(folder)
     assert time.monotonic() - began < 10
 
 
-def state_checksum(folder, name=presets.WEIGHTS_FILE, digest=None):
+def state_checksum(folder, name=format.WEIGHTS_FILE, digest=None):
     """The author of a hostile preset writes the checksum too."""
-    metadata = presets.read_metadata(folder)
-    digest = digest or presets.sha256(folder / name)
+    metadata = format.read_metadata(folder)
+    digest = digest or format.sha256(folder / name)
     metadata["sha256"] = metadata["sha256"] | {name: digest}
-    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
 
 
 @pytest.mark.parametrize(
@@ -331,13 +337,13 @@ def test_what_metadata_say_is_one_printable_line_in_messages(folder):
         metadata = json.loads((folder / "metadata.json").read_text())
         metadata |= changes
         (folder / "metadata.json").write_text(json.dumps(metadata))
-        presets.check_whole(folder)
+        format.check_whole(folder)
 
     own = {"license_name": "\x1b[2J\n\u202e" + "x" * 10_000}
     for call in (
-        lambda: presets.terms(own, {"license_name": "b"}),
-        lambda: presets.keep_terms(own, {"license_name": "b"}),
-        lambda: presets.keep_terms({"license_name": "b"}, own),
+        lambda: common_terms(own, {"license_name": "b"}),
+        lambda: keep_terms(own, {"license_name": "b"}),
+        lambda: keep_terms({"license_name": "b"}, own),
         lambda: read_spoilt({"format_version": own["license_name"]}),
         lambda: read_spoilt({"sha256": own}),
         lambda: read_spoilt({"config_sha256": own}),
@@ -350,11 +356,11 @@ def test_what_metadata_say_is_one_printable_line_in_messages(folder):
 
 def test_the_check_of_an_index_takes_no_longer_for_many_names(folder):
     stated = {f"model_{i:05}.weights.h5": "0" * 64 for i in range(20_000)}
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     index = {"weight_map": {str(i): [*stated][i] for i in range(20_000)}}
-    path = folder / presets.INDEX_FILE
+    path = folder / format.INDEX_FILE
     path.write_text(json.dumps(index))
-    metadata["sha256"] = stated | {path.name: presets.sha256(path)}
+    metadata["sha256"] = stated | {path.name: format.sha256(path)}
     began = time.monotonic()
     loading._check_index(folder, metadata["sha256"])
     index["weight_map"]["0"] = list(stated) + ["other.h5"]

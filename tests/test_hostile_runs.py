@@ -14,9 +14,11 @@ from click.testing import CliRunner
 from conftest import two_convolutions
 
 import keras_ncsn
-from keras_ncsn import cli, log_file, recipes, run_file
-from keras_ncsn.recipe_values import check_values
-from keras_ncsn.training_state import load_state, save_state
+from keras_ncsn import cli
+from keras_ncsn.callbacks import log_file
+from keras_ncsn.callbacks.training_state import load_state, save_state
+from keras_ncsn.runs import recipes, run_file
+from keras_ncsn.runs.recipe_values import check_values
 
 
 @pytest.fixture(autouse=True)

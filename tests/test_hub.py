@@ -9,10 +9,10 @@ import pytest
 from hub_runs import HERE, command, load, push, read_files, weights
 
 import keras_ncsn
-from keras_ncsn import presets, sources
 from keras_ncsn.hub import addresses
+from keras_ncsn.presets import format, sources
 
-WEIGHTS = presets.WEIGHTS_FILE
+WEIGHTS = format.WEIGHTS_FILE
 
 
 def test_what_is_pushed_is_pulled_elsewhere_and_offline(

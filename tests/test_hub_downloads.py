@@ -12,10 +12,10 @@ from hub_runs import HERE, load, read_files, weights
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import presets, sources
 from keras_ncsn.hub import addresses, cache, downloads
+from keras_ncsn.presets import format, sources
 
-WEIGHTS = presets.WEIGHTS_FILE
+WEIGHTS = format.WEIGHTS_FILE
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
 

@@ -10,10 +10,10 @@ import pytest
 from hub_runs import HERE, load, push, weights
 from preset_files import restate
 
-from keras_ncsn import presets, sources
 from keras_ncsn.hub import sizes
+from keras_ncsn.presets import format, sources
 
-WEIGHTS = presets.WEIGHTS_FILE
+WEIGHTS = format.WEIGHTS_FILE
 PIECE = bytes(2**16)
 # What an endless body ends at, so that a test which fails ends too.
 END = 2**26
@@ -67,8 +67,8 @@ class Endless:
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("config.json", presets.MAX_CONFIG_BYTES + 1),
-        ("metadata.json", presets.MAX_METADATA_BYTES + 1),
+        ("config.json", format.MAX_CONFIG_BYTES + 1),
+        ("metadata.json", format.MAX_METADATA_BYTES + 1),
         ("metadata.json", 10**18),
         (WEIGHTS, 10**9),
     ],
@@ -109,7 +109,7 @@ def test_a_body_without_an_end_is_cut_off(
     assert re.search(f"{name} of {HERE} must be .* size", message)
     assert endless.ended.wait(10)
     # The largest limit, and what waits on the way.
-    assert endless.sent < presets.MAX_CONFIG_BYTES + 2**23
+    assert endless.sent < format.MAX_CONFIG_BYTES + 2**23
     assert cached(tmp_path, name) == []
     server.faults.clear()
     assert run(load) == weights(folder)
@@ -225,7 +225,7 @@ def test_a_resumed_body_without_an_end_is_cut_off(
 
 
 def state(published, folder, **metadata):
-    path = folder / presets.METADATA_FILE
+    path = folder / format.METADATA_FILE
     known = json.loads(path.read_text()) | metadata
     known = {name: known[name] for name in known if known[name] is not None}
     path.write_text(json.dumps(known))
@@ -272,7 +272,7 @@ def show():
 
 
 def test_a_card_that_is_too_large_is_not_fetched(run, server, published):
-    large = b"x" * (presets.MAX_CARD_BYTES + 1)
+    large = b"x" * (format.MAX_CARD_BYTES + 1)
     published.commit({"README.md": large}, "main")
     kind, message = run.report(show)["error"]
     assert kind == "OSError"

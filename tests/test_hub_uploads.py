@@ -13,8 +13,8 @@ from hub_runs import load, push, read_files, weights
 from PIL import Image
 
 import keras_ncsn
-from keras_ncsn import presets, publishing
 from keras_ncsn.hub import uploads
+from keras_ncsn.presets import format, publishing
 
 
 def push_repeatedly(folder, times):
@@ -149,7 +149,7 @@ def test_what_did_not_change_is_not_sent_again(run, server, folder):
 
 def test_large_files_go_up_apart(run, server, folder):
     server.large = (".h5",)
-    (digest,) = presets.checksums(folder).values()
+    (digest,) = format.checksums(folder).values()
     verify = "/lfs/verify"
     server.faults["PUT", digest] = [(403,), "hang"]
     server.faults["POST", verify] = [(404,)]

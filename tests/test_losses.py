@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_ncsn import losses
-from keras_ncsn.training import loss_per_image
+from keras_ncsn.training import losses
+from keras_ncsn.training.step import loss_per_image
 
 
 def test_loss_of_the_exact_score_is_the_closed_form():

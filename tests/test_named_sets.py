@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_ncsn import datasets, pictures
+from keras_ncsn import datasets
+from keras_ncsn.datasets import pictures
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_ncsn import pictures
+from keras_ncsn.datasets import pictures
 
 WIDE = np.arange(6 * 8 * 3, dtype="uint8").reshape(6, 8, 3)
 GREY = WIDE[..., 0]

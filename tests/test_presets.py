@@ -11,9 +11,9 @@ from contract import randomize
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import presets, saving, sources
 from keras_ncsn.hub import cache
 from keras_ncsn.noise import NoiseSchedule
+from keras_ncsn.presets import format, saving, sources
 
 
 @pytest.fixture
@@ -65,10 +65,10 @@ def test_preset_holds_the_averaged_weights_and_the_settings(model, folder):
     np.testing.assert_allclose(
         copy.generate(2, seed=1), model.generate(2, seed=1), atol=1e-6
     )
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     assert metadata["data"] == "nothing"
     assert metadata["parameter_count"] == model.network.count_params()
-    assert presets.image_shape(folder) == (4, 4, 1)
+    assert format.image_shape(folder) == (4, 4, 1)
     assert (folder / "README.md").read_text() == "# A card\n"
 
 
@@ -132,7 +132,7 @@ def test_saving_again_replaces_and_keeps_the_card(model, folder):
     (folder / "grid.png").write_bytes(b"a picture")
     (folder / "step2.weights.h5").write_bytes(b"other weights")
     shutil.copytree(folder, folder / "old")
-    before = (folder / presets.WEIGHTS_FILE).read_bytes()
+    before = (folder / format.WEIGHTS_FILE).read_bytes()
     model.ema_network.set_weights(
         [weight + 1 for weight in model.ema_network.get_weights()]
     )
@@ -141,8 +141,8 @@ def test_saving_again_replaces_and_keeps_the_card(model, folder):
     assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
     assert (folder / "README.md").read_text() == "# A card\n"
     assert (folder / "step2.weights.h5").read_bytes() == b"other weights"
-    assert (folder / "old" / presets.WEIGHTS_FILE).read_bytes() == before
-    assert presets.checksums(folder).keys() == {presets.WEIGHTS_FILE}
+    assert (folder / "old" / format.WEIGHTS_FILE).read_bytes() == before
+    assert format.checksums(folder).keys() == {format.WEIGHTS_FILE}
     assert [path.name for path in folder.parent.iterdir()] == ["preset"]
 
 
@@ -164,7 +164,7 @@ def test_a_checkout_that_is_not_installed_saves(model, tmp_path, monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "version", fail)
     model.save_to_preset(tmp_path / "preset")
-    metadata = presets.read_metadata(tmp_path / "preset")
+    metadata = format.read_metadata(tmp_path / "preset")
     assert metadata["keras_ncsn_version"] is None
 
 
@@ -192,7 +192,7 @@ def test_weights_may_be_stored_in_16_bits(model, tmp_path, dtype, policy):
     model.save_to_preset(tmp_path / "whole")
     model.save_to_preset(tmp_path / "half", weights_dtype=dtype)
     whole, half = (
-        (tmp_path / name / presets.WEIGHTS_FILE).read_bytes()
+        (tmp_path / name / format.WEIGHTS_FILE).read_bytes()
         for name in ("whole", "half")
     )
     count = model.network.count_params()
@@ -216,7 +216,7 @@ def stored_dtypes(folder):
         if isinstance(item, h5py.Dataset) and item.dtype.kind in "fV":
             dtypes.add(item.attrs.get("dtype", str(item.dtype)))
 
-    with h5py.File(folder / presets.WEIGHTS_FILE) as file:
+    with h5py.File(folder / format.WEIGHTS_FILE) as file:
         file.visititems(note)
     return dtypes
 
@@ -238,7 +238,7 @@ def test_weights_of_16_bits_may_be_stored_in_any(tmp_path, dtype, stored):
 
 
 def test_weights_too_large_for_float16_are_refused(model, folder):
-    before = (folder / presets.WEIGHTS_FILE).read_bytes()
+    before = (folder / format.WEIGHTS_FILE).read_bytes()
     weights = model.ema_network.get_weights()
     weights[0].flat[0] = -65505.0
     model.ema_network.set_weights(weights)
@@ -246,7 +246,7 @@ def test_weights_too_large_for_float16_are_refused(model, folder):
         ValueError, match="within 65504.*float16.*Received.*first_convolution"
     ):
         model.save_to_preset(folder, weights_dtype="float16")
-    assert (folder / presets.WEIGHTS_FILE).read_bytes() == before
+    assert (folder / format.WEIGHTS_FILE).read_bytes() == before
     model.save_to_preset(folder, weights_dtype="bfloat16")
 
 
@@ -274,11 +274,11 @@ def test_what_is_made_of_a_preset_keeps_its_terms(model, folder, tmp_path):
     model.save_to_preset(folder, terms)
     again = keras_ncsn.NCSNModel.from_preset(folder, guide=None)
     again.save_to_preset(tmp_path / "again", terms | {"steps": 3})
-    metadata = presets.read_metadata(tmp_path / "again")
+    metadata = format.read_metadata(tmp_path / "again")
     assert metadata["steps"] == 3
     assert {name: metadata[name] for name in terms} == terms
     again.save_to_preset(tmp_path / "silent")
-    metadata = presets.read_metadata(tmp_path / "silent")
+    metadata = format.read_metadata(tmp_path / "silent")
     assert {name: metadata[name] for name in terms} == terms
     for call in (
         lambda other: again.save_to_preset(tmp_path / "free", other),
@@ -297,22 +297,22 @@ def test_large_weights_go_into_several_files(model, tmp_path):
     model.save_to_preset(folder, max_shard_size=4e-6)
     names = {path.name for path in folder.glob("*.weights.*")}
     assert len(names) > 2
-    assert names == presets.checksums(folder).keys()
+    assert names == format.checksums(folder).keys()
     copy = keras_ncsn.NCSNModel.from_preset(folder)
     assert all(map(np.array_equal, averaged(model), copy.network.get_weights()))
     # Saved again in one, the others go.
     model.save_to_preset(folder)
     assert [path.name for path in folder.glob("*.weights.*")] == [
-        presets.WEIGHTS_FILE
+        format.WEIGHTS_FILE
     ]
     model.save_to_preset(folder, max_shard_size=4e-6)
-    index = json.loads((folder / presets.INDEX_FILE).read_text())
+    index = json.loads((folder / format.INDEX_FILE).read_text())
     index["weight_map"]["/vars"] = "../../elsewhere.weights.h5"
-    (folder / presets.INDEX_FILE).write_text(json.dumps(index))
-    metadata = presets.read_metadata(folder)
-    digest = presets.sha256(folder / presets.INDEX_FILE)
-    metadata["sha256"][presets.INDEX_FILE] = digest
-    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    (folder / format.INDEX_FILE).write_text(json.dumps(index))
+    metadata = format.read_metadata(folder)
+    digest = format.sha256(folder / format.INDEX_FILE)
+    metadata["sha256"][format.INDEX_FILE] = digest
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match="must name files that"):
         keras_ncsn.NCSNModel.from_preset(folder)
 
@@ -320,9 +320,9 @@ def test_large_weights_go_into_several_files(model, tmp_path):
 def test_a_newer_format_says_what_to_upgrade(folder, monkeypatch):
     # It is whole, and would only come again.
     monkeypatch.setattr(cache, "distrust", pytest.fail)
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     metadata["format_version"] = 2
-    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
     # Whatever else it may be that this version does not know.
     (folder / "config.json").write_text('{"class_name": "Newer"}')
     for load_weights in (True, False):
@@ -332,10 +332,10 @@ def test_a_newer_format_says_what_to_upgrade(folder, monkeypatch):
 
 @pytest.mark.parametrize("version", [True, 0, -1, "1", None, 1.0])
 def test_a_format_is_a_number_from_1(folder, version):
-    metadata = presets.read_metadata(folder) | {"format_version": version}
-    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    metadata = format.read_metadata(folder) | {"format_version": version}
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match=f"Received: format {version!r} in"):
-        presets.read_metadata(folder)
+        format.read_metadata(folder)
 
 
 def test_presets_of_format_1_load():
@@ -355,7 +355,7 @@ def test_saving_refuses_a_folder_that_is_no_preset(model, tmp_path):
 
 
 def test_a_config_is_as_it_was_saved(folder):
-    assert "config_sha256" in presets.read_metadata(folder)
+    assert "config_sha256" in format.read_metadata(folder)
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"heun"', '"Heun"'))
     with pytest.raises(
@@ -509,7 +509,7 @@ def test_what_overrides_a_damaged_preset_is_not_blamed(folder, damage):
 
 def test_a_preset_with_an_odd_shape_is_listed(folder):
     mistake_the_shape(folder)
-    assert presets.image_shape(folder) == ()
+    assert format.image_shape(folder) == ()
 
 
 @pytest.mark.parametrize(
@@ -553,7 +553,7 @@ def test_an_index_of_something_else_is_refused(model, folder, places):
     index = json.loads(path.read_text()) | {"weight_map": {"a": places}}
     path.write_text(json.dumps(index))
     metadata = json.loads((folder / "metadata.json").read_text())
-    metadata["sha256"]["model.weights.json"] = presets.sha256(path)
+    metadata["sha256"]["model.weights.json"] = format.sha256(path)
     (folder / "metadata.json").write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match="must name files that"):
         keras_ncsn.NCSNModel.from_preset(folder)

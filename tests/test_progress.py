@@ -50,4 +50,3 @@ def test_short_or_silent_work_shows_nothing(
     monkeypatch, stream, verbose, delay
 ):
     assert draw(monkeypatch, stream(), verbose, delay=delay) == ""
-

@@ -7,7 +7,7 @@ from keras import ops
 from keras_ncsn import NCSNModel
 from keras_ncsn.networks.refinenet import DivideBySigma, RefineNet
 from keras_ncsn.noise import NoiseSchedule, geometric_sigmas
-from keras_ncsn.training import loss_per_image
+from keras_ncsn.training.step import loss_per_image
 
 SIGMAS = [1.0, 0.1, 0.01]
 

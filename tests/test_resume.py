@@ -17,9 +17,10 @@ import pytest
 from conftest import two_convolutions
 
 import keras_ncsn
-from keras_ncsn import files, log_file, run_file
-from keras_ncsn.callbacks import Checkpoint, TrainingLog
-from keras_ncsn.training_state import load_state, save_state
+from keras_ncsn import files
+from keras_ncsn.callbacks import Checkpoint, TrainingLog, log_file
+from keras_ncsn.callbacks.training_state import load_state, save_state
+from keras_ncsn.runs import run_file
 
 NUM_STEPS = 24
 

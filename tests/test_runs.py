@@ -18,7 +18,7 @@ from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import keras_ncsn
-from keras_ncsn import building, cli, datasets, presets, recipes, run_file, runs
+from keras_ncsn import cli, datasets, runs
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.callbacks import (
     Checkpoint,
@@ -26,13 +26,15 @@ from keras_ncsn.callbacks import (
     TrainingLog,
 )
 from keras_ncsn.callbacks.every_steps import EverySteps
+from keras_ncsn.callbacks.tensorboard_log import TensorBoardLog
 from keras_ncsn.cli import recipe_options
 from keras_ncsn.cli.progress import StopOnSignal
 from keras_ncsn.images import save_images
-from keras_ncsn.noise_levels import sigma_quantiles
+from keras_ncsn.presets import format
+from keras_ncsn.runs import building, provenance, recipes, run_file
 from keras_ncsn.samplers import Heun
-from keras_ncsn.tensorboard_log import TensorBoardLog
-from keras_ncsn.validation import validation_losses
+from keras_ncsn.training.noise_levels import sigma_quantiles
+from keras_ncsn.training.validation import validation_losses
 
 TINY = [
     *("--width", 4, "--width-multipliers", "1", "--num-blocks", 1),
@@ -181,7 +183,7 @@ def test_training_goes_on_from_a_preset(tmp_path, pictures):
     command = [str(argument) for argument in command]
     result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    metadata = presets.read_metadata(tmp_path / "run" / "last")
+    metadata = format.read_metadata(tmp_path / "run" / "last")
     assert {name: metadata[name] for name in terms} == terms
     assert "--from-preset preset --seed 0" in metadata["command"]
     after = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
@@ -318,7 +320,7 @@ def test_of_paths_the_last_part_gets_published(tmp_path, monkeypatch):
         "voc/2007": "voc/2007",
     }.items():
         run = run_file.describe(data, "unet-mnist", from_preset="mnist")
-        metadata = run_file.metadata(run)
+        metadata = provenance.metadata(run)
         assert metadata["data"] == published
         assert f"train {published} OUTPUT" in metadata["command"]
         assert "--from-preset mnist " in metadata["command"]
@@ -525,17 +527,17 @@ def test_settings_of_a_distribution_that_is_not_used_are_refused(from_preset):
 
 def test_a_preset_that_is_gone_is_named_by_its_last_part(tmp_path):
     run = run_file.describe("mnist", "unet-mnist", from_preset="mnist")
-    assert "--from-preset mnist --seed" in run_file.command(run)
+    assert "--from-preset mnist --seed" in provenance.command(run)
     for gone in "../private/gone", str(tmp_path / "gone"):
-        command = run_file.command(run | {"from_preset": gone})
+        command = provenance.command(run | {"from_preset": gone})
         assert "--from-preset gone --seed" in command
-    hub = run_file.command(run | {"from_preset": "hf://owner/repo"})
+    hub = provenance.command(run | {"from_preset": "hf://owner/repo"})
     assert "--from-preset hf://owner/repo --seed" in hub
 
 
 @pytest.mark.parametrize("data", ["celeb_a", "celeb_a/2.1.0"])
 def test_terms_are_those_of_the_set_whatever_its_version(data):
-    metadata = run_file.metadata(run_file.describe(data, "unet-celeba"))
+    metadata = provenance.metadata(run_file.describe(data, "unet-celeba"))
     assert metadata["license_name"] == "celeba-non-commercial-research-only"
 
 
@@ -559,7 +561,7 @@ def test_the_command_says_what_the_preset_would_else_decide():
     usual = recipes.find("unet-mnist")["sigma_distribution"]
     settings = {"sigma_distribution": usual, "batch_size": 128}
     run = run_file.describe("mnist", "unet-mnist", settings, "mnist")
-    assert run_file.command(run).endswith(
+    assert provenance.command(run).endswith(
         f"--from-preset mnist --seed 0 --sigma-distribution {usual}"
     )
 
@@ -595,7 +597,7 @@ def test_validation_levels_are_shares_of_those_of_training(
     model = make_model(sigma_distribution=distribution)
     sigmas = sigma_quantiles(model, 10)
     images = keras.ops.zeros((100_000, 1))
-    drawn = keras_ncsn.training.draw_noise(model, images)[0]
+    drawn = keras_ncsn.training.step.draw_noise(model, images)[0]
     drawn = np.sort(keras.ops.convert_to_numpy(drawn))[::-1]
     shares = np.quantile(drawn, 1 - (np.arange(10) + 0.5) / 10)
     np.testing.assert_allclose(sigmas, shares, rtol=0.05)

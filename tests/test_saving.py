@@ -8,7 +8,7 @@ import pytest
 from conftest import two_convolutions
 
 import keras_ncsn
-from keras_ncsn import saving
+from keras_ncsn.presets import saving
 
 
 @pytest.fixture

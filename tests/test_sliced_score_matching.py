@@ -8,9 +8,9 @@ from contract import random_images, randomize
 from keras import ops
 
 import keras_ncsn
-from keras_ncsn import losses, training
 from keras_ncsn.backend import BACKEND, value_and_gradients
 from keras_ncsn.noise import NoiseSchedule
+from keras_ncsn.training import losses, step
 
 SCHEDULES = {
     "exploding": NoiseSchedule([0.9, 0.3]),
@@ -57,7 +57,7 @@ def draws(schedule, points, seed=1):
 
 def loss_of(model, points, sigma, noise, projection=None):
     points = ops.convert_to_tensor(points)
-    loss = training.loss_per_image(
+    loss = step.loss_per_image(
         model, points, sigma, noise, projection=projection
     )
     return ops.convert_to_numpy(loss)
@@ -191,7 +191,7 @@ def test_gradients_of_the_weights_are_finite_differences(make):
     sigma, noise, projection = draws(schedule, points)
 
     def loss():
-        return training.mean_loss(
+        return step.mean_loss(
             model, ops.convert_to_tensor(points), sigma, noise, True, projection
         )
 
@@ -300,8 +300,8 @@ def test_averages_and_seeds_of_the_network_move(images):
 
 def test_each_step_draws_a_new_projection(images):
     model = sliced(two_convolutions())
-    first = ops.convert_to_numpy(training.draw_projection(model, images))
-    second = ops.convert_to_numpy(training.draw_projection(model, images))
+    first = ops.convert_to_numpy(step.draw_projection(model, images))
+    second = ops.convert_to_numpy(step.draw_projection(model, images))
     assert np.all(first != second)
     assert first.shape == images.shape
     assert np.mean(first**2) == pytest.approx(1.0, abs=0.15)
@@ -310,7 +310,7 @@ def test_each_step_draws_a_new_projection(images):
 def test_denoising_draws_no_projection(make_model, images):
     model = make_model()
     (before,) = values_of([model.seed_generator.state])
-    assert training.draw_projection(model, images) is None
+    assert step.draw_projection(model, images) is None
     (after,) = values_of([model.seed_generator.state])
     np.testing.assert_array_equal(after, before)
 

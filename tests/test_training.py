@@ -8,9 +8,9 @@ from contract import assert_equal, randomize
 from keras import ops
 
 import keras_ncsn
-from keras_ncsn import training
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.noise import NoiseSchedule
+from keras_ncsn.training import step
 
 
 def foreign_unet(image_shape=(8, 8, 1)):
@@ -37,7 +37,7 @@ def fixed_loss(model, images):
     schedule = model.schedule
     sigma = np.geomspace(schedule.sigma_max, schedule.sigma_min, len(images))
     noise = np.random.default_rng(1).standard_normal(images.shape)
-    loss = training.loss_per_image(
+    loss = step.loss_per_image(
         model,
         ops.convert_to_tensor(images),
         ops.convert_to_tensor(sigma.astype("float32")),
@@ -124,8 +124,8 @@ def test_prediction_of_noise_is_the_score_times_minus_a_sigma(images):
 def test_consecutive_steps_draw_different_noise(make_model, images):
     model = make_model()
     data = ops.convert_to_tensor(images)
-    first = [ops.convert_to_numpy(x) for x in training.draw_noise(model, data)]
-    second = [ops.convert_to_numpy(x) for x in training.draw_noise(model, data)]
+    first = [ops.convert_to_numpy(x) for x in step.draw_noise(model, data)]
+    second = [ops.convert_to_numpy(x) for x in step.draw_noise(model, data)]
     assert np.all(first[1] != second[1])
     # And inside compiled steps: the seed moves on, and so do the losses of
     # a model that does not learn.
@@ -152,7 +152,7 @@ def test_noise_levels_have_their_distribution(
     make_zero, distribution, quantiles
 ):
     model = make_zero((2,), sigma_distribution=distribution, value_range=None)
-    sigma, _ = training.draw_noise(model, ops.zeros((20_000, 2)))
+    sigma, _ = step.draw_noise(model, ops.zeros((20_000, 2)))
     sigma = ops.convert_to_numpy(sigma)
     assert np.median(sigma) == pytest.approx(quantiles[0], rel=0.06)
     assert (sigma < 0.1).mean() == pytest.approx(quantiles[1], abs=0.02)
@@ -161,7 +161,7 @@ def test_noise_levels_have_their_distribution(
 
 def test_ladder_draws_each_level_alike(make_zero):
     model = make_zero((2,), value_range=None)
-    sigma, _ = training.draw_noise(model, ops.zeros((20_000, 2)))
+    sigma, _ = step.draw_noise(model, ops.zeros((20_000, 2)))
     levels, counts = np.unique(ops.convert_to_numpy(sigma), return_counts=True)
     ladder = model.schedule.sigmas.astype("float32")[::-1]
     np.testing.assert_array_equal(levels, ladder)
@@ -170,11 +170,11 @@ def test_ladder_draws_each_level_alike(make_zero):
 
 def test_uint8_is_dequantised_or_divided(make_zero):
     whole = np.full((50, 4, 4, 1), 51, "uint8")
-    images = training.prepare_images(make_zero((4, 4, 1)), (whole, None))
+    images = step.prepare_images(make_zero((4, 4, 1)), (whole, None))
     images = ops.convert_to_numpy(images)
     assert 51 / 256 <= images.min() < images.max() < 52 / 256
     plain = make_zero((4, 4, 1), dequantize=False)
-    images = ops.convert_to_numpy(training.prepare_images(plain, [whole]))
+    images = ops.convert_to_numpy(step.prepare_images(plain, [whole]))
     np.testing.assert_allclose(images, 51 / 255, rtol=1e-6)
 
 

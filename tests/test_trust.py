@@ -11,7 +11,7 @@ from keras import ops
 from preset_files import restate
 
 import keras_ncsn
-from keras_ncsn import presets, sources, trust
+from keras_ncsn.presets import format, sources, trust
 
 
 def functional():
@@ -50,7 +50,7 @@ def test_a_network_of_plain_layers_is_trusted(folder):
 
 def test_presets_of_the_zoo_are_trusted():
     for preset in sources.zoo().values():
-        trust.check_config(presets.read_config(preset))
+        trust.check_config(format.read_config(preset))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +264,7 @@ def wrong_shape(file, name):
     ],
 )
 def test_weights_that_are_more_than_numbers_are_refused(folder, spoil, message):
-    path = folder / presets.WEIGHTS_FILE
+    path = folder / format.WEIGHTS_FILE
     with h5py.File(path, "r+") as file:
         spoil(file, first_array(file))
     state_checksum(folder)
@@ -274,20 +274,18 @@ def test_weights_that_are_more_than_numbers_are_refused(folder, spoil, message):
 
 def state_checksum(folder):
     """The author of a hostile preset writes the checksum too."""
-    metadata = presets.read_metadata(folder)
-    name = presets.WEIGHTS_FILE
-    metadata["sha256"] = {name: presets.sha256(folder / name)}
-    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    metadata = format.read_metadata(folder)
+    name = format.WEIGHTS_FILE
+    metadata["sha256"] = {name: format.sha256(folder / name)}
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
 
 
 def test_weights_must_be_those_that_are_checked(folder):
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     (digest,) = metadata["sha256"].values()
-    shutil.copy(
-        folder / presets.WEIGHTS_FILE, folder / "model_00000.weights.h5"
-    )
+    shutil.copy(folder / format.WEIGHTS_FILE, folder / "model_00000.weights.h5")
     metadata["sha256"] = {"model_00000.weights.h5": digest}
-    (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match="names of weights"):
         keras_ncsn.NCSNModel.from_preset(folder)
 
@@ -307,11 +305,11 @@ def test_deep_configs_are_refused():
 
 
 def test_names_of_files_cannot_leave_the_folder(folder, tmp_path):
-    shutil.copy(folder / presets.WEIGHTS_FILE, tmp_path / presets.WEIGHTS_FILE)
-    metadata = presets.read_metadata(folder)
+    shutil.copy(folder / format.WEIGHTS_FILE, tmp_path / format.WEIGHTS_FILE)
+    metadata = format.read_metadata(folder)
     (digest,) = metadata["sha256"].values()
     for name in ("../model.weights.h5", "/etc/passwd", "a/model.weights.h5"):
         metadata["sha256"] = {name: digest}
-        (folder / presets.METADATA_FILE).write_text(json.dumps(metadata))
+        (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
         with pytest.raises(ValueError, match="names of weights"):
             keras_ncsn.NCSNModel.from_preset(folder)

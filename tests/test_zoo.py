@@ -13,7 +13,9 @@ from keras import ops
 from PIL import Image
 
 import keras_ncsn
-from keras_ncsn import cli, presets, sources
+from keras_ncsn import cli
+from keras_ncsn.presets import format, sources
+from keras_ncsn.presets.terms import LICENSE
 from keras_ncsn.sampling import guided_score_function
 
 
@@ -31,10 +33,10 @@ def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
 @pytest.mark.parametrize("name", sorted(sources.zoo()))
 def test_each_card_says_what_the_metadata_do(name):
     folder = sources.zoo()[name]
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     text = (folder / "README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(text.split("---\n")[1])
-    for fact in presets.LICENSE:
+    for fact in LICENSE:
         assert front.get(fact) == metadata.get(fact)
     assert front["datasets"] == [metadata["data"]]
     facts = {"parameter_count", "guide_parameter_count"} & metadata.keys()

@@ -8,4 +8,7 @@ from keras_ncsn.callbacks.checkpoint import Checkpoint as Checkpoint
 from keras_ncsn.callbacks.sample_pictures import (
     SamplePictures as SamplePictures,
 )
+from keras_ncsn.callbacks.tensorboard_log import (
+    TensorBoardLog as TensorBoardLog,
+)
 from keras_ncsn.callbacks.training_log import TrainingLog as TrainingLog

@@ -6,14 +6,19 @@ import time
 import keras
 import numpy as np
 
-from keras_ncsn import saving
 from keras_ncsn.callbacks.every_steps import EverySteps, training_clock
+from keras_ncsn.callbacks.log_file import (
+    LOG_FILE,
+    append_row,
+    read_log,
+    write_log,
+)
 from keras_ncsn.checks import check_images
 from keras_ncsn.files import check_no_links, remove_leftovers
-from keras_ncsn.log_file import LOG_FILE, append_row, read_log, write_log
-from keras_ncsn.noise_levels import sigma_quantiles
 from keras_ncsn.parallel import is_main_process
-from keras_ncsn.validation import validation_losses
+from keras_ncsn.presets import saving
+from keras_ncsn.training.noise_levels import sigma_quantiles
+from keras_ncsn.training.validation import validation_losses
 
 # Noise levels at which the log has held-out losses.
 NUM_SIGMAS = 10

@@ -38,8 +38,8 @@ def convert(checkpoint, preset_dir, image_size, raw, sigma_max, sigma_min):
 
     Needs PyTorch. Only tensors are read from the file; no code in it runs.
     """
-    from keras_ncsn.checkpoints import load_model
-    from keras_ncsn.saving import check_folder
+    from keras_ncsn.conversion.checkpoints import load_model
+    from keras_ncsn.presets.saving import check_folder
 
     check_folder(preset_dir)
     model = load_model(

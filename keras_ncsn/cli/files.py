@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from keras_ncsn.failures import reason
+from keras_ncsn.datasets.picture_file import load_image, open_picture
 from keras_ncsn.files import open_whole
 from keras_ncsn.images import (
     picture_format,
@@ -13,8 +13,7 @@ from keras_ncsn.images import (
     save_images,
     to_unit_range,
 )
-from keras_ncsn.picture_file import load_image, open_picture
-from keras_ncsn.text import one_line
+from keras_ncsn.text import one_line, reason
 
 MASKS = ("left-half", "right-half", "top-half", "bottom-half", "centre")
 MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")

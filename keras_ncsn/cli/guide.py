@@ -47,9 +47,11 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
     keras-ncsn train mnist runs/small --width 16 --steps 3000
     keras-ncsn guide runs/mnist/best runs/small/best guided
     """
-    from keras_ncsn import Guide, NCSNModel, presets, sources
+    from keras_ncsn import Guide, NCSNModel
     from keras_ncsn.checks import check_at_least, check_levels
-    from keras_ncsn.saving import check_folder
+    from keras_ncsn.presets import format, sources
+    from keras_ncsn.presets.saving import check_folder
+    from keras_ncsn.presets.terms import common_terms
 
     check_folder(output)
     check_at_least(1, weight=weight)
@@ -60,8 +62,8 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
             "The guide must be a worse network than the one that it guides. "
             f"Received: the same preset twice, {folders[0]}"
         )
-    known = [presets.read_metadata(folder) for folder in folders]
-    terms = presets.terms(*known)
+    known = [format.read_metadata(folder) for folder in folders]
+    terms = common_terms(*known)
     model, worse = (NCSNModel.from_preset(folder) for folder in folders)
     if worse.prediction != model.prediction:
         raise ValueError(

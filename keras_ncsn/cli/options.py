@@ -88,12 +88,11 @@ SAMPLING = "Sampling"
 def _setting_option(fields):
     """Returns the option for the fields of one name, by sampler."""
     help = " ".join(
-        f"{', '.join(names)}: {text}" for text, names in _by_text(fields).items()
+        f"{', '.join(names)}: {text}"
+        for text, names in _by_text(fields).items()
     )
     field = next(iter(fields.values()))
-    return field_option(
-        field, f"{help} Default: the preset's.", group=SAMPLING
-    )
+    return field_option(field, f"{help} Default: the preset's.", group=SAMPLING)
 
 
 def _by_text(fields):

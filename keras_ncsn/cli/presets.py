@@ -44,19 +44,19 @@ def presets(context, as_json):
             click.echo(f"The terms of {row['name']}: {row['license_link']}")
 
 
-@presets.command()
+@format.command()
 @click.argument("name")
 def show(name):
     """Print the card of a preset: a name, hf://owner/repo, or a folder."""
-    from keras_ncsn.sources import read_card
+    from keras_ncsn.presets.sources import read_card
     from keras_ncsn.text import printable
 
     click.echo(printable(read_card(name)))
 
 
 def _rows():
-    from keras_ncsn import presets as folders
-    from keras_ncsn import sources
+    from keras_ncsn.presets import format as folders
+    from keras_ncsn.presets import sources
 
     rows = []
     for name, folder in sources.zoo().items():

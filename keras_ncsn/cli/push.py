@@ -42,8 +42,9 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     \b
     keras-ncsn push runs/mine/best owner/repo
     """
-    from keras_ncsn import NCSNModel, publishing, sources
+    from keras_ncsn import NCSNModel
     from keras_ncsn.hub import addresses
+    from keras_ncsn.presets import publishing, sources
 
     addresses.check_place(repo_id, revision)
     folder = sources.find(preset)

@@ -2,28 +2,8 @@
 
 import click
 
-from keras_ncsn.cli.options import SAMPLERS
-
-
-def parse_integers(context, option, text):
-    """Returns `"1,2,2"` as a list of integers, `None` as it is.
-
-    Args:
-        context: A `click.Context`.
-        option: The `click.Option`.
-        text: String or `None`.
-
-    Returns:
-        A list of integers, or `None`.
-    """
-    if text is None:
-        return None
-    try:
-        return [int(number) for number in text.split(",") if number.strip()]
-    except ValueError:
-        raise click.BadParameter(
-            f"must be integers with commas between. Received: {text}"
-        ) from None
+from keras_ncsn import samplers
+from keras_ncsn.cli.options import parse_integers
 
 
 def _above_zero():
@@ -93,7 +73,7 @@ OPTIONS = {
         "Precision of the layers.",
     ),
     "sampler": (
-        click.Choice(SAMPLERS),
+        click.Choice(list(samplers.NAMES)),
         "Sampler of the preset.",
     ),
     "num_steps": (click.IntRange(min=2), "Its setting, for heun."),
@@ -139,7 +119,7 @@ def show_recipe(context, option, name):
     """
     if name is None:
         return
-    from keras_ncsn import recipes
+    from keras_ncsn.runs import recipes
 
     for setting, value in recipes.find(name).items():
         click.echo(f"{setting}: {value}")

@@ -77,7 +77,7 @@ def suggest_schedule(
             f"{total_steps}"
         )
 
-    from keras_ncsn import datasets, distances, ladder
+    from keras_ncsn import datasets, ladder
     from keras_ncsn.checks import check_images
     from keras_ncsn.noise import geometric_sigmas
 
@@ -90,7 +90,7 @@ def suggest_schedule(
     image_shape = images.shape[1:]
     check_images(images, image_shape)
     dimension = images[0].size
-    distance = distances.largest_distance(images, num_images, seed)
+    distance = ladder.largest_distance(images, num_images, seed)
     # What is printed is what the rest is computed from.
     sigma_max = float(f"{distance:.4g}")
     if sigma_max <= sigma_min:

@@ -108,8 +108,9 @@ def train(
     \b
     keras-ncsn train mnist runs/mnist
     """
-    from keras_ncsn import parallel, run_file, runs
+    from keras_ncsn import parallel, runs
     from keras_ncsn.cli.progress import ProgressBar, StopOnSignal
+    from keras_ncsn.runs import run_file
 
     settings = given(**{name: options.pop(name) for name in OPTIONS})
     before = run_file.read(output) if resume else None

@@ -1,7 +1,7 @@
 """Recipes: everything about a training run but the data and the seed."""
 
 from keras_ncsn.checks import check_choice
-from keras_ncsn.recipe_values import check_values
+from keras_ncsn.runs.recipe_values import check_values
 from keras_ncsn.text import one_line
 
 # A U-Net after NCSN++ and EDM: https://arxiv.org/abs/2206.00364.

@@ -9,9 +9,10 @@ import math
 import keras
 from keras import ops
 
-from keras_ncsn import backend, losses
+from keras_ncsn import backend
 from keras_ncsn.noise import expand_like
-from keras_ncsn.noise_levels import draw_sigmas
+from keras_ncsn.training import losses
+from keras_ncsn.training.noise_levels import draw_sigmas
 
 
 def train_on(model, data):

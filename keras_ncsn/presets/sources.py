@@ -3,13 +3,13 @@
 import os
 import pathlib
 
-from keras_ncsn import presets
 from keras_ncsn.files import read_regular
 from keras_ncsn.hub import addresses, cache, downloads
+from keras_ncsn.presets import format
 from keras_ncsn.text import one_line
 
 # Beside the package in a checkout, inside it where a wheel is installed.
-_PACKAGE = pathlib.Path(__file__).resolve().parent
+_PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 ZOO_FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "presets")
 
 
@@ -27,7 +27,7 @@ def zoo():
     folder = next((path for path in ZOO_FOLDERS if path.is_dir()), None)
     if folder is None:
         return {}
-    configs = sorted(folder.glob(f"*/{presets.CONFIG_FILE}"))
+    configs = sorted(folder.glob(f"*/{format.CONFIG_FILE}"))
     return {config.parent.name: config.parent for config in configs}
 
 
@@ -58,7 +58,7 @@ def find(preset, revision=None, token=None, load_weights=True):
         source = addresses.parse(name, revision)
         return _download(source, token, load_weights)
     folder = pathlib.Path(preset)
-    if (folder / presets.CONFIG_FILE).is_file():
+    if (folder / format.CONFIG_FILE).is_file():
         if revision is not None:
             raise ValueError(
                 "`revision` must be of a preset on the Hub. Received: "
@@ -66,7 +66,7 @@ def find(preset, revision=None, token=None, load_weights=True):
             )
         if folder not in known.values():
             _check_links(folder)
-        presets.check_whole(folder, load_weights)
+        format.check_whole(folder, load_weights)
         return folder
     _refuse(name, known)
 
@@ -82,16 +82,16 @@ def read_card(preset):
     """
     name = str(preset)
     if name.startswith(addresses.PREFIX) and name not in zoo():
-        download = downloads.Download(addresses.parse(name), presets.CARD_FILE)
-        path = download.get(presets.CARD_FILE, presets.MAX_CARD_BYTES)
+        download = downloads.Download(addresses.parse(name), format.CARD_FILE)
+        path = download.get(format.CARD_FILE, format.MAX_CARD_BYTES)
         cache.check(path)
-        if not cache.is_cached(download.source, presets.CONFIG_FILE):
-            download.remember(presets.CARD_FILE)
+        if not cache.is_cached(download.source, format.CONFIG_FILE):
+            download.remember(format.CARD_FILE)
     else:
-        path = find(preset, load_weights=False) / presets.CARD_FILE
+        path = find(preset, load_weights=False) / format.CARD_FILE
     if not path.is_file():
         raise ValueError(
-            f"A preset must have a card, {presets.CARD_FILE}, to be shown. "
+            f"A preset must have a card, {format.CARD_FILE}, to be shown. "
             f"Received: {preset}, which has none"
         )
     return read_card_file(path).decode("utf-8", errors="replace")
@@ -107,7 +107,7 @@ def read_card_file(path):
         Bytes.
     """
     try:
-        return read_regular(path, presets.MAX_CARD_BYTES)
+        return read_regular(path, format.MAX_CARD_BYTES)
     except OSError as error:
         raise ValueError(
             f"A card must be a readable file. Received: {path}, "
@@ -124,7 +124,7 @@ def whereabouts(folder):
     Returns:
         `"bundled"`, `"cached"`, `"on the Hub"` or `"not published"`.
     """
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     repo_id = metadata.get("hub_repository")
     stated = _stated(folder, metadata)
     if stated and all((folder / name).is_file() for name in stated):
@@ -138,7 +138,7 @@ def whereabouts(folder):
 def _refuse(preset, known):
     raise ValueError(
         "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
-        f"with a `{presets.CONFIG_FILE}`. Received: preset={preset!r}. Names: "
+        f"with a `{format.CONFIG_FILE}`. Received: preset={preset!r}. Names: "
         f"{', '.join(known)}."
     )
 
@@ -149,12 +149,12 @@ def _check_links(folder):
     whole = cache.resolve(folder)
     for path in folder.iterdir():
         is_part = path.name in (
-            presets.CONFIG_FILE,
-            presets.METADATA_FILE,
-            presets.CARD_FILE,
+            format.CONFIG_FILE,
+            format.METADATA_FILE,
+            format.CARD_FILE,
         )
         if not path.is_symlink() or not (
-            is_part or presets.WEIGHTS_NAME.fullmatch(path.name)
+            is_part or format.WEIGHTS_NAME.fullmatch(path.name)
         ):
             continue
         target = cache.resolve(path)
@@ -167,12 +167,12 @@ def _check_links(folder):
 
 
 def _find_in_zoo(name, folder, revision, token, load_weights):
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     repo_id = metadata.get("hub_repository")
     stated = _stated(folder, metadata)
     here = stated and all((folder / x).is_file() for x in stated)
     if revision is None and (here or not load_weights):
-        presets.check_whole(folder, load_weights)
+        format.check_whole(folder, load_weights)
         return folder
     if not stated or repo_id is None:
         raise ValueError(
@@ -187,35 +187,35 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
     found = _cached(source, stated)
     if found is None:
         return _download(source, token, load_weights, stated)
-    presets.check_whole(found)
+    format.check_whole(found)
     return found
 
 
 def _stated(folder, metadata):
     # Before it was trained, a preset of the zoo is a config and a card.
-    return presets.checksums(folder) if "sha256" in metadata else {}
+    return format.checksums(folder) if "sha256" in metadata else {}
 
 
 def _cached(source, expected):
     # The folder in the cache, if it has the weights of these checksums.
-    names = presets.CONFIG_FILE, presets.METADATA_FILE, *expected
+    names = format.CONFIG_FILE, format.METADATA_FILE, *expected
     if not all(cache.is_cached(source, name) for name in names):
         return None
-    folder = cache.cached_path(source, presets.CONFIG_FILE).parent
+    folder = cache.cached_path(source, format.CONFIG_FILE).parent
     try:
-        return folder if presets.checksums(folder) == expected else None
+        return folder if format.checksums(folder) == expected else None
     except ValueError:
         return None
 
 
 def _download(source, token, load_weights, expected=None):
-    download = downloads.Download(source, presets.CONFIG_FILE, token)
-    path = download.get(presets.CONFIG_FILE, presets.MAX_CONFIG_BYTES)
-    download.get(presets.METADATA_FILE, presets.MAX_METADATA_BYTES)
+    download = downloads.Download(source, format.CONFIG_FILE, token)
+    path = download.get(format.CONFIG_FILE, format.MAX_CONFIG_BYTES)
+    download.get(format.METADATA_FILE, format.MAX_METADATA_BYTES)
     folder = path.parent
-    presets.check_whole(folder, load_weights=False)
-    presets.read_config(folder)
-    stated = presets.checksums(folder)
+    format.check_whole(folder, load_weights=False)
+    format.read_config(folder)
+    stated = format.checksums(folder)
     if expected is not None and stated != expected:
         raise ValueError(
             f"The weights at {source} must be those that this version of "
@@ -224,10 +224,10 @@ def _download(source, token, load_weights, expected=None):
         )
     if load_weights:
         _download_weights(download, folder, stated)
-        presets.check_whole(folder)
+        format.check_whole(folder)
     # Only now: what was there before serves until all that is needed is whole.
-    if load_weights or not cache.is_cached(source, presets.CONFIG_FILE):
-        download.remember(presets.CONFIG_FILE)
+    if load_weights or not cache.is_cached(source, format.CONFIG_FILE):
+        download.remember(format.CONFIG_FILE)
     return folder
 
 
@@ -241,9 +241,9 @@ def _download_weights(download, folder, names):
 
 
 def _weights_bytes(folder):
-    size = presets.read_metadata(folder).get("weights_bytes")
+    size = format.read_metadata(folder).get("weights_bytes")
     if size is not None and (type(size) is not int or size < 0):
-        cache.distrust(folder / presets.METADATA_FILE)
+        cache.distrust(folder / format.METADATA_FILE)
         raise ValueError(
             "`weights_bytes` in the metadata of a preset must be a whole "
             f"number, 0 or more. Received: weights_bytes={one_line(repr(size))}"

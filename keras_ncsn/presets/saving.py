@@ -19,9 +19,9 @@ import keras
 import ml_dtypes
 import numpy as np
 
-from keras_ncsn import presets
 from keras_ncsn.checks import check_choice
 from keras_ncsn.files import check_no_links
+from keras_ncsn.presets import format
 
 # In gigabytes, as Keras counts: a larger preset goes into several files.
 MAX_SHARD_SIZE = 5.0
@@ -101,15 +101,15 @@ def _written_anew(preset, folder, names):
     # What else lies in it, deeper down too, is a person's.
     if pathlib.Path(folder) != preset:
         return left_out
-    written = {presets.CONFIG_FILE, presets.METADATA_FILE}
+    written = {format.CONFIG_FILE, format.METADATA_FILE}
     # Writing would follow it; other links stay links, so that nothing from
     # elsewhere becomes a part of the preset.
-    if (preset / presets.CARD_FILE).is_symlink():
-        written.add(presets.CARD_FILE)
+    if (preset / format.CARD_FILE).is_symlink():
+        written.add(format.CARD_FILE)
     return left_out | {
         name
         for name in names
-        if name in written or presets.WEIGHTS_NAME.fullmatch(name)
+        if name in written or format.WEIGHTS_NAME.fullmatch(name)
     }
 
 
@@ -129,7 +129,7 @@ def check_folder(folder):
         Boolean, whether there is a preset to replace.
     """
     folder = pathlib.Path(folder)
-    files = presets.METADATA_FILE, presets.CONFIG_FILE
+    files = format.METADATA_FILE, format.CONFIG_FILE
     if all((folder / name).is_file() for name in files):
         return True
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -244,24 +244,24 @@ def _write_rest(model, folder, metadata, card):
     if model.guide is not None:
         guide = config["config"]["guide"]["config"]
         guide["network"]["config"].pop("dtype", None)
-    _write_json(folder / presets.CONFIG_FILE, config)
+    _write_json(folder / format.CONFIG_FILE, config)
     weights = _weights(folder)
     # What is measured here wins over what the caller says.
     metadata = metadata | {
-        "format_version": presets.FORMAT_VERSION,
+        "format_version": format.FORMAT_VERSION,
         "keras_version": keras.__version__,
         "keras_ncsn_version": _version(),
         "parameter_count": model.network.count_params(),
         "date_saved": f"{datetime.datetime.now():%Y-%m-%d@%H:%M:%S}",
         "weights_bytes": sum(path.stat().st_size for path in weights),
-        "config_sha256": presets.sha256(folder / presets.CONFIG_FILE),
-        "sha256": {path.name: presets.sha256(path) for path in weights},
+        "config_sha256": format.sha256(folder / format.CONFIG_FILE),
+        "sha256": {path.name: format.sha256(path) for path in weights},
     }
     if model.guide is not None:
         metadata["guide_parameter_count"] = model.guide.count_params()
-    _write_json(folder / presets.METADATA_FILE, metadata)
+    _write_json(folder / format.METADATA_FILE, metadata)
     if card is not None:
-        (folder / presets.CARD_FILE).write_text(card, encoding="utf-8")
+        (folder / format.CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def _version():
@@ -274,7 +274,7 @@ def _weights(folder):
     return sorted(
         path
         for path in folder.iterdir()
-        if presets.WEIGHTS_NAME.fullmatch(path.name)
+        if format.WEIGHTS_NAME.fullmatch(path.name)
     )
 
 
@@ -287,21 +287,21 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
     # HDF5 takes a full disk badly, up to a crash of the process: so fill what
     # it will need before.
     needed = _bytes_needed(model)
-    path = folder / presets.WEIGHTS_FILE
+    path = folder / format.WEIGHTS_FILE
     with open(path, "xb") as file:
         file.write(bytes(needed))
         file.flush()
         os.fsync(file.fileno())
     path.unlink()
     if needed > max_shard_size * 2**30:
-        index = folder / presets.INDEX_FILE
+        index = folder / format.INDEX_FILE
         model.save_weights(index, max_shard_size=max_shard_size)
     else:
         model.save_weights(path)
     kept = {weight.dtype for weight in model.weights} & WEIGHTS_DTYPES.keys()
     if kept != {weights_dtype}:
         for path in _weights(folder):
-            if path.name != presets.INDEX_FILE:
+            if path.name != format.INDEX_FILE:
                 _convert(path, weights_dtype)
 
 

@@ -5,7 +5,7 @@ import pathlib
 import warnings
 from collections import Counter
 
-from keras_ncsn import presets, trust, weights_files
+from keras_ncsn.presets import format, trust, weights_files
 from keras_ncsn.text import printable
 
 
@@ -20,7 +20,7 @@ def read_config(cls, folder, custom_objects):
     Returns:
         A dictionary.
     """
-    config = presets.read_config(folder)
+    config = format.read_config(folder)
     trust.check_config(config, custom_objects)
     try:
         trust.check_arguments(cls, config["config"])
@@ -59,16 +59,16 @@ def load_weights(model, folder):
         folder: Path of its folder, whole by `presets.check_whole`.
     """
     folder = pathlib.Path(folder)
-    stated = presets.checksums(folder)
-    paths = [folder / name for name in stated if name != presets.INDEX_FILE]
+    stated = format.checksums(folder)
+    paths = [folder / name for name in stated if name != format.INDEX_FILE]
     for path in paths:
         weights_files.check(path, _size(model))
-    if presets.INDEX_FILE in stated:
+    if format.INDEX_FILE in stated:
         _check_index(folder, stated)
     name = (
-        presets.INDEX_FILE
-        if presets.INDEX_FILE in stated
-        else presets.WEIGHTS_FILE
+        format.INDEX_FILE
+        if format.INDEX_FILE in stated
+        else format.WEIGHTS_FILE
     )
     try:
         with warnings.catch_warnings():
@@ -78,7 +78,7 @@ def load_weights(model, folder):
     except Exception as error:
         # Keras says of each layer that it found nothing, whatever is wrong.
         raise ValueError(
-            f"The weights of a preset must fit its `{presets.CONFIG_FILE}`, "
+            f"The weights of a preset must fit its `{format.CONFIG_FILE}`, "
             f"and what overrides it. Received: {folder}, with the weights of "
             f"another network; {_difference(model, paths, error)}"
         ) from None
@@ -88,7 +88,7 @@ def _unfit(folder, reason):
     # One sentence, of which what was received comes last.
     reason = str(reason).replace("Received: ", "")
     return ValueError(
-        f"The `{presets.CONFIG_FILE}` of a preset must hold arguments that "
+        f"The `{format.CONFIG_FILE}` of a preset must hold arguments that "
         f"the model and its network take. Received: {folder}; {reason}"
     )
 
@@ -108,15 +108,15 @@ def _is_buildable(make, config):
 
 
 def _check_index(folder, stated):
-    index = presets.read_json(folder / presets.INDEX_FILE)
+    index = format.read_json(folder / format.INDEX_FILE)
     places = index.get("weight_map")
     if isinstance(places, dict) and all(
         _are_stated(names, stated) for names in places.values()
     ):
         return
     raise ValueError(
-        f"`{presets.INDEX_FILE}` must name files that "
-        f"`{presets.METADATA_FILE}` states. Received: {folder}"
+        f"`{format.INDEX_FILE}` must name files that "
+        f"`{format.METADATA_FILE}` states. Received: {folder}"
     )
 
 

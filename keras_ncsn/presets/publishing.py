@@ -5,9 +5,9 @@ import re
 import urllib.parse
 from typing import NamedTuple
 
-from keras_ncsn import cards, presets, sources
 from keras_ncsn.hub import addresses, cache, uploads
 from keras_ncsn.images import can_be_drawn, save_grid, to_unit_range
+from keras_ncsn.presets import cards, format, sources
 
 PICTURE_FILE = "samples.png"
 LICENSE_FILE = "LICENSE"
@@ -48,7 +48,7 @@ def ask(repo_id, revision=None, token=None, dry_run=False):
     if not dry_run:
         uploads.check_sender(repo_id, revision, token)
     return uploads.read_text(
-        repo_id, presets.CARD_FILE, presets.MAX_CARD_BYTES, revision, token
+        repo_id, format.CARD_FILE, format.MAX_CARD_BYTES, revision, token
     )
 
 
@@ -66,8 +66,8 @@ def prepare(folder, made, model, repo_id, published):
         An `Upload`.
     """
     folder, made = pathlib.Path(folder), pathlib.Path(made)
-    names = presets.CONFIG_FILE, presets.METADATA_FILE
-    names += tuple(presets.checksums(folder))
+    names = format.CONFIG_FILE, format.METADATA_FILE
+    names += tuple(format.checksums(folder))
     files = {name: folder / name for name in names}
     if _is_own(folder / LICENSE_FILE):
         files[LICENSE_FILE] = folder / LICENSE_FILE
@@ -83,8 +83,8 @@ def prepare(folder, made, model, repo_id, published):
     shown = published if fate == "kept" else card
     files |= {name: folder / name for name in _linked(shown, folder)}
     if fate != "kept":
-        files[presets.CARD_FILE] = made / presets.CARD_FILE
-        files[presets.CARD_FILE].write_text(card, encoding="utf-8")
+        files[format.CARD_FILE] = made / format.CARD_FILE
+        files[format.CARD_FILE].write_text(card, encoding="utf-8")
     if drawn:
         images = model.generate(NUM_PICTURED, seed=0)
         images = to_unit_range(images, model.value_range)
@@ -121,12 +121,12 @@ def push(
 
 def _card(folder, model, repo_id, picture, drawn):
     """Returns the card that the preset should have."""
-    path = folder / presets.CARD_FILE
+    path = folder / format.CARD_FILE
     if _is_own(path):
         text = _read_card(path)
         if cards.origin(text) != cards.MADE:
             return cards.mark(text, cards.COPIED)
-    metadata = presets.read_metadata(folder)
+    metadata = format.read_metadata(folder)
     return cards.make(metadata, model, repo_id, picture, drawn)
 
 

@@ -4,13 +4,13 @@ import os
 
 import numpy as np
 
-from keras_ncsn import noise, pth_file
-from keras_ncsn.authors_names import named_weights
-from keras_ncsn.failures import reason
+from keras_ncsn import noise
+from keras_ncsn.conversion import pth_file
+from keras_ncsn.conversion.authors_names import named_weights
 from keras_ncsn.files import open_regular
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks.refinenet import RefineNet
-from keras_ncsn.text import one_line
+from keras_ncsn.text import one_line, reason
 
 # Steps a level and step size that NCSNv2's authors use, by number of levels.
 NCSNV2_SAMPLING = {

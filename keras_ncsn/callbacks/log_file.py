@@ -5,8 +5,8 @@ import io
 import math
 import pathlib
 
-from keras_ncsn.failures import reason
 from keras_ncsn.files import open_regular, open_whole
+from keras_ncsn.text import reason
 
 LOG_FILE = "log.csv"
 # A row has some hundred bytes; a run of a million rows fits.

@@ -3,9 +3,9 @@
 import numpy as np
 from keras import ops
 
-from keras_ncsn import losses, training
 from keras_ncsn.images import to_floats
 from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.training import losses, step
 
 
 def validation_losses(model, images, sigmas, seed=0, batch_size=64):
@@ -38,5 +38,5 @@ def validation_losses(model, images, sigmas, seed=0, batch_size=64):
         scale = float(model.schedule.noise_scale(sigma))
         loss = losses.denoising_score_matching(scale * score, noise)
         loss = np.mean(ops.convert_to_numpy(loss), dtype="float64")
-        means.append(training.level_weight(model, float(sigma)) * loss)
+        means.append(step.level_weight(model, float(sigma)) * loss)
     return np.array(means)

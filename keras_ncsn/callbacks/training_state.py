@@ -10,9 +10,8 @@ from zipfile import ZIP_STORED, ZipFile
 import keras
 import numpy as np
 
-from keras_ncsn.failures import reason
 from keras_ncsn.files import open_regular, open_whole
-from keras_ncsn.text import one_line
+from keras_ncsn.text import one_line, reason
 
 STEP = "step"
 # Optimizers count in 32 bits.

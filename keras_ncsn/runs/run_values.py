@@ -1,7 +1,7 @@
 """What a run file may hold: a stranger may have written it."""
 
-from keras_ncsn import recipes
-from keras_ncsn.recipe_values import check_values
+from keras_ncsn.runs import recipes
+from keras_ncsn.runs.recipe_values import check_values
 
 
 def checked(run, writing):

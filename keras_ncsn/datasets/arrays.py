@@ -15,10 +15,9 @@ import zlib
 
 import numpy as np
 
-from keras_ncsn.failures import reason
+from keras_ncsn.datasets.scratch import NoRoomError, open_scratch
 from keras_ncsn.files import open_regular
-from keras_ncsn.scratch import NoRoomError, open_scratch
-from keras_ncsn.text import one_line
+from keras_ncsn.text import one_line, reason
 
 # NumPy's own limit, and what stands before the header.
 HEADER_BYTES = 10_000 + 12

@@ -5,9 +5,8 @@ import contextlib
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from keras_ncsn.failures import reason
 from keras_ncsn.files import open_regular
-from keras_ncsn.text import one_line
+from keras_ncsn.text import one_line, reason
 
 # To read others, such as PostScript, Pillow starts programs. (Its MPO, of
 # cameras, counts as JPEG.)

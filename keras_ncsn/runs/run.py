@@ -8,13 +8,15 @@ import filelock
 import keras
 import numpy as np
 
-from keras_ncsn import building, datasets, recipes, run_file, saving
+from keras_ncsn import datasets
 from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
 from keras_ncsn.callbacks.checkpoint import STATE_FILE
+from keras_ncsn.callbacks.tensorboard_log import TensorBoardLog
 from keras_ncsn.checks import check_images
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.parallel import check_batch, is_main_process, process_share
-from keras_ncsn.tensorboard_log import TensorBoardLog
+from keras_ncsn.presets import saving
+from keras_ncsn.runs import building, provenance, recipes, run_file
 
 NUM_VALIDATION_IMAGES = 256
 
@@ -91,7 +93,7 @@ def train(
     run = run | {"images": _fingerprint(images)}
     run_file.check_same_images(folder, run)
     model.compile(building.make_optimizer(recipe))
-    metadata = run_file.metadata(run, began_from)
+    metadata = provenance.metadata(run, began_from)
     checkpoint = Checkpoint(folder, checkpoint_every, metadata)
     start = checkpoint.restore(model)
     if start >= recipe["steps"]:

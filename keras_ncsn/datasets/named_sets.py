@@ -13,8 +13,8 @@ import time
 import keras
 import numpy as np
 
-from keras_ncsn.array_file import load_arrays
-from keras_ncsn.pictures import store_images
+from keras_ncsn.datasets.arrays import load_arrays
+from keras_ncsn.datasets.pictures import store_images
 from keras_ncsn.text import one_line, printable
 
 # Of CelebA the paper takes the centre, 140 pixels wide, at this size.

@@ -1,0 +1,102 @@
+"""What a run's presets say of it: metadata, and the command that repeats it."""
+
+import json
+import pathlib
+import shlex
+
+from keras_ncsn import datasets
+from keras_ncsn.hub import addresses
+from keras_ncsn.presets import format, sources
+from keras_ncsn.presets.terms import common_terms
+from keras_ncsn.runs import recipes
+
+
+def metadata(run, began_from=None):
+    """Returns what the presets of a run say of themselves.
+
+    They may be published: of a path they name the last part alone.
+
+    Args:
+        run: Dictionary, from `describe`.
+        began_from: String or path, the preset whose terms they keep. Defaults
+            to `None`, the one that the run names, if any.
+
+    Returns:
+        A dictionary.
+
+    Example:
+
+    >>> metadata(describe("celeb_a", "unet-celeba"))["license_name"]
+    'celeba-non-commercial-research-only'
+    """
+    # Of a set without the name of its version.
+    known = [datasets.TERMS.get(run["data"].split("/")[0], {})]
+    began_from = began_from or run["from_preset"]
+    if began_from is not None:
+        folder = sources.find(began_from, load_weights=False)
+        known.append(format.read_metadata(folder))
+    return {
+        "data": _public_data(run["data"]),
+        "recipe": run["recipe_name"],
+        "batch_size": run["recipe"]["batch_size"],
+        "command": command(run),
+        **common_terms(*known),
+    }
+
+
+def command(run):
+    """Returns the command that does a run, as its card gives it.
+
+    Args:
+        run: Dictionary, from `describe`.
+
+    Returns:
+        A string.
+
+    Example:
+
+    >>> command(describe("mnist", "unet-mnist", {"steps": 9}, seed=1))
+    'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
+    """
+    words = ["keras-ncsn", "train", _public_data(run["data"]), "OUTPUT"]
+    words += ["--recipe", run["recipe_name"]]
+    if run["from_preset"] is not None:
+        words += ["--from-preset", _public_preset(run["from_preset"])]
+    words += ["--seed", str(run["seed"])]
+    usual = json.loads(json.dumps(recipes.find(run["recipe_name"])))
+    if run["from_preset"] is not None:
+        # Left out, they are the preset's, not the recipe's.
+        usual = {
+            n: v for n, v in usual.items() if n not in recipes.PRESET_NAMES
+        }
+    for name, value in run["recipe"].items():
+        if value is None or value == usual.get(name):
+            continue
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, list):
+            words += [f"--{flag}", ",".join(map(str, value))]
+        else:
+            words += [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def _public_data(data):
+    """Returns a name of a data set as it is, and of a path the last part."""
+    path = pathlib.Path(data)
+    is_path = path.exists() or path.is_absolute()
+    return _last_part(path) if is_path and data not in datasets.NAMES else data
+
+
+def _public_preset(preset):
+    """Returns a name of a preset as it is, and of a path the last part."""
+    named = preset in sources.zoo() or preset.startswith(addresses.PREFIX)
+    return preset if named else _last_part(pathlib.Path(preset))
+
+
+def _last_part(path):
+    path = path.absolute()
+    # Those of a run are called alike.
+    last = path.parts[-2:] if path.name in ("best", "last") else path.parts[-1:]
+    return "/".join(last).strip("/")
