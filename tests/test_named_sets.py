@@ -266,3 +266,44 @@ def test_mnist_comes_through_tensorflow_datasets(tmp_path, monkeypatch):
     images = datasets.load_images("mnist", data_dir=tmp_path)
     assert images.shape == (3, 28, 28, 1)
     assert images.sum() == pixels.sum()
+
+
+def damage(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 255
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("*.tfrecord*", damage),
+        ("*.tfrecord*", lambda path: path.write_bytes(b"")),
+        ("*.tfrecord*", lambda path: path.unlink()),
+        ("dataset_info.json", lambda path: path.write_text("{")),
+        ("dataset_info.json", lambda path: path.write_text("[]")),
+        ("dataset_info.json", lambda path: path.write_bytes(b"\xff\xfe")),
+        ("features.json", lambda path: path.write_text("{")),
+        ("features.json", lambda path: path.write_text('{"type": "no.one"}')),
+    ],
+)
+def test_damaged_sets_are_named(prepare, tmp_path, name, change):
+    prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
+    (path,) = (tmp_path / "shapes").rglob(name)
+    change(path)
+    with pytest.raises(ValueError, match="must be.*shapes") as error:
+        datasets.load_images("shapes", data_dir=tmp_path)
+    assert "\x1b" not in str(error.value)
+
+
+def test_what_sets_say_gives_no_orders(prepare, tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def fail(builder):
+        raise tfds.download.DownloadError("Too many\x1b[2J users")
+
+    prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
+    builder = type(tfds.builder("shapes", data_dir=tmp_path))
+    monkeypatch.setattr(builder, "download_and_prepare", fail)
+    with pytest.raises(ValueError, match=r"shapes. Too many\[2J users"):
+        datasets.load_images("shapes", data_dir=tmp_path)

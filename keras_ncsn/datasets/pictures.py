@@ -138,10 +138,11 @@ def _find_files(path, skip_unreadable):
         path, onerror=refuse, followlinks=True
     ):
         # Links may lead to where they are.
-        if os.path.realpath(folder) in seen:
+        real = os.path.realpath(folder)
+        if real in seen:
             folders.clear()
             continue
-        seen.add(os.path.realpath(folder))
+        seen.add(real)
         folders.sort()
         for name in names:
             if name.lower().endswith(SUFFIXES):
