@@ -44,7 +44,7 @@ def presets(context, as_json):
             click.echo(f"The terms of {row['name']}: {row['license_link']}")
 
 
-@format.command()
+@presets.command()
 @click.argument("name")
 def show(name):
     """Print the card of a preset: a name, hf://owner/repo, or a folder."""
