@@ -211,6 +211,16 @@ def test_a_token_is_known_by_where_it_lies_and_by_its_shape(
     )
 
 
+@pytest.mark.parametrize("dress", [as_it_is, quoted, quoted_twice_over])
+def test_no_part_of_a_token_stays_where_a_message_is_cut(monkeypatch, dress):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for length in (*range(270, 305), *range(470, 505)):
+        message = tokens.said("x" * length + " " + dress(TOKEN))
+        message = urllib.parse.unquote(message)
+        assert len(message) <= 500
+        assert not [part for part in parts(TOKEN, 6) if part in message]
+
+
 @pytest.fixture
 def alarm():
     """Ends a test that hangs."""
