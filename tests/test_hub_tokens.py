@@ -202,12 +202,13 @@ def test_a_token_is_known_by_where_it_lies_and_by_its_shape(
     (tmp_path / "token").write_text("third-secret\n")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     text = (
-        "first-secret, SECOND-SECRET, third%2Dsecret, hf_abcdefghij, "
+        "first-secret, SECOND-SECRET, third%2Dsecret, "
+        "hf_abcdefghijklmnopqrstuvwxyz01234567, owner/hf_digits2026, "
         "Bearer eyJhbGciOiJIUzI1NiJ9, hf_hub_download, Bearer of news"
     )
     assert tokens.said(text) == (
-        "[token], [token], [token], [token], Bearer [token], hf_hub_download, "
-        "Bearer of news"
+        "[token], [token], [token], [token], owner/hf_digits2026, "
+        "Bearer [token], hf_hub_download, Bearer of news"
     )
 
 
