@@ -105,7 +105,7 @@ class Checkpoint(EverySteps):
         check_no_links(self.folder, ["last", STATE_FILE])
         self.folder.mkdir(parents=True, exist_ok=True)
         saving.recover(self.folder / "last")
-        saving.check_folder(self.folder / "last")
+        format.check_folder(self.folder / "last")
         remove_leftovers(self.folder / STATE_FILE)
 
     def on_step(self, step, logs):
