@@ -128,7 +128,8 @@ def train(
     if data_parallel:
         parallel.data_parallel()
     images = runs.load_images(run, data_dir, skip_unreadable)
-    bar = ProgressBar(run["recipe"], len(images))
+    steps, batch_size = run["recipe"]["steps"], run["recipe"]["batch_size"]
+    bar = ProgressBar(steps, batch_size, len(images))
     with bar, StopOnSignal() as signals:
         step = runs.train(
             output,
