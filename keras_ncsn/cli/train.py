@@ -28,7 +28,7 @@ FILES = "Files"
     is_eager=True,
     expose_value=False,
     callback=show_recipe,
-    help="Print the settings of a recipe, and exit.",
+    help="Print the settings of a recipe and exit. Default: train.",
 )
 @click.option(
     "--from-preset",
