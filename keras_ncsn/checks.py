@@ -270,3 +270,18 @@ def check_no_weights(**weights):
                 f"Images have no weights. Received: {name}. Leave it out, or "
                 "show some images more often."
             )
+
+
+def check_ladder_ends(sigma_max, sigma_min):
+    """Raises a `ValueError` unless noise levels can lie between two ends.
+
+    Args:
+        sigma_max: Float, the largest noise level.
+        sigma_min: Float, the smallest.
+    """
+    if not 0 < sigma_min < sigma_max < float("inf"):
+        raise ValueError(
+            "Noise levels must satisfy 0 < `sigma_min` < `sigma_max`. "
+            f"Received: sigma_min={sigma_min}, sigma_max={sigma_max}. "
+            "Swap the two if they are in the wrong order."
+        )

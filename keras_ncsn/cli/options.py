@@ -29,8 +29,10 @@ class Command(click.Command):
     def format_options(self, context, formatter):
         groups = {}
         for parameter in self.get_params(context):
-            record = parameter.get_help_record(context)
-            if record is not None:
+            # Some versions of click have records of arguments too.
+            is_option = isinstance(parameter, click.Option)
+            record = is_option and parameter.get_help_record(context)
+            if record:
                 title = getattr(parameter, "group", "Options")
                 groups.setdefault(title, []).append(record)
         for title, records in groups.items():
