@@ -37,6 +37,7 @@ from keras_ncsn.data import checked_data
 from keras_ncsn.networks.score_network import ScoreNetwork
 from keras_ncsn.noise import NoiseSchedule, expand_like
 from keras_ncsn.samplers.score_function import ScoreFunction
+from keras_ncsn.text import one_line
 
 
 class _ClassProperty(property):
@@ -905,7 +906,7 @@ def _check_dtype(network, dtype):
         raise ValueError(
             "`dtype` can be chosen for the networks of this package, because "
             "those of others fix it in each layer. Received: "
-            f"dtype={dtype!r} for a {network['class_name']}"
+            f"dtype={dtype!r} for a {one_line(network['class_name'])}"
         )
 
 

@@ -131,9 +131,9 @@ _KINDS = {
         "mixed_bfloat16",
     ),
     "sampler": _choice("annealed_langevin", "langevin", "heun"),
-    "num_steps": _integer(2, 10**6),
+    "num_steps": _integer(2, 10**7),
     "churn": _number(0),
-    "steps_per_level": _integer(1, 10**6),
+    "steps_per_level": _integer(1, 10**7),
     "step_size": _ABOVE_ZERO,
     "denoise": _FLAG,
 }
