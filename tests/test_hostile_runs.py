@@ -21,7 +21,7 @@ import keras_ncsn
 from keras_ncsn import cli
 from keras_ncsn.callbacks import log_file
 from keras_ncsn.callbacks.training_state import load_state, save_state
-from keras_ncsn.runs import recipes, run_file
+from keras_ncsn.runs import provenance, recipes, run_file
 from keras_ncsn.runs.recipe import check_values
 
 
@@ -552,6 +552,6 @@ def test_a_damaged_run_file_is_read_or_refused(place, mutate):
             before = run_file.read(place)
             run = run_file.describe("mnist", before=before)
             run_file.check(place, run, resume=True)
-            run_file.metadata(run)
+            provenance.metadata(run)
 
     read()

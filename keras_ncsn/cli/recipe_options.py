@@ -11,7 +11,7 @@ from keras_ncsn.runs.recipe import in_order
 
 def _fields():
     """Returns the fields of all recipes by name, in the order of `--help`."""
-    fields = {}
+    fields: dict[str, dataclasses.Field] = {}
     for recipe in recipes.RECIPES.values():
         for field in dataclasses.fields(recipe):
             fields.setdefault(field.name, field)
