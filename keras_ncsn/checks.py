@@ -100,17 +100,23 @@ def check_known_mask(known_mask, images_shape):
     return known_mask
 
 
-def check_count(least=1, **counts):
-    """Raises a `ValueError` unless each argument is a large enough integer.
+def check_count(least=1, most=None, **counts):
+    """Raises a `ValueError` unless each argument is an integer in a range.
 
     Args:
         least: Integer, the smallest that is allowed. Defaults to `1`.
+        most: Integer, the largest. Defaults to `None`, any.
         **counts: The arguments by name.
     """
     for name, count in counts.items():
         if not is_integer(count) or count < least:
             raise ValueError(
                 f"`{name}` must be an integer of at least {least}. Received: "
+                f"{name}={count!r}"
+            )
+        if most is not None and count > most:
+            raise ValueError(
+                f"`{name}` must be an integer of at most {most:,}. Received: "
                 f"{name}={count!r}"
             )
 

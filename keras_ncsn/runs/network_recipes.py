@@ -27,6 +27,7 @@ from keras_ncsn.runs.recipe_values import (
     integers,
 )
 from keras_ncsn.samplers import NAMES, AnnealedLangevin, Heun
+from keras_ncsn.samplers.sampler import MAX_STEPS
 
 
 def _sampler_setting(sampler, name, default, kind, **marks):
@@ -71,7 +72,7 @@ class NetworkRecipe(Recipe):
         choice(*NAMES),
     )
     num_steps: int | None = _sampler_setting(
-        Heun, "num_steps", None, integer(2, 10**6)
+        Heun, "num_steps", None, integer(2, MAX_STEPS)
     )
     churn: float | None = _sampler_setting(
         Heun, "churn", None, AT_LEAST_0, added=True

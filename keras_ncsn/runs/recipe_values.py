@@ -5,6 +5,8 @@ from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
+from keras_ncsn.samplers.sampler import MAX_STEPS
+
 
 class Kind(NamedTuple):
     """A kind of values.
@@ -106,7 +108,7 @@ SIZE = integer(1, 2**16)
 # Optimizers count in 32 bits.
 COUNT = integer(1, 2**31 - 1)
 # A table has one row for each level or step.
-ROWS = integer(1, 10**6)
+ROWS = integer(1, MAX_STEPS)
 AT_LEAST_0 = number(0)
 ABOVE_0 = number(0, above=True)
 RATE = number(0, below=1)
