@@ -39,7 +39,7 @@ class _Commands(click.Group):
             return super().invoke(context)
         except click.ClickException as error:
             # An argument may be the name that a stranger gave to a file.
-            error.message = printable(error.message)
+            error.message = printable(error.message)  # type: ignore[misc]
             raise
 
 

@@ -75,7 +75,7 @@ def sampler_options(command):
     ]
     fields: dict[str, dict[str, dataclasses.Field]] = {}
     for sampler, kind in samplers.NAMES.items():
-        for field in dataclasses.fields(kind):
+        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
             fields.setdefault(field.name, {})[sampler] = field
     options += [_setting_option(of) for of in fields.values()]
     for option in reversed(options):
