@@ -7,10 +7,11 @@ from keras_ncsn.images import to_floats
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks import RefineNet, UNet
 from keras_ncsn.noise import NoiseSchedule
-from keras_ncsn.runs.network_recipes import UNetRecipe
+from keras_ncsn.runs.network_recipes import NetworkRecipe, UNetRecipe
+from keras_ncsn.runs.recipe import Recipe
 
 
-def make_schedule(recipe):
+def make_schedule(recipe: NetworkRecipe) -> NoiseSchedule:
     """Returns the noise schedule of a recipe.
 
     Args:
@@ -30,7 +31,9 @@ def make_schedule(recipe):
     )
 
 
-def make_model(recipe, images, seed):
+def make_model(
+    recipe: NetworkRecipe, images: np.ndarray, seed: int
+) -> NCSNModel:
     """Returns the model of a recipe, which knows the images' spread.
 
     Args:
@@ -96,7 +99,7 @@ def _make_network(recipe, image_shape, schedule, mean, std):
     )
 
 
-def mean_and_spread(images):
+def mean_and_spread(images: np.ndarray) -> tuple[float, float]:
     """Returns the mean of pixels in [0, 1], and their standard deviation.
 
     Of ten to twenty thousand images, spread evenly: enough for four digits.
@@ -124,7 +127,7 @@ def mean_and_spread(images):
     return round(float(mean), 4), round(float(variance**0.5), 4)
 
 
-def make_optimizer(recipe):
+def make_optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a recipe.
 
     Args:

@@ -1,8 +1,10 @@
 """What a run's presets say of it: metadata, and the command that repeats it."""
 
 import json
+import os
 import pathlib
 import shlex
+from typing import Any
 
 from keras_ncsn import datasets
 from keras_ncsn.hub import addresses
@@ -11,7 +13,9 @@ from keras_ncsn.presets.terms import common_terms
 from keras_ncsn.runs import recipes
 
 
-def metadata(run, began_from=None):
+def metadata(
+    run: dict[str, Any], began_from: str | os.PathLike[str] | None = None
+) -> dict[str, Any]:
     """Returns what the presets of a run say of themselves.
 
     They may be published: of a path they name the last part alone.
@@ -45,7 +49,7 @@ def metadata(run, began_from=None):
     }
 
 
-def command(run):
+def command(run: dict[str, Any]) -> str:
     """Returns the command that does a run, as its card gives it.
 
     Args:

@@ -1,8 +1,10 @@
 """A training run: a folder with a recipe, checkpoints, a log and pictures."""
 
 import contextlib
+import os
 import pathlib
 import zlib
+from collections.abc import Sequence
 
 import filelock
 import keras
@@ -21,7 +23,11 @@ from keras_ncsn.runs import building, provenance, recipes, run_file
 NUM_VALIDATION_IMAGES = 256
 
 
-def load_images(run, data_dir=None, skip_unreadable=False):
+def load_images(
+    run: run_file.Run,
+    data_dir: str | os.PathLike[str] | None = None,
+    skip_unreadable: bool = False,
+) -> np.ndarray:
     """Returns the images of a run, enough for a batch.
 
     Args:
@@ -52,15 +58,15 @@ def load_images(run, data_dir=None, skip_unreadable=False):
 
 
 def train(
-    folder,
-    run,
-    images,
-    log_every=run_file.WRITING["log_every"],
-    checkpoint_every=run_file.WRITING["checkpoint_every"],
-    sample_every=run_file.WRITING["sample_every"],
-    tensorboard=run_file.WRITING["tensorboard"],
-    extra_callbacks=(),
-):
+    folder: str | os.PathLike[str],
+    run: run_file.Run,
+    images: np.ndarray,
+    log_every: int = run_file.WRITING["log_every"],
+    checkpoint_every: int = run_file.WRITING["checkpoint_every"],
+    sample_every: int = run_file.WRITING["sample_every"],
+    tensorboard: bool = run_file.WRITING["tensorboard"],
+    extra_callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> int:
     """Trains, from the last checkpoint in the folder if there is one.
 
     Args:

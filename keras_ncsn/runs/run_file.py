@@ -1,7 +1,9 @@
 """What a run is, as its folder's `run.json` says, and whether to go on."""
 
 import json
+import os
 import pathlib
+from typing import Any
 
 from keras_ncsn.callbacks.log_file import LOG_FILE
 from keras_ncsn.callbacks.training_state import STATE_FILE
@@ -17,6 +19,9 @@ from keras_ncsn.presets import format, sources
 from keras_ncsn.runs import recipes, run_values
 from keras_ncsn.runs.recipe import Recipe
 from keras_ncsn.text import one_line, reason
+
+# What `run.json` holds.
+Run = dict[str, Any]
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
@@ -35,7 +40,7 @@ WRITTEN = (
 )
 
 # What a run writes beside its result, and when.
-WRITING = {
+WRITING: dict[str, Any] = {
     "log_every": 50,
     "checkpoint_every": 500,
     "sample_every": 1000,
@@ -44,13 +49,13 @@ WRITING = {
 
 
 def describe(
-    data,
-    recipe_name=None,
-    settings=None,
-    from_preset=None,
-    seed=None,
-    before=None,
-):
+    data: str | os.PathLike[str],
+    recipe_name: str | None = None,
+    settings: dict[str, Any] | None = None,
+    from_preset: str | None = None,
+    seed: int | None = None,
+    before: Run | None = None,
+) -> Run:
     """Returns all that the result of a run depends on.
 
     Args:
@@ -123,7 +128,9 @@ def _check_distribution(settings, recipe, from_preset):
         )
 
 
-def check(folder, run, resume=False):
+def check(
+    folder: str | os.PathLike[str], run: Run, resume: bool = False
+) -> None:
     """Raises a `ValueError` unless the folder is for this run.
 
     Args:
@@ -163,7 +170,7 @@ def check(folder, run, resume=False):
         )
 
 
-def read(folder):
+def read(folder: str | os.PathLike[str]) -> Run | None:
     """Returns the run that a folder holds.
 
     Args:
@@ -185,7 +192,7 @@ def read(folder):
         ) from None
 
 
-def check_intervals(log_every, checkpoint_every):
+def check_intervals(log_every: int, checkpoint_every: int) -> None:
     """Raises a `ValueError` unless each checkpoint is at a row of the log.
 
     Args:
@@ -202,7 +209,7 @@ def check_intervals(log_every, checkpoint_every):
         )
 
 
-def write(folder, run):
+def write(folder: str | os.PathLike[str], run: Run) -> None:
     """Writes the run file into a folder.
 
     Args:
@@ -221,7 +228,7 @@ def write(folder, run):
         ) from error
 
 
-def check_same_images(folder, run):
+def check_same_images(folder: str | os.PathLike[str], run: Run) -> None:
     """Raises a `ValueError` if a folder's run began with other images.
 
     Args:

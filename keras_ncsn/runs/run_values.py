@@ -1,11 +1,12 @@
 """What a run file may hold: a stranger may have written it."""
 
 import json
+from typing import Any
 
 from keras_ncsn.runs import recipes
 
 
-def checked(run, writing):
+def checked(run: Any, writing: dict[str, Any]) -> dict[str, Any]:
     """Returns what a run file holds, with what older ones did not have.
 
     Args:
