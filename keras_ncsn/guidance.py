@@ -1,31 +1,36 @@
-"""A worse network that shows a better one what to avoid."""
+"""Autoguidance: a worse network shows a better one what to avoid."""
+
+from typing import Any, Self
 
 import keras
 from keras import ops
 
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import check_at_least, check_levels
 from keras_ncsn.noise import expand_like
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class Guide(keras.layers.Layer):
-    """A worse score network, and how far new images go away from what it says.
+    """A worse score network, from which sampling moves away.
 
-    Where a network is unsure it spreads samples between the kinds of images
-    that it knows, and a smaller one, or one trained for less long, does so
-    more. The difference of the two points away from such images: with weight
-    w the score becomes `score + (w - 1) * (score - score of the guide)`.
-    Samples get better, and somewhat less varied the larger w is.
+    Where a network is unsure, it also draws images that mix the kinds it has
+    learned. A smaller network, or one trained for a shorter time, does so
+    more, and the difference of the two scores points away from such images.
+    With weight w the score becomes
+    `score + (w - 1) * (score - score of the guide)`. A larger w gives better
+    but less varied samples.
 
     Args:
-        network: A score network, for the same images and trained on the same
-            data as the one that it guides, that is worse in the same ways. It
-            is set not to be trained any more.
-        weight: Float, at least 1, how far to go with the model's own sampler;
-            at 1 the guide has no say. Defaults to `2.0`.
-        sigma_range: Pair of floats, the noise levels between which it guides:
-            above, little is decided, and below, all is. Defaults to
-            `(0.2, 3.0)`, which suits images whose pixels spread by 0.3.
+        network: A score network for the same images that is worse in the same
+            ways as the model's, such as a smaller one trained on the same
+            data. It becomes untrainable.
+        weight: Float, at least 1, the strength of the guidance with the model's
+            own sampler. At 1 the guide has no effect. Defaults to `2.0`.
+        sigma_range: Pair of floats, the noise levels between which it guides.
+            Above this range the image is still undecided; below it, it is
+            settled. Defaults to `(0.2, 3.0)`, which suits images whose pixels
+            have a standard deviation of 0.3.
         **kwargs: Base layer arguments, such as `name`.
 
     Example:
@@ -42,7 +47,13 @@ class Guide(keras.layers.Layer):
       [Kynkäänniemi et al., 2024](https://arxiv.org/abs/2404.07724), the range.
     """
 
-    def __init__(self, network, weight=2.0, sigma_range=(0.2, 3.0), **kwargs):
+    def __init__(
+        self,
+        network: keras.Model,
+        weight: float = 2.0,
+        sigma_range: tuple[float, float] = (0.2, 3.0),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(trainable=False, **kwargs)
         check_at_least(1, weight=weight)
         network.trainable = False
@@ -52,23 +63,27 @@ class Guide(keras.layers.Layer):
         self.built = True
 
     @property
-    def sigma_range(self):
+    def sigma_range(self) -> tuple[float, float]:
         """Pair of floats, the noise levels between which it guides."""
         return self._sigma_range
 
     @sigma_range.setter
-    def sigma_range(self, sigma_range):
+    def sigma_range(self, sigma_range: tuple[float, float]) -> None:
         check_levels(sigma_range=sigma_range)
-        self._sigma_range = tuple(sigma_range)
+        low, high = sigma_range
+        self._sigma_range = low, high
 
-    def extrapolate(self, score, guide_score, sigma, weight):
-        """Returns the score that goes beyond the better of two.
+    def extrapolate(
+        self, score: Tensor, guide_score: Tensor, sigma: Tensor, weight: float
+    ) -> Tensor:
+        """Returns the guided score: beyond `score`, away from `guide_score`.
 
         Args:
-            score: Float32 tensor of shape `(batch, ...)`, of the better one.
-            guide_score: Float32 tensor of that shape, of the guide.
+            score: Float32 tensor of shape `(batch, ...)`, the score of the
+                model's network.
+            guide_score: Float32 tensor of that shape, the score of the guide.
             sigma: Float32 tensor of shape `(batch,)`, the noise levels.
-            weight: Float, in place of the guide's own.
+            weight: Float, which replaces the guide's own `weight`.
 
         Returns:
             A float32 tensor of that shape.
@@ -88,7 +103,7 @@ class Guide(keras.layers.Layer):
         beyond = (weight - 1.0) * (score - guide_score)
         return score + ops.where(guided, beyond, 0.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
             "weight": self.weight,
@@ -98,7 +113,11 @@ class Guide(keras.layers.Layer):
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: dict[str, Any] | None = None,
+    ) -> Self:
         network = keras.saving.deserialize_keras_object(
             config["network"], custom_objects=custom_objects
         )

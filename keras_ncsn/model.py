@@ -4,12 +4,15 @@ import functools
 import math
 import pathlib
 import tempfile
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 
 from keras_ncsn import backend, sampling
+from keras_ncsn.annotations import StrPath, Tensor
 from keras_ncsn.checks import (
     check_above_zero,
     check_choice,
@@ -19,6 +22,7 @@ from keras_ncsn.checks import (
     check_seed,
     check_value_range,
 )
+from keras_ncsn.guidance import Guide
 from keras_ncsn.networks.contract import (
     check_guide,
     check_prediction,
@@ -35,69 +39,76 @@ from keras_ncsn.presets import (
     sources,
 )
 from keras_ncsn.presets.terms import common_terms, keep_terms
+from keras_ncsn.samplers import Sampler
+from keras_ncsn.samplers.score_function import ScoreFunction
 from keras_ncsn.training import noise_levels, step
 from keras_ncsn.training.data import checked_data
 
 
 class _ClassProperty(property):
+    """A property that is read from the class, not only from instances."""
+
     def __get__(self, instance, owner=None):
-        return self.fget(owner)
+        return self.fget(owner)  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class NCSNModel(keras.Model):
     """A noise conditional score network, ready to train and to sample.
 
-    The model adds noise to images, trains the network to point back to them
-    (denoising score matching), and generates images by following where it
-    points (annealed Langevin dynamics, or the probability flow).
+    The model adds noise to images and trains the network to point back to the
+    images (denoising score matching). To generate images, it follows the
+    network from noise (annealed Langevin dynamics, or the probability flow).
 
     Args:
-        network: A Keras model, called on `[noisy, sigma]`, of shapes
-            `(batch, ...)` and `(batch,)`, both float32, that returns a tensor
-            shaped like the first. Functional models, such as `RefineNet` and
-            `UNet`, know their input shape, which the images must have.
-        schedule: A `NoiseSchedule`. Defaults to `None`, NCSN's: ten levels
-            from 1 to 0.01.
-        prediction: What the network returns, `"score"` or `"noise"`, the unit
-            noise; the score is -noise / (a * sigma). The networks of this
-            package return the score. Defaults to `"score"`.
+        network: A functional Keras model, such as `RefineNet` or `UNet`. It is
+            called on `[noisy, sigma]`, float32 tensors of shapes `(batch, ...)`
+            and `(batch,)`, and returns a tensor shaped like the first. The
+            images must have its input shape.
+        schedule: A `NoiseSchedule`. Defaults to `None`, NCSN's schedule: ten
+            levels from 1 to 0.01.
+        prediction: What the network returns: `"score"`, or `"noise"` for the
+            unit noise. The score is then -noise / (a * sigma). The networks of
+            this package return the score. Defaults to `"score"`.
         objective: What training minimises: `"denoising_score_matching"`, or
-            `"sliced_score_matching"`, which differentiates the network by its
-            input too. Defaults to `"denoising_score_matching"`.
-        sigma_distribution: How training draws noise levels: `"ladder"`, each
-            level of the schedule alike, as in the paper; `"log_uniform"`
-            between its ends; `"log_normal"`, clipped to its ends. Defaults to
-            `"ladder"`.
+            `"sliced_score_matching"`, which also differentiates the network
+            with respect to its input. Defaults to
+            `"denoising_score_matching"`.
+        sigma_distribution: How training draws noise levels: `"ladder"` (all
+            levels of the schedule with equal probability, as in the paper),
+            `"log_uniform"` (between the ends of the schedule) or
+            `"log_normal"` (clipped to these ends). Defaults to `"ladder"`.
         log_sigma_mean: Float, the mean of ln(sigma) under `"log_normal"`.
             Defaults to `-1.2`.
-        log_sigma_std: Float above 0, its spread. Defaults to `1.2`.
-        weighting: How the loss weighs noise levels: `"ncsn"` (the squared
-            error of the noise) or `"edm"` (times
+        log_sigma_std: Float above 0, its standard deviation. Defaults to
+            `1.2`.
+        weighting: How the loss weights noise levels: `"ncsn"` (the squared
+            error of the noise) or `"edm"` (the same multiplied by
             (sigma**2 + data_std**2) / data_std**2). Defaults to `"ncsn"`.
-        data_std: Float above 0, the spread of the pixels, for `"edm"`.
-            Defaults to `0.5`.
-        dequantize: Boolean, whether uint8 images get uniform noise of one
-            grey level in training. Defaults to `True`, as in NCSN.
+        data_std: Float above 0, the standard deviation of the pixels, for
+            `"edm"`. Defaults to `0.5`.
+        dequantize: Boolean, whether training adds uniform noise of one grey
+            level to uint8 images. Defaults to `True`, as in NCSN.
         ema_momentum: Float in (0, 1). The model keeps an average of the
-            weights, new = m * old + (1 - m) * weights after step t, and uses
-            it for all but training. There m = min(ema_momentum,
-            (1 + t) / (10 + t)), so that a young average follows, as in
-            `tf.train.ExponentialMovingAverage`; t counts the optimizer's
-            steps, from 1 with a new one. Defaults to `None`, no average.
-        value_range: Pair of floats, where the images lie, or `None` for data
-            that is no image, such as points. Defaults to `(0.0, 1.0)`.
+            weights, and uses it for everything but training. After step t the
+            average becomes m * average + (1 - m) * weights, where
+            m = min(ema_momentum, (1 + t) / (10 + t)). A new average thus
+            follows the weights quickly, as in
+            `tf.train.ExponentialMovingAverage`. t counts the optimizer's
+            steps, starting with 1. Defaults to `None`, no average.
+        value_range: Pair of floats, the range of the images, or `None` for
+            other data, such as points. Defaults to `(0.0, 1.0)`.
         sampler: The default sampler, a `Sampler` or its name:
             `"annealed_langevin"`, `"heun"` or `"langevin"`. Defaults to
             `"annealed_langevin"`.
         sampler_settings: Dictionary from names of samplers to dictionaries of
-            their settings, where they differ from the samplers' own defaults.
-            Defaults to `None`.
-        seed: Integer, seed of the noise in training. Defaults to `None`,
-            random.
-        guide: A `Guide`, a worse network for `generate` to go away from.
-            Scores, losses and completions are the network's own. Defaults to
+            the settings that differ from the sampler's defaults. Defaults to
             `None`.
+        seed: Integer, the seed of the noise in training. Defaults to `None`,
+            random.
+        guide: A `Guide`, a worse network from which `generate` moves away.
+            `score`, `denoise`, `inpaint` and the loss do not use it. Defaults
+            to `None`.
         **kwargs: Base model arguments, such as `name`.
 
     Call arguments:
@@ -125,24 +136,24 @@ class NCSNModel(keras.Model):
 
     def __init__(
         self,
-        network,
-        schedule=None,
-        prediction="score",
-        objective="denoising_score_matching",
-        sigma_distribution="ladder",
-        log_sigma_mean=-1.2,
-        log_sigma_std=1.2,
-        weighting="ncsn",
-        data_std=0.5,
-        dequantize=True,
-        ema_momentum=None,
-        value_range=(0.0, 1.0),
-        sampler="annealed_langevin",
-        sampler_settings=None,
-        seed=None,
-        guide=None,
-        **kwargs,
-    ):
+        network: keras.Model,
+        schedule: NoiseSchedule | None = None,
+        prediction: str = "score",
+        objective: str = "denoising_score_matching",
+        sigma_distribution: str = "ladder",
+        log_sigma_mean: float = -1.2,
+        log_sigma_std: float = 1.2,
+        weighting: str = "ncsn",
+        data_std: float = 0.5,
+        dequantize: bool = True,
+        ema_momentum: float | None = None,
+        value_range: tuple[float, float] | None = (0.0, 1.0),
+        sampler: Sampler | str = "annealed_langevin",
+        sampler_settings: dict[str, dict[str, Any]] | None = None,
+        seed: int | None = None,
+        guide: Guide | None = None,
+        **kwargs: Any,
+    ) -> None:
         _check_not_functional(kwargs)
         super().__init__(**kwargs)
         check_prediction(prediction, network)
@@ -169,13 +180,14 @@ class NCSNModel(keras.Model):
         sampler, sampler_settings = sampling.checked_samplers(
             sampler, sampler_settings, schedule
         )
-        # Noisy images stay float32 at the border; each layer casts its own.
+        # Keras must not cast the noisy images: they stay float32, and each
+        # layer casts its inputs itself.
         self.autocast = False
         self.network = network
-        self.guide = guide
-        # The licence of the weights, where a preset they came from has one
-        # with a name of its own.
-        self._terms = {}
+        self.guide: Any = guide
+        # Metadata with the licence of the weights, if it is a special one that
+        # copies must keep.
+        self._terms: dict[str, Any] = {}
         self.schedule = schedule
         self.prediction = prediction
         self.objective = objective
@@ -186,14 +198,14 @@ class NCSNModel(keras.Model):
         self.data_std = data_std
         self.dequantize = dequantize
         self.ema_momentum = ema_momentum
-        self.value_range = value_range and tuple(value_range)
+        self.value_range: Any = value_range and tuple(value_range)
         self.sampler = sampler
         self.sampler_settings = sampler_settings
         self.seed = None if seed is None else check_seed(seed)
         self.seed_generator = keras.random.SeedGenerator(self.seed)
         self.loss_tracker = keras.metrics.Mean(name="loss")
-        # Over all calls of `fit`, and before the checkpoint that it is
-        # restored from.
+        # Over all calls of `fit`, including those before a restored
+        # checkpoint.
         self.steps_taken = 0
         self.image_shape = checked_image_shape(network)
         self.ema_network = None
@@ -203,39 +215,52 @@ class NCSNModel(keras.Model):
         self.built = True
 
     @property
-    def sampling_network(self):
-        """The network that all but training uses: the average, if kept."""
+    def sampling_network(self) -> keras.Model:
+        """The network for everything but training: the average, if kept."""
         return self.ema_network or self.network
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Sequence[Tensor], training: bool = False) -> Tensor:
         noisy, sigma = inputs
         network = self.network if training else self.sampling_network
         output = network([noisy, sigma], training=training)
         return self.output_to_score(output, sigma)
 
-    def output_to_score(self, output, sigma):
+    def output_to_score(self, output: Tensor, sigma: Tensor) -> Tensor:
+        """Returns the score, given the output of a network.
+
+        Args:
+            output: Float tensor of shape `(batch, ...)`.
+            sigma: Float tensor of shape `(batch,)`, the noise levels.
+
+        Returns:
+            A float32 tensor shaped like `output`.
+        """
         output = ops.cast(output, "float32")
         if self.prediction == "noise":
             scale = self.schedule.noise_scale(sigma)
             return -output / expand_like(scale, output)
         return output
 
-    def compile(self, optimizer=None, **kwargs):
+    def compile(
+        self,
+        optimizer: keras.optimizers.Optimizer | str | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures the model for training.
 
         Args:
-            optimizer: A Keras optimizer, or its name. Defaults to `None`, Adam
-                with learning rate 1e-3 and epsilon 1e-8, as in the authors'
-                code.
-                It is made to scale losses where layers compute in float16.
+            optimizer: A Keras optimizer, or its name. If layers compute in
+                float16, a `LossScaleOptimizer` wraps it. Defaults to `None`,
+                Adam with learning rate 1e-3 and epsilon 1e-8, as in the
+                authors' code.
             **kwargs: Arguments of `keras.Model.compile`, such as
                 `jit_compile` and `steps_per_execution`.
         """
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
                 raise ValueError(
-                    "The loss of the model is its `objective`, and its one "
-                    f"metric that loss. Received: {name}={kwargs[name]!r}. "
+                    "The loss of the model is its `objective`, and its only "
+                    f"metric is this loss. Received: {name}={kwargs[name]!r}. "
                     "Leave it out."
                 )
         if optimizer is None:
@@ -246,37 +271,39 @@ class NCSNModel(keras.Model):
         )
         scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         if half and not scales:
-            # Keras does so by the policy of the model, which is float32.
+            # Keras looks at the dtype policy of the model, which is float32.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
         super().compile(optimizer=optimizer, **kwargs)
         self.optimizer.build(self.network.trainable_variables)
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [self.loss_tracker]
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: keras.callbacks.Callback
+        | Sequence[keras.callbacks.Callback]
+        | None = None,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains the network on images; the model adds the noise itself.
 
         Args:
             x: Images as an array of shape `(batch, height, width, channels)`,
                 uint8 or floats in `value_range`; or batches of them, as a
                 `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
-                `DataLoader` or a generator. Where a batch is a tuple, its
-                first part is the images and the rest is not used.
-            y: Not used, as there is nothing to predict from an image.
+                `DataLoader` or a generator. If a batch is a tuple, its first
+                element is the images, and the rest is ignored.
+            y: Ignored, because images have no targets.
             batch_size: As in `keras.Model.fit`.
             epochs: As in `keras.Model.fit`.
             verbose: As in `keras.Model.fit`.
@@ -287,20 +314,21 @@ class NCSNModel(keras.Model):
                 weights: `sample_weight` and `class_weight` are refused.
 
         Returns:
-            A Keras `History`. A loss that is no number stops training with a
-            `FloatingPointError`; the weights are then those from before.
+            A Keras `History`. Raises a `FloatingPointError` if the loss becomes
+            NaN or infinite. The model then keeps the weights from before that
+            step.
         """
         check_no_weights(
             sample_weight=kwargs.get("sample_weight"),
             class_weight=kwargs.get("class_weight"),
         )
         if kwargs.get("steps_per_epoch") is not None:
-            # Of 0 Keras makes as many as the data has, which may be endless.
+            # Keras would treat 0 as all batches, and data may be endless.
             check_count(steps_per_epoch=kwargs["steps_per_epoch"])
         x = self._check_data(x, batch_size or 32)
         validation = kwargs.get("validation_data")
         if validation is not None:
-            # Keras takes a tuple, of which the first part is the images.
+            # As in Keras, it may be a tuple whose first element is the images.
             if isinstance(validation, tuple):
                 validation = validation[0]
             validation_size = kwargs.get("validation_batch_size") or batch_size
@@ -308,12 +336,12 @@ class NCSNModel(keras.Model):
                 validation, validation_size or 32
             )
         if not hasattr(x, "shape") and getattr(x, "num_batches", None) is None:
-            # Keras warns that it does not shuffle streams: it cannot. Only a
-            # `PyDataset` has a number of batches, unless it has no end.
+            # Keras warns that it cannot shuffle streams. Only a finite
+            # `PyDataset` has a number of batches.
             kwargs.setdefault("shuffle", False)
         if isinstance(callbacks, keras.callbacks.Callback):
             callbacks = [callbacks]
-        # A checkpoint after the log, whose row it counts on.
+        # Checkpoints come after the other callbacks.
         callbacks = sorted(
             callbacks or [], key=lambda x: getattr(x, "goes_last", False)
         )
@@ -323,7 +351,7 @@ class NCSNModel(keras.Model):
                 batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
-                # First: what is NaN is neither logged nor saved.
+                # These come first, so that NaN is neither logged nor saved.
                 callbacks=[
                     step.CountSteps(),
                     step.StopOnNaN(),
@@ -334,14 +362,14 @@ class NCSNModel(keras.Model):
 
     def evaluate(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        verbose="auto",
-        sample_weight=None,
-        *args,
-        **kwargs,
-    ):
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> float | dict[str, float]:
         """Returns the loss on images, with the averaged weights if kept.
 
         Args:
@@ -349,9 +377,9 @@ class NCSNModel(keras.Model):
             y: As in `fit`.
             batch_size: As in `fit`.
             verbose: As in `fit`.
-            sample_weight: Refused, as images have no weights.
-            *args: Arguments of `keras.Model.evaluate`.
-            **kwargs: Arguments of `keras.Model.evaluate`.
+            sample_weight: Refused, because images have no weights.
+            *args: More arguments of `keras.Model.evaluate`.
+            **kwargs: More arguments of `keras.Model.evaluate`.
 
         Returns:
             A float, or with `return_dict` a dictionary.
@@ -363,15 +391,21 @@ class NCSNModel(keras.Model):
                 x, y, batch_size, verbose, None, *args, **kwargs
             )
 
-    def train_step(self, *args):
+    def train_step(self, *args: Any) -> Any:
         return self._stateless_on_jax(step.train_on, *args)
 
-    def test_step(self, *args):
+    def test_step(self, *args: Any) -> Any:
         return self._stateless_on_jax(step.test_on, *args)
 
     def train_on_batch(
-        self, x, y=None, sample_weight=None, class_weight=None, *args, **kwargs
-    ):
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         check_no_weights(sample_weight=sample_weight, class_weight=class_weight)
         x = self._check_data(x)
         with backend.keeping_values(self):
@@ -379,26 +413,33 @@ class NCSNModel(keras.Model):
         self.steps_taken += 1
         loss = float(ops.convert_to_numpy(self.loss_tracker.result()))
         if not math.isfinite(loss):
-            # A running mean would stay NaN, and hold later steps back.
+            # Otherwise the running mean would stay NaN and block later steps.
             self.reset_metrics()
             step.check_finite(loss)
         return logs
 
-    def test_on_batch(self, x, y=None, sample_weight=None, *args, **kwargs):
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
         check_no_weights(sample_weight=sample_weight)
         x = self._check_data(x)
         with backend.keeping_values(self):
             return super().test_on_batch(x, y, None, *args, **kwargs)
 
-    def predict(self, *args, **kwargs):
+    def predict(self, *args: Any, **kwargs: Any) -> np.ndarray:
         with backend.keeping_values(self):
             return super().predict(*args, **kwargs)
 
-    def update_ema(self, step):
-        """Moves the averaged weights a step towards the trained ones.
+    def update_ema(self, step: Tensor) -> None:
+        """Moves the averaged weights, if kept, towards the trained ones.
 
         Args:
-            step: Integer or scalar tensor, how many steps were taken.
+            step: Integer or scalar tensor, the number of steps taken.
         """
         if self.ema_network is None:
             return
@@ -411,59 +452,61 @@ class NCSNModel(keras.Model):
                 new = momentum * old + (1.0 - momentum) * new
             average.assign(ops.cast(new, average.dtype))
 
-    def reset_ema(self):
+    def reset_ema(self) -> None:
         """Sets the averaged weights, if kept, to those of the network."""
         for average, weight in self._ema_pairs():
-            # A copy: JAX would keep one buffer for both, and give it away.
+            # A copy, because JAX would share one buffer and training donates
+            # it.
             average.assign(ops.copy(weight.value))
 
     @property
-    def ema_variables(self):
+    def ema_variables(self) -> list[Any]:
         """List of the variables that hold averaged weights."""
         return [average for average, _ in self._ema_pairs()]
 
     def generate(
         self,
-        num_images,
-        seed=None,
-        batch_size=64,
-        sampler=None,
-        return_trajectory=False,
-        verbose="auto",
-        guidance=None,
-        **settings,
-    ):
+        num_images: int,
+        seed: int | None = None,
+        batch_size: int = 64,
+        sampler: Sampler | str | None = None,
+        return_trajectory: bool = False,
+        verbose: int | str = "auto",
+        guidance: float | None = None,
+        **settings: Any,
+    ) -> np.ndarray:
         """Returns new images.
 
-        Image i of seed s depends on (s, i) alone, not on the batch size.
+        Image i depends only on the seed and on i, not on the batch size.
 
         Args:
             num_images: Integer, at least 1.
             seed: Integer, at least 0. Defaults to `None`, random.
-            batch_size: Integer, how many images to sample at a time. Defaults
-                to `64`.
+            batch_size: Integer, the number of images that are sampled at a
+                time. Defaults to `64`.
             sampler: A `Sampler`, such as `keras_ncsn.samplers.Heun()`, which
-                is taken as it is; or its name, `"annealed_langevin"`, `"heun"`
-                or `"langevin"`, with the model's settings of that sampler.
-                Defaults to `None`, the model's own.
-            return_trajectory: Boolean, whether to return the states on the way
-                as well. Defaults to `False`.
-            verbose: 0, 1 or `"auto"`. 1 shows a progress bar once sampling
-                has taken some seconds, `"auto"` does where standard error is
-                a terminal. Defaults to `"auto"`.
-            guidance: Float, at least 1, how far to go from what the guide
-                says; 1 is the network alone. Defaults to `None`, the guide's
-                own `weight` with the model's own sampler, 1 with another.
+                is used unchanged; or a name, `"annealed_langevin"`, `"heun"`
+                or `"langevin"`, which is used with the model's settings of
+                that sampler. Defaults to `None`, the model's own sampler.
+            return_trajectory: Boolean, whether to return the intermediate
+                states too. Defaults to `False`.
+            verbose: 0 (silent), 1 (a progress bar once sampling has taken some
+                seconds) or `"auto"` (such a bar only in a terminal or a
+                notebook). Defaults to `"auto"`.
+            guidance: Float, at least 1, the strength of the guidance; 1 uses
+                the network alone. Defaults to `None`: the guide's `weight`
+                with the model's own sampler, 1 with any other sampler.
             **settings: The sampler's settings, such as `steps_per_level`,
                 `step_size` and `denoise` of `annealed_langevin`, or
-                `num_steps` of `heun`. Default to the model's, then the
-                sampler's own.
+                `num_steps` of `heun`. They default to the model's settings,
+                then to the sampler's.
 
         Returns:
             A float32 NumPy array of shape
-            `(num_images, height, width, channels)`, in `value_range`, or with
-            `return_trajectory` `(num_images, frames, height, width,
-            channels)`, of which the last frames are the images.
+            `(num_images, height, width, channels)`, in `value_range`. With
+            `return_trajectory` the shape is
+            `(num_images, frames, height, width, channels)`, and the last
+            frames are the images.
         """
         return sampling.generate(
             self,
@@ -479,16 +522,16 @@ class NCSNModel(keras.Model):
 
     def inpaint(
         self,
-        images,
-        known_mask,
-        num_samples=1,
-        seed=None,
-        batch_size=64,
-        sampler=None,
-        verbose="auto",
-        **settings,
-    ):
-        """Fills in pixels that are not known; known ones stay as they are.
+        images: Any,
+        known_mask: Any,
+        num_samples: int = 1,
+        seed: int | None = None,
+        batch_size: int = 64,
+        sampler: Sampler | str | None = None,
+        verbose: int | str = "auto",
+        **settings: Any,
+    ) -> np.ndarray:
+        """Fills in unknown pixels; known pixels keep their values.
 
         The mask is the paper's: `True` where a pixel is known. KerasHub and
         Stable Diffusion mean the opposite.
@@ -496,14 +539,13 @@ class NCSNModel(keras.Model):
         Args:
             images: One image of shape `(height, width, channels)` or a batch
                 `(batch, height, width, channels)`; uint8, or floats in
-                `value_range`. What is not known may hold any value in that
-                range.
+                `value_range`. Unknown pixels may hold any value in that range.
             known_mask: Array of booleans or of zeros and ones, `True` (1)
                 where a pixel is known, of shape `(height, width)`,
                 `(height, width, 1)`, `(batch, height, width, 1)` or the
                 images' own.
-            num_samples: Integer, how many completions of each image. Defaults
-                to `1`.
+            num_samples: Integer, the number of completions of each image.
+                Defaults to `1`.
             seed: As in `generate`.
             batch_size: As in `generate`.
             sampler: As in `generate`.
@@ -512,9 +554,9 @@ class NCSNModel(keras.Model):
 
         Returns:
             A float32 NumPy array of shape
-            `(batch, num_samples, height, width, channels)`, in `value_range`;
-            without the axis of an argument that has none: one image, one
-            sample.
+            `(batch, num_samples, height, width, channels)`, in `value_range`.
+            The first axis is missing if `images` is one image, and the second
+            if `num_samples` is 1.
         """
         return sampling.inpaint(
             self,
@@ -528,16 +570,19 @@ class NCSNModel(keras.Model):
             settings,
         )
 
-    def score(self, noisy, sigma, batch_size=64):
-        """Returns the score of noisy images, as `predict` would.
+    def score(
+        self, noisy: Tensor, sigma: Tensor, batch_size: int = 64
+    ) -> np.ndarray:
+        """Returns the score of noisy images as a NumPy array.
 
-        `model.network([noisy, sigma])` is the differentiable way.
+        To differentiate the score, call `model.network([noisy, sigma])`.
 
         Args:
             noisy: Float array of shape `(batch, height, width, channels)`,
-                noisy images a(sigma) * (images + sigma * noise), as
-                `schedule.perturb` makes them of `to_sampled(images)`.
-            sigma: Float, or an array of shape `(batch,)`, within the schedule.
+                noisy images a(sigma) * (images + sigma * noise), such as
+                `schedule.perturb(to_sampled(images), sigma, noise)`.
+            sigma: Float or array of shape `(batch,)`, noise levels within the
+                schedule.
             batch_size: Integer. Defaults to `64`.
 
         Returns:
@@ -545,7 +590,9 @@ class NCSNModel(keras.Model):
         """
         return sampling.score(self, noisy, sigma, batch_size)
 
-    def denoise(self, noisy, sigma, batch_size=64):
+    def denoise(
+        self, noisy: Tensor, sigma: Tensor, batch_size: int = 64
+    ) -> np.ndarray:
         """Returns the mean of the clean images, given noisy ones.
 
         Args:
@@ -554,27 +601,30 @@ class NCSNModel(keras.Model):
             batch_size: As in `score`.
 
         Returns:
-            A float32 NumPy array shaped like `noisy`, in the range of the
-            images but for the network's errors.
+            A float32 NumPy array shaped like `noisy`, in about the range of
+            the images: it is not clipped.
         """
         return sampling.denoise(self, noisy, sigma, batch_size)
 
-    def to_sampled(self, images):
-        """Returns images in the range that noise is added in.
+    def to_sampled(self, images: Tensor) -> Tensor:
+        """Returns images mapped to the range in which noise is added.
 
         Args:
             images: Float array or tensor, in `value_range`.
 
         Returns:
-            The same, or mapped to [-1, 1] for a variance preserving schedule.
+            The images mapped to [-1, 1] if the schedule is variance
+            preserving; otherwise `images` itself.
         """
         if self.value_range is None or not self.schedule.variance_preserving:
             return images
         low, high = self.value_range
         return (images - low) * (2.0 / (high - low)) - 1.0
 
-    def from_sampled(self, samples, clip=True):
-        """Returns images from the range that noise is added in.
+    def from_sampled(
+        self, samples: np.ndarray, clip: bool = True
+    ) -> np.ndarray:
+        """Returns images mapped back from the range in which noise is added.
 
         Args:
             samples: Float NumPy array.
@@ -591,7 +641,7 @@ class NCSNModel(keras.Model):
             samples = (samples + 1.0) * ((high - low) / 2.0) + low
         return np.clip(samples, low, high) if clip else samples
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "network": keras.saving.serialize_keras_object(self.network),
             "schedule": keras.saving.serialize_keras_object(self.schedule),
@@ -615,7 +665,11 @@ class NCSNModel(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: dict[str, Any] | None = None,
+    ) -> Self:
         config = dict(config)
         for name in ("network", "schedule", "guide"):
             if not isinstance(config.get(name), dict):
@@ -636,12 +690,12 @@ class NCSNModel(keras.Model):
         logs, values = backend.run_stateless(
             lambda: step(self, data), sum(groups, []), sum(state, [])
         )
-        values = iter(values)
-        return logs, tuple([next(values) for _ in group] for group in groups)
+        left = iter(values)
+        return logs, tuple([next(left) for _ in group] for group in groups)
 
     def _maybe_symbolic_build(self, *args, **kwargs):
-        # The model is built. Keras would take batches off a generator for it,
-        # under `tf.distribute`, that training would then never see.
+        # The model is built already. Under `tf.distribute`, Keras would build
+        # it with batches of a generator, and training would never see them.
         pass
 
     def _check_data(self, data, batch_size=None):
@@ -661,8 +715,8 @@ class NCSNModel(keras.Model):
         )
 
     @_ClassProperty
-    def presets(cls):
-        """Returns the zoo: a dictionary from names to what is known of each."""
+    def presets(cls) -> dict[str, dict[str, Any]]:
+        """Returns the zoo: a dictionary from names of presets to metadata."""
         return {
             name: format.read_metadata(folder)
             for name, folder in sources.zoo().items()
@@ -671,22 +725,23 @@ class NCSNModel(keras.Model):
     @classmethod
     def from_preset(
         cls,
-        preset,
-        load_weights=True,
-        revision=None,
-        token=None,
-        custom_objects=None,
-        **kwargs,
-    ):
+        preset: StrPath,
+        load_weights: bool = True,
+        revision: str | None = None,
+        token: str | None = None,
+        custom_objects: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Returns a model from a preset.
 
-        Nothing that a preset holds can run code: it may name classes of this
-        package and layers of Keras that only compute, and its weights are
-        checked against their SHA-256. From the Hub it is downloaded once; the
-        environment variables of `huggingface_hub` (`HF_TOKEN`, `HF_HOME`,
-        `HF_HUB_OFFLINE`, `HF_ENDPOINT`) mean what they do there. A Hub that
-        says nothing for 30 seconds, or a longer `HF_HUB_DOWNLOAD_TIMEOUT`, is
-        given up; a slow one may take as long as it needs.
+        A preset cannot run code: it may only name classes of this package and
+        layers of Keras that only compute. Its weights are checked against
+        their SHA-256. A preset on the Hub is downloaded once. The environment
+        variables of `huggingface_hub` (`HF_TOKEN`, `HF_HOME`,
+        `HF_HUB_OFFLINE`, `HF_ENDPOINT`) have their usual meaning. A download
+        fails if the Hub sends nothing for 30 seconds, or for
+        `HF_HUB_DOWNLOAD_TIMEOUT` if that is longer. A slow download may take
+        as long as it needs.
 
         Args:
             preset: String, a name of the zoo (see `NCSNModel.presets`),
@@ -695,19 +750,19 @@ class NCSNModel(keras.Model):
             load_weights: Boolean, `False` for random weights. Defaults to
                 `True`.
             revision: String, a branch, tag or commit on the Hub. Defaults to
-                `None`, what `preset` says.
-            token: String, of the Hub. Defaults to `None`, `HF_TOKEN` or that
-                of `hf auth login`.
-            custom_objects: Dictionary from names to classes or functions of
-                yours that the network is made of. Defaults to `None`.
+                `None`, the revision in `preset`.
+            token: String, a token of the Hub. Defaults to `None`, which uses
+                `HF_TOKEN` or the token of `hf auth login`.
+            custom_objects: Dictionary from names to your own classes and
+                functions that the network uses. Defaults to `None`.
             **kwargs: Arguments of `NCSNModel` to override, such as a `Guide`
                 or `guide=None` for none; and `dtype`, the dtype policy of the
                 network.
 
         Returns:
-            An `NCSNModel`. A `ValueError` says what is wrong with a preset, an
-            `OSError` what was with the Hub; files that came damaged do not
-            stay in the cache, and what was there before does.
+            An `NCSNModel`. Raises a `ValueError` for an invalid preset, and an
+            `OSError` if the Hub fails. Damaged downloads do not stay in the
+            cache, and files that were there before do.
 
         Example:
 
@@ -728,28 +783,28 @@ class NCSNModel(keras.Model):
 
     def save_to_preset(
         self,
-        folder,
-        metadata=None,
-        card=None,
-        weights_dtype="float32",
-        max_shard_size=saving.MAX_SHARD_SIZE,
-    ):
+        folder: StrPath,
+        metadata: dict[str, Any] | None = None,
+        card: str | None = None,
+        weights_dtype: str = "float32",
+        max_shard_size: float = saving.MAX_SHARD_SIZE,
+    ) -> None:
         """Writes the model as a preset, with its averaged weights if kept.
 
         Args:
             folder: Path of a folder that is new, empty, or a preset to
-                replace. A crash on the way leaves the old preset or none.
-            metadata: Dictionary of more to be kept in `metadata.json`, of
-                what JSON can hold, such as how it was trained. Defaults to
-                `None`. What `from_preset` returned keeps the terms of a
-                licence such as that of `celeba`; a `ValueError` refuses
-                others.
+                replace. A crash leaves the old preset or none.
+            metadata: Dictionary of JSON values to add to `metadata.json`, such
+                as how the model was trained. A model of a preset with a
+                special licence, such as `celeba`, keeps the terms of that
+                licence; a `ValueError` refuses others. Defaults to `None`.
             card: String, the text of the card, in Markdown. Defaults to
                 `None`.
-            weights_dtype: String, `"float32"`, `"float16"` (of weights within
-                65504) or `"bfloat16"`, how weights are stored; they load in
-                any precision. Defaults to `"float32"`.
-            max_shard_size: Float, gigabytes above which the weights go into
+            weights_dtype: String, the dtype in which weights are stored:
+                `"float32"`, `"float16"` (for weights up to 65504) or
+                `"bfloat16"`. They can be loaded in any precision. Defaults to
+                `"float32"`.
+            max_shard_size: Float, in gigabytes. Larger weights are split into
                 several files. Defaults to `5.0`.
         """
         metadata = self._keep_terms(metadata, weights_dtype)
@@ -772,33 +827,33 @@ class NCSNModel(keras.Model):
 
     def push_to_hub(
         self,
-        repo_id,
-        private=False,
-        revision=None,
-        create_pr=False,
-        token=None,
-        metadata=None,
-        weights_dtype="float32",
-    ):
+        repo_id: str,
+        private: bool = False,
+        revision: str | None = None,
+        create_pr: bool = False,
+        token: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        weights_dtype: str = "float32",
+    ) -> str:
         """Publishes the model on the Hugging Face Hub, in one commit.
 
-        With a model card and a picture of samples. A card on the Hub that a
-        person wrote, there or in a preset's folder, is kept. A `LICENSE` goes
-        up from a preset's folder, by `keras-ncsn push`.
+        The commit includes a model card and a picture of samples. A card that
+        a person wrote, on the Hub or in a preset's folder, is not replaced. To
+        publish a `LICENSE` too, push a preset's folder with `keras-ncsn push`.
 
         Args:
-            repo_id: String, `"owner/repo"`; made if there is none.
+            repo_id: String, `"owner/repo"`. A missing repository is created.
             private: Boolean, whether a new repository is private. Defaults to
                 `False`.
             revision: String, the branch. Defaults to `None`, the main one.
-            create_pr: Boolean, whether to propose the commit rather than make
-                it. Defaults to `False`.
+            create_pr: Boolean, whether to open a pull request instead of
+                committing to the branch. Defaults to `False`.
             token: As in `from_preset`.
             metadata: As in `save_to_preset`.
             weights_dtype: As in `save_to_preset`.
 
         Returns:
-            String, the address of the commit or of the proposal.
+            String, the address of the commit or of the pull request.
 
         Example:
 
@@ -817,29 +872,29 @@ class NCSNModel(keras.Model):
                 upload, repo_id, private, revision, create_pr, token
             )
 
-    def save(self, *args, **kwargs):
-        # Keras makes a bare optimizer on the way, to see what it consists of.
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        # Keras creates an empty optimizer while it saves, to list its parts.
         with backend.on_this_process():
             super().save(*args, **kwargs)
 
     @functools.cached_property
-    def score_function(self):
+    def score_function(self) -> ScoreFunction:
         """The `ScoreFunction` that samplers work on, without the guide."""
         return sampling.score_function(self)
 
     @functools.cached_property
-    def guided_score_functions(self):
-        """Dictionary of the `ScoreFunction`s that were made with a guide."""
+    def guided_score_functions(self) -> dict[tuple, ScoreFunction]:
+        """The `ScoreFunction`s with a guide, by guide, range and weight."""
         return {}
 
 
 def _check_not_functional(arguments):
-    # Keras would make the class that of functional models, for good.
-    odd = sorted({"inputs", "outputs"} & arguments.keys())
-    if odd:
+    # With these, Keras would change the class itself to a functional model.
+    refused = sorted({"inputs", "outputs"} & arguments.keys())
+    if refused:
         raise ValueError(
-            "`network` must hold the inputs and outputs of an `NCSNModel`. "
-            f"Received: {', '.join(odd)}. Leave them out."
+            "`network` must define the inputs and outputs of an `NCSNModel`. "
+            f"Received: {', '.join(refused)}. Leave them out."
         )
 
 
@@ -847,15 +902,15 @@ def _copy_network(network):
     try:
         copy = type(network).from_config(network.get_config())
     except (TypeError, ValueError, NotImplementedError) as error:
-        # What Keras says last is of the part that it could not make.
+        # The end of Keras' message is about the part that it cannot rebuild.
         said = str(error).rpartition("Exception encountered:")[2].split()
         reason = " ".join(said).partition(". ")[0][:200]
         raise ValueError(
-            "To be averaged or saved, `network` must be of classes and "
-            "functions that Keras can make anew. Received: "
-            f"{reason}. Decorate what is yours with "
-            "`@keras.saving.register_keras_serializable()`, and give a layer "
-            "that has arguments a `get_config`."
+            "To be averaged or saved, `network` must consist of classes and "
+            "functions that Keras can rebuild. Received: "
+            f"{reason}. Decorate your own with "
+            "`@keras.saving.register_keras_serializable()`, and give layers "
+            "with arguments a `get_config`."
         ) from error
     copy.set_weights(network.get_weights())
     return copy

@@ -1,25 +1,31 @@
-"""Noise schedules: which noise levels there are, and how an image gets them.
+"""Noise schedules: the noise levels, and how noise is added to an image.
 
-An image x at noise level sigma is a(sigma) * (x + sigma * z), z standard
-normal. Two choices of the scale a are in use. Variance exploding (NCSN): a is
-1, the noisy image grows with sigma. Variance preserving (DDPM): a is
-1 / sqrt(1 + sigma**2), the noisy image keeps the spread of the images, which
-then lie in [-1, 1].
+An image x at noise level sigma is a(sigma) * (x + sigma * z), where z is
+standard normal. There are two choices of the scale a. Variance exploding
+(NCSN): a is 1, and the variance of the noisy image grows with sigma. Variance
+preserving (DDPM): a is 1 / sqrt(1 + sigma**2), and the noisy image keeps about
+unit variance; images lie in [-1, 1].
 """
+
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import check_count, check_ladder_ends
 
 
-def geometric_sigmas(sigma_max=1.0, sigma_min=0.01, num_levels=10):
+def geometric_sigmas(
+    sigma_max: float = 1.0, sigma_min: float = 0.01, num_levels: int = 10
+) -> np.ndarray:
     """Returns noise levels evenly spaced in log scale, largest first.
 
-    The network is trained at every level and the annealed sampler visits them
-    in order. A constant ratio keeps the overlap of neighbouring levels
-    constant.
+    The network is trained at every level, and the annealed sampler visits the
+    levels in order. Neighbouring levels have a constant ratio, so that they
+    overlap equally everywhere.
 
     Args:
         sigma_max: Float, the largest noise level. Defaults to `1.0`.
@@ -49,16 +55,19 @@ def geometric_sigmas(sigma_max=1.0, sigma_min=0.01, num_levels=10):
     return sigmas
 
 
-def variance_preserving_sigmas(beta_min=1e-4, beta_max=0.02, num_levels=1000):
+def variance_preserving_sigmas(
+    beta_min: float = 1e-4, beta_max: float = 0.02, num_levels: int = 1000
+) -> np.ndarray:
     """Returns the noise levels of DDPM's linear beta schedule, largest first.
 
-    With alpha_bar the running product of 1 - beta, the noise level relative to
-    the image is sigma = sqrt(1 / alpha_bar - 1).
+    The noise level relative to the image is sigma = sqrt(1 / alpha_bar - 1),
+    where alpha_bar is the running product of 1 - beta.
 
     Args:
         beta_min: Float in (0, 1), the variance of the first, smallest step.
             Defaults to `1e-4`.
-        beta_max: Float in (0, 1), that of the last. Defaults to `0.02`.
+        beta_max: Float in (0, 1), the variance of the last step. Defaults to
+            `0.02`.
         num_levels: Integer, at least 2. Defaults to `1000`.
 
     Returns:
@@ -81,14 +90,14 @@ def variance_preserving_sigmas(beta_min=1e-4, beta_max=0.02, num_levels=1000):
             f"Received: beta_min={beta_min}, beta_max={beta_max}."
         )
     betas = np.linspace(beta_min, beta_max, num_levels)
-    # 1 - alpha_bar by expm1 and log1p: the plain product loses half the digits
-    # of the smallest levels.
+    # expm1 and log1p keep all digits. The plain product would lose half the
+    # digits of the smallest levels.
     log_alpha_bar = np.cumsum(np.log1p(-betas))
     return np.sqrt(np.expm1(-log_alpha_bar))[::-1].copy()
 
 
-def check_sigmas(sigmas):
-    """Returns a ladder of noise levels, checked.
+def check_sigmas(sigmas: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Returns a valid ladder of noise levels, or raises a `ValueError`.
 
     Args:
         sigmas: Sequence of at least two floats above 0, strictly decreasing.
@@ -106,8 +115,8 @@ def check_sigmas(sigmas):
     if not is_ladder:
         raise ValueError(
             "`sigmas` must be at least two finite noise levels above 0, "
-            "strictly decreasing, because samplers walk from the largest to "
-            f"the smallest. Received: sigmas={_abbreviate(sigmas)}"
+            "strictly decreasing, because samplers go from the largest to the "
+            f"smallest. Received: sigmas={_abbreviate(sigmas)}"
         )
     return sigmas
 
@@ -117,12 +126,12 @@ class NoiseSchedule:
     """A ladder of noise levels and the scale of a noisy image.
 
     Args:
-        sigmas: Sequence of at least two floats, the noise levels, strictly
-            decreasing and above 0: standard deviations relative to the image.
-            Kept in float64.
+        sigmas: Sequence of at least two floats above 0, strictly decreasing:
+            the noise levels, which are standard deviations relative to the
+            image. They are kept in float64.
         variance_preserving: Boolean. If `True`, noisy images are divided by
-            sqrt(1 + sigma**2) and images with a value range are mapped to
-            [-1, 1] first, as in DDPM. Defaults to `False`, as in NCSN.
+            sqrt(1 + sigma**2), and images with a value range are first mapped
+            to [-1, 1], as in DDPM. Defaults to `False`, as in NCSN.
 
     Example:
 
@@ -131,39 +140,52 @@ class NoiseSchedule:
     (10, 1.0)
     """
 
-    def __init__(self, sigmas, variance_preserving=False):
-        sigmas = check_sigmas(sigmas)
-        self.sigmas = sigmas
+    def __init__(
+        self,
+        sigmas: Sequence[float] | np.ndarray,
+        variance_preserving: bool = False,
+    ) -> None:
+        self.sigmas = check_sigmas(sigmas)
         self.variance_preserving = variance_preserving
 
     @classmethod
-    def geometric(cls, sigma_max=1.0, sigma_min=0.01, num_levels=10):
+    def geometric(
+        cls,
+        sigma_max: float = 1.0,
+        sigma_min: float = 0.01,
+        num_levels: int = 10,
+    ) -> Self:
         """Returns NCSN's schedule, see `geometric_sigmas`."""
         return cls(geometric_sigmas(sigma_max, sigma_min, num_levels))
 
     @classmethod
-    def linear_beta(cls, beta_min=1e-4, beta_max=0.02, num_levels=1000):
+    def linear_beta(
+        cls,
+        beta_min: float = 1e-4,
+        beta_max: float = 0.02,
+        num_levels: int = 1000,
+    ) -> Self:
         """Returns DDPM's schedule, see `variance_preserving_sigmas`."""
         sigmas = variance_preserving_sigmas(beta_min, beta_max, num_levels)
         return cls(sigmas, variance_preserving=True)
 
     @property
-    def num_levels(self):
+    def num_levels(self) -> int:
         """Integer, the number of noise levels, L."""
         return len(self.sigmas)
 
     @property
-    def sigma_max(self):
+    def sigma_max(self) -> float:
         """Float, the largest noise level."""
         return float(self.sigmas[0])
 
     @property
-    def sigma_min(self):
+    def sigma_min(self) -> float:
         """Float, the smallest noise level."""
         return float(self.sigmas[-1])
 
-    def scale(self, sigma):
-        """Returns a(sigma), the factor of a noisy image, shaped like `sigma`.
+    def scale(self, sigma: Tensor) -> Tensor:
+        """Returns a(sigma), the scale of noisy images.
 
         Args:
             sigma: Float tensor or array of noise levels.
@@ -175,10 +197,10 @@ class NoiseSchedule:
             return ops.rsqrt(1.0 + ops.square(sigma))
         return ops.ones_like(sigma)
 
-    def noise_scale(self, sigma):
-        """Returns a(sigma) * sigma, how much noise a noisy image holds.
+    def noise_scale(self, sigma: Tensor) -> Tensor:
+        """Returns a(sigma) * sigma, the scale of the noise in noisy images.
 
-        The noise is -a * sigma times the score.
+        The estimated noise is -a * sigma times the score.
 
         Args:
             sigma: Float tensor or array of noise levels.
@@ -188,12 +210,12 @@ class NoiseSchedule:
         """
         return self.scale(sigma) * sigma
 
-    def perturb(self, images, sigma, noise):
+    def perturb(self, images: Tensor, sigma: Tensor, noise: Tensor) -> Tensor:
         """Returns the noisy images a(sigma) * (images + sigma * noise).
 
         Args:
             images: Float tensor of shape `(batch, ...)`.
-            sigma: Float tensor of shape `(batch,)`, one noise level an image.
+            sigma: Float tensor of shape `(batch,)`, the noise levels.
             noise: Float tensor shaped like `images`, standard normal.
 
         Returns:
@@ -209,47 +231,45 @@ class NoiseSchedule:
         >>> [float(value) for value in noisy[0]]
         [0.5, 0.5]
         """
-        images, noise = (
-            ops.convert_to_tensor(images),
-            ops.convert_to_tensor(noise),
-        )
+        images = ops.convert_to_tensor(images)
+        noise = ops.convert_to_tensor(noise)
         # The schedule's own levels are float64.
         sigma = ops.cast(ops.convert_to_tensor(sigma), noise.dtype)
         sigma = expand_like(sigma, images)
         return self.scale(sigma) * (images + sigma * noise)
 
-    def check_sigma(self, sigma):
-        """Raises a `ValueError` for noise levels outside the ends.
+    def check_sigma(self, sigma: float | np.ndarray) -> None:
+        """Raises a `ValueError` for noise levels outside the schedule.
 
         Args:
             sigma: Float or array of floats. A relative error of 1e-6 beyond
-                the ends is let through.
+                the ends is allowed.
         """
         sigma = np.asarray(sigma, "float64")
         low, high = self.sigma_min * (1 - 1e-6), self.sigma_max * (1 + 1e-6)
-        # Written so that NaN fails.
+        # The negation makes NaN fail.
         outside = sigma[~((sigma >= low) & (sigma <= high))]
         if outside.size:
             raise ValueError(
                 "Noise levels must lie within the schedule, because the "
-                "network has seen no others. Received: "
+                "network is trained on no others. Received: "
                 f"sigma={float(outside[0])}, sigma_min={self.sigma_min}, "
                 f"sigma_max={self.sigma_max}"
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "sigmas": self.sigmas.tolist(),
             "variance_preserving": self.variance_preserving,
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Self:
         return cls(**config)
 
 
-def expand_like(values, images):
-    """Returns one value an image, shaped to broadcast against `images`.
+def expand_like(values: Tensor, images: Tensor) -> Tensor:
+    """Returns one value per image, shaped to broadcast against `images`.
 
     Args:
         values: Tensor of shape `(batch,)`.

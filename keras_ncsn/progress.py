@@ -4,7 +4,7 @@ import sys
 import warnings
 from typing import Any
 
-# In a log file, a line each minute.
+# The interval of the lines in a log file.
 SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -12,7 +12,7 @@ def make_bar(total: int | None, verbose: int | str = 1, **options: Any) -> Any:
     """Returns a progress bar on standard error.
 
     Args:
-        total: Integer, the steps in all, or `None` while they are not known.
+        total: Integer, the number of steps, or `None` if it is not known yet.
         verbose: 0 (silent), 1 (a bar; in a log file a line each minute) or
             `"auto"` (a bar in a terminal or notebook, silent elsewhere).
             Defaults to `1`.
@@ -30,7 +30,7 @@ def make_bar(total: int | None, verbose: int | str = 1, **options: Any) -> Any:
         return tqdm(total=total, disable=not verbose, **options)
 
     class Lines(std.tqdm):
-        """Writes a line where a bar would be drawn again."""
+        """Writes a new line instead of redrawing a bar."""
 
         @staticmethod
         def status_printer(file):

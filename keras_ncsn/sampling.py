@@ -1,13 +1,16 @@
-"""What a trained model is for: images, completions, scores.
+"""What a trained model can do: generate, inpaint, score and denoise.
 
-The functions take the model as an argument; `NCSNModel` has a method of the
-same name for each, where the arguments are described.
+The functions take the model as an argument. `NCSNModel` has a method of the
+same name for each, which describes the arguments.
 """
+
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_ncsn import samplers
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import (
     check_at_least,
     check_count,
@@ -16,7 +19,7 @@ from keras_ncsn.checks import (
     check_seed,
 )
 from keras_ncsn.images import to_floats
-from keras_ncsn.noise import expand_like
+from keras_ncsn.noise import NoiseSchedule, expand_like
 from keras_ncsn.samplers import Sampler
 from keras_ncsn.samplers.batches import sample_in_batches
 from keras_ncsn.samplers.known import Known
@@ -24,16 +27,16 @@ from keras_ncsn.samplers.score_function import ScoreFunction, denoised
 
 
 def generate(
-    model,
-    num_images,
-    seed,
-    batch_size,
-    sampler,
-    return_trajectory,
-    verbose,
-    guidance,
-    settings,
-):
+    model: Any,
+    num_images: int,
+    seed: int | None,
+    batch_size: int,
+    sampler: Sampler | str | None,
+    return_trajectory: bool,
+    verbose: int | str,
+    guidance: float | None,
+    settings: dict[str, Any],
+) -> np.ndarray:
     """Returns new images; see `NCSNModel.generate`."""
     check_count(num_images=num_images, batch_size=batch_size)
     sampler = choose_sampler(model, sampler, settings)
@@ -50,16 +53,16 @@ def generate(
 
 
 def inpaint(
-    model,
-    images,
-    known_mask,
-    num_samples,
-    seed,
-    batch_size,
-    sampler,
-    verbose,
-    settings,
-):
+    model: Any,
+    images: Any,
+    known_mask: Any,
+    num_samples: int,
+    seed: int | None,
+    batch_size: int,
+    sampler: Sampler | str | None,
+    verbose: int | str,
+    settings: dict[str, Any],
+) -> np.ndarray:
     """Returns completed images; see `NCSNModel.inpaint`."""
     check_count(num_samples=num_samples, batch_size=batch_size)
     images = np.asarray(images)
@@ -87,13 +90,17 @@ def inpaint(
     return filled[0] if single else filled
 
 
-def score(model, noisy, sigma, batch_size):
+def score(
+    model: Any, noisy: Tensor, sigma: Tensor, batch_size: int
+) -> np.ndarray:
     """Returns the score of noisy images; see `NCSNModel.score`."""
     noisy, sigma, scale = _check_noisy(model, noisy, sigma, batch_size)
     return _in_batches(model, _score, noisy / scale, sigma, batch_size) / scale
 
 
-def denoise(model, noisy, sigma, batch_size):
+def denoise(
+    model: Any, noisy: Tensor, sigma: Tensor, batch_size: int
+) -> np.ndarray:
     """Returns the mean of the clean images; see `NCSNModel.denoise`."""
     noisy, sigma, scale = _check_noisy(model, noisy, sigma, batch_size)
     clean = _in_batches(model, denoised, noisy / scale, sigma, batch_size)
@@ -101,17 +108,17 @@ def denoise(model, noisy, sigma, batch_size):
 
 
 def _guided(model, guidance, sampler):
-    """Returns the score to generate by."""
+    """Returns the score function to generate with."""
     if model.guide is None:
         if guidance is not None:
             raise ValueError(
-                "`guidance` can be chosen for a model with a guide. Received: "
-                f"guidance={guidance}"
+                "`guidance` needs a model with a guide. Received: "
+                f"guidance={guidance}, guide=None. Pass `guide` to the model."
             )
         return model.score_function
     if guidance is None:
-        # Its weight was chosen for the model's sampler; others, such as the
-        # paper's, are as published.
+        # The weight was chosen for the model's own sampler. Others, such as the
+        # paper's, run as published.
         usual = sampler.name == model.sampler
         guidance = model.guide.weight if usual else 1
     check_at_least(1, guidance=guidance)
@@ -120,11 +127,11 @@ def _guided(model, guidance, sampler):
     return guided_score_function(model, float(guidance))
 
 
-def score_function(model):
-    """Returns the score of x + sigma * z, which is what samplers work on.
+def score_function(model: Any) -> ScoreFunction:
+    """Returns the score of image + sigma * z, on which samplers work.
 
-    For a variance preserving schedule the network knows the scaled image
-    a * x instead; the two scores differ by the factor a.
+    With a variance preserving schedule the network takes this sum multiplied
+    by a. The two scores differ by the factor a.
 
     Args:
         model: An `NCSNModel`.
@@ -140,16 +147,16 @@ def score_function(model):
     return ScoreFunction(function, model.sampling_network.variables)
 
 
-def guided_score_function(model, weight):
-    """Returns the score that goes away from what the guide says.
+def guided_score_function(model: Any, weight: float) -> ScoreFunction:
+    """Returns the guided score, which moves away from the guide's score.
 
     Args:
         model: An `NCSNModel` with a guide.
-        weight: Float, as of the guide.
+        weight: Float, as in `Guide`.
 
     Returns:
-        A `ScoreFunction`, the same one for the same guide, range and weight,
-        so that it is compiled once.
+        A `ScoreFunction`. Equal guide, range and weight give the same object,
+        so that it is compiled only once.
     """
     guide = model.guide
 
@@ -167,16 +174,22 @@ def guided_score_function(model, weight):
     )
 
 
-def checked_samplers(sampler, sampler_settings, schedule):
+def checked_samplers(
+    sampler: Sampler | str,
+    sampler_settings: dict[str, dict[str, Any]] | None,
+    schedule: NoiseSchedule,
+) -> tuple[str, dict[str, dict[str, Any]]]:
     """Returns a model's samplers as plain values, as presets store them.
 
     Args:
-        sampler: A `Sampler` or its name, the default.
-        sampler_settings: Dictionary from names to settings, or `None`.
+        sampler: The default sampler, a `Sampler` or its name.
+        sampler_settings: Dictionary from names of samplers to settings, or
+            `None`.
         schedule: A `NoiseSchedule`.
 
     Returns:
-        A string and a dictionary. A `ValueError` says what is wrong.
+        The name of the default sampler, and the dictionary of settings. Raises
+        a `ValueError` for invalid ones.
     """
     settings = dict(sampler_settings or {})
     if isinstance(sampler, Sampler):
@@ -185,19 +198,24 @@ def checked_samplers(sampler, sampler_settings, schedule):
     default = samplers.make(sampler, settings.get(sampler))
     for name in settings:
         samplers.make(name, settings[name])
-    if getattr(default, "sigma", None) is not None:
-        schedule.check_sigma(default.sigma)
+    sigma = getattr(default, "sigma", None)
+    if sigma is not None:
+        schedule.check_sigma(sigma)
     return sampler, settings
 
 
-def choose_sampler(model, sampler=None, settings=None):
-    """Returns the sampler that the arguments of `generate` name.
+def choose_sampler(
+    model: Any,
+    sampler: Sampler | str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Sampler:
+    """Returns the sampler that the arguments of `generate` describe.
 
     Args:
         model: An `NCSNModel`.
-        sampler: A `Sampler`, which is taken as it is; or its name, with the
-            model's settings of that sampler. Defaults to `None`, the model's
-            own.
+        sampler: A `Sampler`, which is used unchanged; or a name, which is used
+            with the model's settings of that sampler. Defaults to `None`, the
+            model's own sampler.
         settings: Dictionary of settings that override the model's. Defaults
             to `None`.
 
@@ -207,9 +225,9 @@ def choose_sampler(model, sampler=None, settings=None):
     if isinstance(sampler, Sampler):
         if settings:
             raise ValueError(
-                "The settings of a sampler must be its own. Received: "
-                f"{settings} beside {sampler}. Put them into the sampler, or "
-                f"pass sampler={sampler.name!r}."
+                "The settings of a `Sampler` must be its own. Received: "
+                f"{settings} and {sampler}. Put them into the sampler, or pass "
+                f"sampler={sampler.name!r}."
             )
         return sampler
     name = model.sampler if sampler is None else sampler
@@ -218,7 +236,7 @@ def choose_sampler(model, sampler=None, settings=None):
 
 
 def _bind(model, sampler, score_fn):
-    """Returns `sampler.sample` with all but noise and known pixels settled."""
+    """Returns `sampler.sample`, as `sample_in_batches` calls it."""
     value_range = model.value_range
     if value_range is not None:
         value_range = tuple(model.to_sampled(np.array(value_range)))

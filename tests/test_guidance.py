@@ -245,7 +245,7 @@ def test_a_preset_that_has_no_guide_takes_one(tmp_path):
     assert model.guide is guide
     weights = model.network.get_weights(), network.get_weights()
     assert all(map(np.array_equal, *weights))
-    with pytest.raises(ValueError, match="`guide` must know the images"):
+    with pytest.raises(ValueError, match="`guide` must take the same images"):
         NCSNModel.from_preset(tmp_path / "bare", guide=Guide(MLP(3)))
 
 
@@ -263,7 +263,7 @@ def test_one_dtype_reaches_both(tmp_path):
 def test_a_guide_is_for_what_the_model_is_for():
     plain = as_of_others(small_network())
     guide = Guide(small_network(4))
-    with pytest.raises(ValueError, match="return one.*'noise' for a MLP"):
+    with pytest.raises(ValueError, match="return the score.*'noise' for a MLP"):
         NCSNModel(plain, prediction="noise", value_range=None, guide=guide)
     preserving = NoiseSchedule.linear_beta()
     with pytest.raises(ValueError, match="agree on whether.*preserving=True"):
@@ -275,10 +275,10 @@ def test_a_guide_is_for_what_the_model_is_for():
     [
         (lambda: small_network(), "must be a `Guide`"),
         (lambda: NCSNModel(small_network(4)), "must be a `Guide`"),
-        (lambda: Guide(MLP(3, width=4)), "must know the images"),
+        (lambda: Guide(MLP(3, width=4)), "must take the same images"),
         (
             lambda: Guide(small_network(variance_preserving=True)),
-            "must know the images",
+            "must take the same images",
         ),
         (lambda: Guide(keras.Sequential()), "two inputs"),
         (lambda: Guide(small_network(), weight=0.5), "`weight`"),
@@ -299,7 +299,7 @@ def test_wrong_guides_are_refused(make, words):
 
 def test_a_network_does_not_guide_itself():
     network = small_network()
-    with pytest.raises(ValueError, match="another network"):
+    with pytest.raises(ValueError, match="not the model's own"):
         NCSNModel(network, guide=Guide(network))
 
 

@@ -452,7 +452,7 @@ def test_model_rejects(make_model, kwargs, message):
     [
         (
             {"prediction": "noise"},
-            "which all return one.*prediction='noise' for a RefineNet",
+            "which all return the score.*prediction='noise' for a RefineNet",
         ),
         (
             {"schedule": NoiseSchedule.linear_beta()},

@@ -1,6 +1,7 @@
-"""What Keras does not give, three times: compiling, gradients, devices.
+"""What Keras lacks, for each of the three backends.
 
-The only modules that import a backend, and only the one that Keras runs on.
+Only these modules import a backend to compute with, and they import only the
+one that Keras runs on.
 """
 
 from keras_ncsn.backend.compiling import compile_inference

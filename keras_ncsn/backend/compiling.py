@@ -1,10 +1,13 @@
 """Compiled functions."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.backend.running import BACKEND, run_stateless
 
 if BACKEND == "tensorflow":
@@ -15,19 +18,22 @@ else:
     import torch
 
 
-def compile_inference(function, variables=()):
+def compile_inference(
+    function: Callable[..., Tensor], variables: Sequence[Any] = ()
+) -> Callable[..., Tensor]:
     """Returns `function`, compiled, to be called with tensors or arrays.
 
-    On TensorFlow it becomes a `tf.function`, on JAX it is jitted; PyTorch
-    calls it as it is, in inference mode. It reads `variables` as they are at
-    each call, so weights may change in between. Random seeds do not advance.
+    TensorFlow makes it a `tf.function`, JAX jits it, and PyTorch runs it
+    uncompiled in inference mode. `variables` are read at each call, so weights
+    may change between calls. Random seeds do not advance.
 
     Args:
         function: Function of tensors that returns a tensor.
-        variables: Sequence of Keras variables that `function` reads.
+        variables: Sequence of Keras variables that `function` reads. Defaults
+            to `()`.
 
     Returns:
-        A function of the same arguments.
+        A function with the same arguments.
 
     Example:
 
@@ -43,7 +49,7 @@ def compile_inference(function, variables=()):
 
 
 def _jit(function, variables):
-    # Variables go in as arguments: closed over, they would be constants.
+    # Variables are passed as arguments. In a closure they would be constants.
     @jax.jit
     def pure(values, *args):
         return run_stateless(lambda: function(*args), variables, values)[0]
@@ -55,16 +61,16 @@ def _jit(function, variables):
 
 
 def _here(value):
-    # What all devices hold alike, one can use alone: so a process may sample
-    # without the others.
+    # A replicated value is the same on all devices, so one of them is enough.
+    # A process can then sample without the others.
     if keras.distribution.distribution() is None:
         return value
     return value.addressable_data(0) if value.is_fully_replicated else value
 
 
 def _with_tensors(function):
-    # Arrays and Python numbers become tensors first: TensorFlow would trace
-    # anew for each number.
+    # Arrays and Python numbers become tensors first, because TensorFlow would
+    # trace the function again for each number.
     @functools.wraps(function)
     def call(*args):
         return function(*(_to_tensor(arg) for arg in args))
@@ -73,7 +79,7 @@ def _with_tensors(function):
 
 
 def _to_tensor(value):
-    # Schedules are float64 NumPy, networks are not.
+    # Schedules are float64, networks are not.
     if isinstance(value, float) or getattr(value, "dtype", None) == "float64":
         return ops.convert_to_tensor(value, dtype="float32")
     return ops.convert_to_tensor(value)

@@ -1,10 +1,13 @@
-"""Many devices, many processes."""
+"""Several devices, several processes."""
 
 import contextlib
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.backend.running import BACKEND
 
 if BACKEND == "tensorflow":
@@ -13,11 +16,11 @@ elif BACKEND == "jax":
     import jax
 
 
-def distribute():
-    """Lets models that are built from now on train on all devices at once.
+def distribute() -> int:
+    """Makes all models that are built from now on train on all devices.
 
     Returns:
-        Integer, the number of devices, in all processes together.
+        Integer, the number of devices of all processes.
     """
     if BACKEND == "tensorflow":
         devices = tf.config.list_logical_devices("GPU")
@@ -29,33 +32,33 @@ def distribute():
         several = "KERAS_DISTRIBUTION_JOB_ADDRESSES" in os.environ
         if several and not jax.distributed.is_initialized():
             keras.distribution.initialize()
-        # Keras splits nothing but a `tf.data.Dataset` among processes.
+        # Keras could split only a `tf.data.Dataset` among processes.
         distribution = keras.distribution.DataParallel(auto_shard_dataset=False)
         keras.distribution.set_distribution(distribution)
         return distribution.device_mesh.devices.size
     raise ValueError(
-        "Training on many devices needs the backend jax or tensorflow, because "
-        f"Keras {keras.__version__} has nothing for it on PyTorch. Received: "
-        f"KERAS_BACKEND={BACKEND}"
+        "Training on several devices needs the backend jax or tensorflow, "
+        f"because Keras {keras.__version__} does not support it on PyTorch. "
+        f"Received: KERAS_BACKEND={BACKEND}"
     )
 
 
-def processes():
+def processes() -> tuple[int, int]:
     """Returns the index of this process and the number of processes.
 
     Returns:
-        Two integers, `(0, 1)` where there is but one process.
+        Two integers, `(0, 1)` if there is only one process.
     """
     if BACKEND == "jax":
         return jax.process_index(), jax.process_count()
     return 0, 1
 
 
-def num_shares():
-    """Returns in how many parts the devices here split each batch.
+def num_shares() -> int:
+    """Returns the number of parts into which local devices split a batch.
 
     Returns:
-        Integer, 1 where batches stay whole.
+        Integer, 1 if batches are not split.
     """
     if BACKEND == "tensorflow":
         return tf.distribute.get_strategy().num_replicas_in_sync
@@ -68,8 +71,8 @@ def num_shares():
 
 
 @contextlib.contextmanager
-def on_this_process():
-    """A context in which variables are made without the other processes."""
+def on_this_process() -> Iterator[None]:
+    """A context in which this process creates variables without the others."""
     if BACKEND != "jax":
         yield
         return
@@ -81,16 +84,19 @@ def on_this_process():
         keras.distribution.set_distribution(distribution)
 
 
-def draw_for_batch(draw, batch_size):
-    """Draws noise for a batch, which depends on the place in it alone.
+def draw_for_batch(
+    draw: Callable[[Tensor], Tensor], batch_size: Tensor
+) -> Tensor:
+    """Draws noise for a batch that several devices may share.
 
-    A device that trains on its share of a batch gets what it would get there
-    if it had the whole.
+    A row depends only on its position in the whole batch. A device that trains
+    on a part of the batch gets the same rows as if it had the whole batch.
 
     Args:
-        draw: Function of a batch size that returns a tensor with as many rows,
-            from a seed that is the same on all devices.
-        batch_size: Integer or scalar tensor, how many rows are here.
+        draw: Function that returns a tensor with a given number of rows. Its
+            seed must be the same on all devices.
+        batch_size: Integer or scalar tensor, the number of rows on this
+            device.
 
     Returns:
         A tensor with `batch_size` rows.
@@ -101,7 +107,7 @@ def draw_for_batch(draw, batch_size):
     >>> tuple(draw_for_batch(lambda rows: ops.zeros((rows, 2)), 3).shape)
     (3, 2)
     """
-    # JAX and PyTorch see whole batches here; JAX splits them by itself.
+    # JAX and PyTorch see the whole batch here. JAX splits it itself.
     context = replica_context()
     if context is None:
         return draw(batch_size)
@@ -110,12 +116,12 @@ def draw_for_batch(draw, batch_size):
     return whole[first : first + batch_size]
 
 
-def replica_context():
-    """Returns the place of what runs here among several replicas.
+def replica_context() -> Any:
+    """Returns the replica in which this code runs, if there are several.
 
     Returns:
-        TensorFlow's replica context, `None` on other backends and where
-        batches stay whole.
+        TensorFlow's replica context, or `None` on other backends and if
+        batches are not split.
     """
     if BACKEND != "tensorflow":
         return None

@@ -1,5 +1,9 @@
-"""Gradients by weights, and by inputs."""
+"""Gradients with respect to weights, and to inputs."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.backend.devices import replica_context
 from keras_ncsn.backend.running import BACKEND, run_stateless
 
@@ -11,18 +15,23 @@ else:
     import torch
 
 
-def value_and_gradients(function, variables, state=()):
+def value_and_gradients(
+    function: Callable[[], Tensor],
+    variables: Sequence[Any],
+    state: Sequence[Any] = (),
+) -> tuple[Tensor, list[Tensor]]:
     """Returns the value of `function` and its gradients.
 
     Args:
         function: Function without arguments that returns a scalar tensor.
-        variables: List of Keras variables to differentiate by.
-        state: List of other Keras variables, which `function` may read and
-            assign: seeds, moving averages.
+        variables: Sequence of Keras variables, with respect to which the
+            gradients are computed.
+        state: Sequence of other Keras variables that `function` may read and
+            assign, such as seeds and moving averages. Defaults to `()`.
 
     Returns:
-        A scalar tensor and a list of tensors shaped like `variables`. Where
-        several devices share a batch, both are the means over them.
+        A scalar tensor and a list of tensors shaped like `variables`. If
+        several devices share a batch, both are means over the devices.
 
     Example:
 
@@ -54,19 +63,24 @@ def value_and_gradients(function, variables, state=()):
     return value.detach(), list(gradients)
 
 
-def output_and_input_gradient(function, x, direction, variables=()):
-    """Returns `function(x)`, and the gradient of its part along `direction`.
+def output_and_input_gradient(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    direction: Tensor,
+    variables: Sequence[Any] = (),
+) -> tuple[Tensor, Tensor]:
+    """Returns `function(x)`, and `direction` times its Jacobian.
 
-    The gradient is that of sum(direction * function(x)) by x: the product of
-    `direction` with the Jacobian. Both results can be differentiated by
-    `variables` in `value_and_gradients`, but not by x.
+    The product is the gradient of sum(direction * function(x)) with respect to
+    x. `value_and_gradients` can differentiate both results with respect to
+    `variables`, but not to x.
 
     Args:
         function: Function of one tensor that returns a tensor.
         x: Float tensor.
         direction: Tensor shaped like what `function` returns.
         variables: Sequence of all Keras variables that `function` reads or
-            assigns.
+            assigns. Defaults to `()`.
 
     Returns:
         A tensor shaped like `direction` and one shaped like `x`.
@@ -126,8 +140,8 @@ def _input_gradient_jax(function, x, direction, variables):
     values = [variable.value for variable in variables]
 
     def pure(x):
-        # New seeds and averages must leave through the door: assigned in
-        # here, they would be tracers of this differentiation.
+        # New seeds and averages must be returned: values that are assigned
+        # inside would be tracers of this differentiation.
         return run_stateless(
             lambda: function(x), variables, values, losses=False
         )
@@ -139,7 +153,7 @@ def _input_gradient_jax(function, x, direction, variables):
 
 
 def _input_gradient_torch(function, x, direction):
-    # Keras evaluates without gradients; this one is part of the loss.
+    # Keras evaluates without gradients, but this one is part of the loss.
     differentiable = torch.is_grad_enabled()
     with torch.enable_grad():
         x = x.detach().requires_grad_()

@@ -1,8 +1,12 @@
 """The backend that Keras runs on, and functions without state for JAX."""
 
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
+
+from keras_ncsn.annotations import Tensor
 
 BACKEND = keras.backend.backend()
 
@@ -15,11 +19,12 @@ if BACKEND not in {"tensorflow", "jax", "torch"}:
 
 
 @contextlib.contextmanager
-def keeping_values(model):
-    """A context whose failure takes no values from the variables of a model.
+def keeping_values(model: keras.Model) -> Iterator[None]:
+    """A context in which an error does not destroy the weights of a model.
 
-    On JAX, Keras takes the values out of a model before a first step, and
-    gives them back in the end: if a step fails, they would be gone.
+    On JAX, Keras takes the values out of a model's variables before the first
+    step, and puts them back after the last. If a step failed, they would be
+    lost.
 
     Args:
         model: A Keras model.
@@ -34,7 +39,7 @@ def keeping_values(model):
     try:
         yield
     except BaseException:
-        # Of the last step that was whole, if there was one.
+        # Puts back the values of the last complete step, if there was one.
         model.jax_state_sync()
         model._jax_state = None
         for variable, value in zip(variables, values, strict=True):
@@ -43,28 +48,36 @@ def keeping_values(model):
         raise
 
 
-def run_stateless(function, variables, values, losses=True):
-    """Runs a stateful function as JAX wants it, state in and state out.
+def run_stateless(
+    function: Callable[[], Any],
+    variables: Sequence[Any],
+    values: Sequence[Tensor],
+    losses: bool = True,
+) -> tuple[Any, list[Tensor]]:
+    """Runs a stateful function as JAX requires it: state in, state out.
 
     Args:
         function: Function without arguments.
-        variables: List of Keras variables that it may read and assign.
-        values: List of tensors, the values the variables have.
-        losses: Boolean, whether layers may add losses, which are known until
-            `function` returns. Defaults to `True`.
+        variables: Sequence of Keras variables that `function` may read and
+            assign.
+        values: Sequence of tensors, the values of the variables.
+        losses: Boolean, whether layers may add losses in a call. These exist
+            only until `function` returns. Defaults to `True`.
 
     Returns:
-        The result of `function` and the list of new values.
+        The result of `function`, and the list of the new values.
     """
     mapping = list(zip(variables, values, strict=True))
-    # Of activities; without a place to go they would be dropped.
+    # Without `collect_losses`, losses of activity regularizers would be
+    # dropped.
     with keras.StatelessScope(mapping, collect_losses=True) as scope:
         result = function()
     if scope.losses and not losses:
         raise ValueError(
-            "Layers must not add losses in a call, such as those of "
-            "activities, to a network that sliced score matching trains on "
-            "JAX: they would be lost. Leave them out, or use another backend."
+            "Layers must not add losses in a call if sliced score matching "
+            "trains the network on JAX, because these losses would be lost. "
+            f"Received: {len(scope.losses)} losses, such as those of activity "
+            "regularizers. Leave them out, or use another backend."
         )
     return result, [_current(scope, *pair) for pair in mapping]
 

@@ -1,7 +1,12 @@
-"""Changes of weights, and of what goes with them."""
+"""Updates of weights and of other state, also under a condition."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
 from keras import ops
 
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.backend.devices import replica_context
 from keras_ncsn.backend.running import BACKEND
 
@@ -11,13 +16,15 @@ elif BACKEND == "torch":
     import torch
 
 
-def update_if(condition, update, variables):
-    """Runs `update`, which assigns `variables`, where `condition` holds.
+def update_if(
+    condition: Tensor, update: Callable[[], object], variables: Sequence[Any]
+) -> None:
+    """Runs `update`, which assigns `variables`, if `condition` holds.
 
     Args:
         condition: Scalar boolean tensor.
-        update: Function without arguments or result.
-        variables: List of the Keras variables that `update` assigns.
+        update: Function without arguments. Its result is ignored.
+        variables: Sequence of the Keras variables that `update` assigns.
 
     Example:
 
@@ -33,7 +40,8 @@ def update_if(condition, update, variables):
         else:
             _branch(condition, update)
     elif BACKEND == "jax":
-        # XLA fuses the choice into the update; a branch would copy.
+        # XLA fuses the selection into the update. A branch would copy the
+        # variables.
         before = [variable.value for variable in variables]
         update()
         keep_if(condition, variables, before)
@@ -42,39 +50,45 @@ def update_if(condition, update, variables):
             update()
 
 
-def keep_if(condition, variables, before):
-    """Puts old values back into variables where `condition` does not hold.
+def keep_if(
+    condition: Tensor, variables: Sequence[Any], before: Sequence[Tensor]
+) -> None:
+    """Puts the old values back into variables if `condition` does not hold.
 
     Args:
         condition: Scalar boolean tensor.
-        variables: List of Keras variables.
-        before: List of tensors, what they held.
+        variables: Sequence of Keras variables.
+        before: Sequence of tensors, their old values.
     """
     for variable, old in zip(variables, before, strict=True):
         variable.assign(ops.where(condition, variable.value, old))
 
 
-def apply_gradients(optimizer, gradients, variables):
-    """Runs one step of a built optimizer, whatever scope it is called in.
+def apply_gradients(
+    optimizer: keras.optimizers.Optimizer,
+    gradients: Sequence[Tensor],
+    variables: Sequence[Any],
+) -> None:
+    """Takes one step of a built optimizer, in eager and in compiled code.
 
     Args:
         optimizer: A built Keras optimizer.
-        gradients: List of tensors, the gradients of the scaled loss.
-        variables: List of Keras variables shaped like `gradients`.
+        gradients: Sequence of tensors, the gradients of the scaled loss.
+        variables: Sequence of Keras variables shaped like `gradients`.
     """
     if BACKEND == "tensorflow":
         gradients = _from_first_replica(gradients)
     if BACKEND != "jax":
         optimizer.apply(gradients, variables)
         return
-    # A loss-scaling optimizer branches, and assigning inside a branch does
-    # not work on JAX, so the stateless form serves all.
+    # A loss-scaling optimizer branches, and on JAX a branch cannot assign
+    # variables. The stateless form works for all optimizers.
     new_values, new_state = optimizer.stateless_apply(
         [variable.value for variable in optimizer.variables],
         gradients,
         [variable.value for variable in variables],
     )
-    # The order of Keras: first the result for the weights, then for the rest.
+    # In the order of Keras: first the weights, then the optimizer.
     for variable, value in zip(variables, new_values, strict=True):
         variable.assign(value)
     for variable, value in zip(optimizer.variables, new_state, strict=True):
@@ -82,7 +96,8 @@ def apply_gradients(optimizer, gradients, variables):
 
 
 def _from_first_replica(gradients):
-    # Keras sums over the replicas, which here has been done before.
+    # Keras sums gradients over the replicas, but they are summed already. So
+    # only the first replica passes them on, and the others pass zeros.
     context = replica_context()
     if context is None:
         return gradients
@@ -104,8 +119,8 @@ def _branch(condition, update):
 
 
 def _update_replicas_if(condition, update):
-    # Optimizers make replicas meet, which they cannot within a branch: they
-    # meet, branch together, and part.
+    # Optimizers synchronize the replicas, which is impossible within a branch.
+    # So the replicas first synchronize, and then take the branch together.
     def together(strategy):
         replicas = strategy.extended.call_for_each_replica
         _branch(condition, lambda: replicas(update))

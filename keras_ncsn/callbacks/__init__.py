@@ -1,7 +1,8 @@
-"""What happens beside training: checkpoints, presets, logs, pictures.
+"""Callbacks that write checkpoints, logs and pictures during training.
 
-All count steps over the whole life of a run. Of several processes all count,
-and the main one writes. Their order in `fit` does not matter.
+All of them count the steps of the whole run, including those before it was
+resumed. If there are several processes, only the main one writes. The order of
+the callbacks in `fit` does not matter.
 
 The names are in `__init__.pyi`. Each is loaded on first use, so that the
 command line knows the files of a run without waiting for Keras.

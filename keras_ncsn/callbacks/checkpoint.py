@@ -1,9 +1,12 @@
-"""Checkpoints: a run that stopped resumes as if it never had."""
+"""Checkpoints: a stopped run resumes as if it had never stopped."""
 
 import pathlib
+from typing import Any
 
 import keras
+import numpy as np
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.callbacks.every_steps import EverySteps
 from keras_ncsn.callbacks.training_state import (
     STATE_FILE,
@@ -16,19 +19,21 @@ from keras_ncsn.presets import format, saving
 
 
 class Checkpoint(EverySteps):
-    """Saves all that a run needs to resume, to the last bit.
+    """Saves everything that a run needs to resume bit for bit.
 
-    `state.npz` in the folder has the weights, their average, the optimizer
-    and the seeds; the preset `last` beside it is for everyone else. Both are
-    written every so many steps and when `fit` ends or is told to stop, whole
-    or not at all. On PyTorch, dropout layers of your own need a `seed`:
-    without one Keras draws from PyTorch's global state, which is not kept.
+    The file `state.npz` in the folder holds the weights, their average, the
+    optimizer and the seeds. The preset `last` beside it is for all other uses.
+    Both are written at regular steps, and when `fit` ends or is stopped. Each
+    is written completely or not at all.
+
+    On PyTorch, your own dropout layers need a `seed`. Without one, Keras draws
+    from PyTorch's global state, which a checkpoint does not hold.
 
     Args:
         folder: Path of the run's folder.
-        every: Integer, at least 1, steps between checkpoints.
-        metadata: Dictionary, kept in the preset; `steps` is added to it.
-            Defaults to `None`.
+        every: Integer, at least 1, the number of steps between checkpoints.
+        metadata: Dictionary for the metadata of the preset; `steps` is added
+            to it. Defaults to `None`.
 
     Example:
 
@@ -55,30 +60,36 @@ class Checkpoint(EverySteps):
     [0, 4]
     """
 
-    # `fit` calls it after the others: it counts on the row of the log.
+    # `NCSNModel.fit` calls it after the other callbacks, because a resumed run
+    # needs the row of the checkpoint's step in the log.
     goes_last = True
 
-    def __init__(self, folder, every, metadata=None):
+    def __init__(
+        self,
+        folder: StrPath,
+        every: int,
+        metadata: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__(every)
         self.folder = pathlib.Path(folder)
         self.metadata = metadata or {}
         saving.check_metadata(metadata)
         self.saved = 0
-        self.running_loss = None
+        self.running_loss: list[np.ndarray] | None = None
 
-    def restore(self, model):
-        """Puts a model back where the last checkpoint found it.
+    def restore(self, model: Any) -> int:
+        """Restores a model from the last checkpoint, if there is one.
 
         Args:
-            model: A compiled `NCSNModel`, made as at the start of the run.
+            model: A compiled `NCSNModel`, built as at the start of the run.
 
         Returns:
-            Integer, how many steps had been taken; 0 without a checkpoint.
+            Integer, the number of steps taken; 0 without a checkpoint.
         """
         if not model.compiled:
             raise ValueError(
-                "`model` must be compiled before it is restored. Received: one "
-                "without an optimizer"
+                "`model` must be compiled before it is restored. Received: a "
+                "model without an optimizer. Call `model.compile()` first."
             )
         path = self.folder / STATE_FILE
         model.steps_taken = 0
@@ -90,9 +101,11 @@ class Checkpoint(EverySteps):
             ]
         return model.steps_taken
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         if self.running_loss is not None:
-            # Keras has just set it to zero.
+            # Keras has just reset it.
             variables = self.model.loss_tracker.variables
             for variable, value in zip(
                 variables, self.running_loss, strict=True
@@ -100,7 +113,7 @@ class Checkpoint(EverySteps):
                 variable.assign(value)
             self.running_loss = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         if not is_main_process():
             return
@@ -110,16 +123,17 @@ class Checkpoint(EverySteps):
         format.check_folder(self.folder / "last")
         remove_leftovers(self.folder / STATE_FILE)
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any] | None) -> None:
         self.saved = step
         if not is_main_process():
             return
         model = self.model
         metadata = self.metadata | {"steps": step}
         model.save_to_preset(self.folder / "last", metadata=metadata)
-        # After the preset: a run killed between the two does the step again.
+        # The state comes last. A run that is killed between the two repeats the
+        # steps since the previous state.
         save_state(model, self.folder / STATE_FILE, step)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.saved != self.step:
             self.on_step(self.step, logs)

@@ -4,28 +4,33 @@ import csv
 import io
 import math
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.files import open_regular, open_whole
 from keras_ncsn.text import reason
 
 LOG_FILE = "log.csv"
-# A row has some hundred bytes; a run of a million rows fits.
-MAX_LOG_BYTES = 2**28
-# As in `training_state`: optimizers count in 32 bits.
+# Optimizers count steps in 32 bits.
 MAX_STEPS = 2**31 - 1
+# A row has a few hundred bytes, so the log of a million rows fits.
+MAX_LOG_BYTES = 2**28
 
 
-def read_log(path, needed=("step",)):
-    """Returns the rows of a `log.csv`; one that was cut off is left out.
+def read_log(
+    path: StrPath, needed: Sequence[str] = ("step",)
+) -> list[dict[str, str]]:
+    """Returns the rows of a `log.csv`, without a truncated last row.
 
     Args:
-        path: Path of the file, which need not exist.
-        needed: Sequence of strings, columns without gaps. Defaults to
-            `("step",)`.
+        path: Path of the file. Without a file there are no rows.
+        needed: Sequence of strings, the columns that must have a value in
+            every row. Defaults to `("step",)`.
 
     Returns:
-        A list of dictionaries of strings by column. `step` is an integer, and
-        all others are numbers or empty.
+        A list of dictionaries from columns to strings. `step` is an integer;
+        the others are numbers or empty.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -40,42 +45,44 @@ def read_log(path, needed=("step",)):
     except (OSError, ValueError, csv.Error) as error:
         raise ValueError(
             f"A log must be a readable {LOG_FILE}, as training writes it. "
-            f"Received: {path}, {reason(error)}. Move it away to go on without "
-            "it."
+            f"Received: {path}, {reason(error)}. Move it away to resume "
+            "without it."
         ) from None
     return rows
 
 
 def _check_row(row, needed):
-    # `None` is what Python calls cells beyond the columns, and gaps in them.
+    # `csv` stores surplus cells under `None`, and missing cells as `None`.
     if None in row or None in row.values():
-        raise ValueError("a row of another length than the columns")
+        raise ValueError("a row of another length than the header")
     for name in needed:
         if not row.get(name):
             raise ValueError(f"a row without `{name}`")
     for name, text in row.items():
         if text and not _is_number(name, text):
-            raise ValueError(f"{name}={text!r}, which is no such number")
+            raise ValueError(f"{name}={text!r}, which is not a valid number")
 
 
 def _is_number(name, text):
     try:
         if name == "step":
             return 0 <= int(text) <= MAX_STEPS
-        # A loss may be any; time goes on.
+        # A loss may be any number. The time is finite and not negative.
         number = float(text)
         return name != "seconds" or 0 <= number < math.inf
     except ValueError:
         return False
 
 
-def write_log(path, columns, rows):
-    """Writes a `log.csv` anew, whole or not at all.
+def write_log(
+    path: StrPath, columns: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> None:
+    """Replaces a `log.csv`, completely or not at all.
 
     Args:
         path: Path of the file.
-        columns: List of strings.
-        rows: List of dictionaries by column.
+        columns: Sequence of strings.
+        rows: Sequence of dictionaries from columns to values.
     """
     try:
         with open_whole(path) as file:
@@ -91,13 +98,15 @@ def write_log(path, columns, rows):
         ) from error
 
 
-def append_row(path, columns, row):
+def append_row(
+    path: StrPath, columns: Sequence[str], row: dict[str, Any]
+) -> None:
     """Adds a row to a `log.csv`.
 
     Args:
         path: Path of the file.
         columns: As in `write_log`.
-        row: Dictionary by column.
+        row: Dictionary from columns to values.
     """
     try:
         with open(path, "a", newline="") as file:
@@ -105,6 +114,6 @@ def append_row(path, columns, row):
     except OSError as error:
         raise OSError(
             f"The row of step {row['step']} could not be written to {path}: "
-            f"{error.strerror}. The last checkpoint is whole. Make room, and "
-            "go on from there."
+            f"{error.strerror}. The last checkpoint is intact. Make room, and "
+            "resume from it."
         ) from error

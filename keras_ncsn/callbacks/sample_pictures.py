@@ -1,34 +1,46 @@
-"""Pictures of new images, while training runs."""
+"""Pictures of new images during training."""
 
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
+import numpy as np
+
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.callbacks.every_steps import EverySteps
 from keras_ncsn.images import check_drawable, save_grid, to_unit_range
 from keras_ncsn.parallel import is_main_process
 
 
 class SamplePictures(EverySteps):
-    """Saves a picture of new images every so many steps.
+    """Saves pictures of new images at regular steps.
 
-    Always of the same seed, so that one sees them change.
+    The seed is always the same, so that one sees how the images change.
 
     Args:
-        folder: Path of the folder of the pictures.
-        every: Integer, at least 1.
-        num_images: Integer, images in a picture. Defaults to `16`.
-        on_picture: Function that is called with the step and the images, in
-            [0, 1] whatever their `value_range`. Defaults to `None`.
+        folder: Path of the folder for the pictures.
+        every: Integer, at least 1, the number of steps between pictures.
+        num_images: Integer, the number of images in a picture. Defaults to
+            `16`.
+        on_picture: Function that is called with the step and the images, which
+            are in [0, 1] whatever the `value_range`. Defaults to `None`.
     """
 
-    def __init__(self, folder, every, num_images=16, on_picture=None):
+    def __init__(
+        self,
+        folder: StrPath,
+        every: int,
+        num_images: int = 16,
+        on_picture: Callable[[int, np.ndarray], object] | None = None,
+    ) -> None:
         super().__init__(every)
         self.folder = pathlib.Path(folder)
         self.num_images = num_images
         self.on_picture = on_picture or (lambda step, images: None)
 
     @staticmethod
-    def check(model):
-        """Raises a `ValueError` unless pictures can be made of its images.
+    def check(model: Any) -> None:
+        """Raises a `ValueError` if pictures cannot show the model's images.
 
         Args:
             model: An `NCSNModel`.
@@ -39,12 +51,12 @@ class SamplePictures(EverySteps):
             "Train without `SamplePictures` (--sample-every 0).",
         )
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         self.check(self.model)
 
-    def on_step(self, step, logs):
-        # Who asked to stop does not want to wait for pictures.
+    def on_step(self, step: int, logs: dict[str, Any] | None) -> None:
+        # A user who stops training does not want to wait for pictures.
         if not is_main_process() or self.model.stop_training:
             return
         images = self.model.generate(self.num_images, seed=0, verbose=0)

@@ -3,29 +3,35 @@
 import functools
 import io
 import time
+from typing import Any
 
+import numpy as np
+
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.images import make_grid, to_pil
 
 
 class TensorBoardLog:
-    """Writes event files that TensorBoard shows, from the first number on.
+    """Writes event files for TensorBoard.
+
+    The first value creates the file.
 
     Args:
-        folder: Path of the folder to write to, and to give to
+        folder: Path of the folder to write to, the argument of
             `tensorboard --logdir`.
-        start: Integer, the step that writing goes on from: TensorBoard no
-            longer shows what an earlier run wrote of later steps. Defaults to
+        start: Integer, the step from which a run resumes. TensorBoard then
+            hides values of later steps that were written earlier. Defaults to
             `0`.
     """
 
-    def __init__(self, folder, start=0):
+    def __init__(self, folder: StrPath, start: int = 0) -> None:
         try:
-            # Here, because only who wants them has TensorBoard.
+            # TensorBoard is an optional dependency.
             from tensorboard.compat.proto import event_pb2, summary_pb2
             from tensorboard.summary.writer import event_file_writer
         except ImportError:
             raise ImportError(
-                "Logs for TensorBoard need the package of that name. Install "
+                "Logs for TensorBoard need the package `tensorboard`. Install "
                 "it: pip install tensorboard"
             ) from None
         self._event, self._summary = event_pb2.Event, summary_pb2.Summary
@@ -35,9 +41,9 @@ class TensorBoardLog:
         self.start = start
 
     @functools.cached_property
-    def _writer(self):
+    def _writer(self) -> Any:
         writer = self._make_writer(str(self.folder))
-        # Orphans begin with the first step after `start`.
+        # TensorBoard drops earlier values from this step on.
         writer.add_event(
             self._event(
                 wall_time=time.time(),
@@ -47,11 +53,11 @@ class TensorBoardLog:
         )
         return writer
 
-    def add_row(self, row):
-        """Writes the numbers of a row of the log, each a curve of its own.
+    def add_row(self, row: dict[str, float]) -> None:
+        """Writes the numbers of a row of the log, one curve for each column.
 
         Args:
-            row: Dictionary from names to numbers, among them `step`.
+            row: Dictionary from names to numbers, including `step`.
         """
         self._add(
             row["step"],
@@ -62,14 +68,16 @@ class TensorBoardLog:
             ],
         )
 
-    def add_images(self, step, images, name="samples"):
+    def add_images(
+        self, step: int, images: np.ndarray, name: str = "samples"
+    ) -> None:
         """Writes images as one picture, side by side.
 
         Args:
-            step: Integer, when they were made.
+            step: Integer, the step at which the images were generated.
             images: Float array of shape
                 `(num_images, height, width, channels)`, in [0, 1].
-            name: String. Defaults to `"samples"`.
+            name: String, the title of the picture. Defaults to `"samples"`.
         """
         grid = make_grid(images)
         buffer = io.BytesIO()

@@ -2,10 +2,13 @@
 
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.callbacks.every_steps import EverySteps, training_clock
 from keras_ncsn.callbacks.log_file import (
     LOG_FILE,
@@ -20,27 +23,29 @@ from keras_ncsn.presets import saving
 from keras_ncsn.training.noise_levels import sigma_quantiles
 from keras_ncsn.training.validation import validation_losses
 
-# Noise levels at which the log has held-out losses.
+# The number of noise levels at which the log has held-out losses.
 NUM_SIGMAS = 10
 
 
 class TrainingLog(EverySteps):
-    """Writes a row of `log.csv` every so many steps, and keeps the best.
+    """Writes rows of `log.csv` at regular steps, and saves the best preset.
 
-    A row has the mean loss since the row before (or since the epoch began, if
-    that was later), what the time and the learning rate were, and images per
-    second of training: pictures, checkpoints and validation do not count.
-    Every `validate_every` steps, and at the last, it also has the loss on
-    images held out, at fixed noise levels and for a fixed seed; where that is
-    the lowest so far, the model is saved as the preset `best`.
+    A row holds the mean loss since the previous row (or since the start of the
+    epoch, if that was later), the elapsed time, the learning rate, and images
+    per second of training. This rate leaves out the time for pictures,
+    checkpoints and validation. Every `validate_every` steps, and after the last
+    step, the row also holds the loss on held-out images, at fixed noise levels
+    and for a fixed seed. If this loss is the lowest so far, the model is saved
+    as the preset `best`.
 
     Args:
         folder: Path of the run's folder.
-        every: Integer, at least 1, steps between rows.
-        batch_size: Integer, images a step.
-        validation_images: Array of images held out. Defaults to `None`.
-        validate_every: Integer, a multiple of `every`. Defaults to `None`,
-            never; else there must be `validation_images`.
+        every: Integer, at least 1, the number of steps between rows.
+        batch_size: Integer, the number of images per step.
+        validation_images: Array of held-out images. Required with
+            `validate_every`. Defaults to `None`.
+        validate_every: Integer, a multiple of `every`, the number of steps
+            between validations. Defaults to `None`, no validation.
         metadata: As in `Checkpoint`.
         on_row: Function that is called with each row, a dictionary. Defaults
             to `None`.
@@ -48,35 +53,36 @@ class TrainingLog(EverySteps):
 
     def __init__(
         self,
-        folder,
-        every,
-        batch_size,
-        validation_images=None,
-        validate_every=None,
-        metadata=None,
-        on_row=None,
-    ):
+        folder: StrPath,
+        every: int,
+        batch_size: int,
+        validation_images: np.ndarray | None = None,
+        validate_every: int | None = None,
+        metadata: dict[str, Any] | None = None,
+        on_row: Callable[[dict[str, Any]], object] | None = None,
+    ) -> None:
         super().__init__(every)
         if validate_every is not None and validate_every % every:
             raise ValueError(
-                "`validate_every` must be a multiple of `every`, because "
-                "losses are written into rows. Received: validate_every="
+                "`validate_every` must be a multiple of `every`, because its "
+                "losses are part of a row. Received: validate_every="
                 f"{validate_every}, every={every}"
             )
         if validate_every is not None and validation_images is None:
             raise ValueError(
                 "`validation_images` must be given with `validate_every`. "
-                f"Received: validate_every={validate_every}, and no images"
+                f"Received: validate_every={validate_every}, "
+                "validation_images=None"
             )
         self.folder = pathlib.Path(folder)
         self.batch_size = batch_size
-        self.validation_images = validation_images
+        self.validation_images: Any = validation_images
         self.validate_every = validate_every
         self.metadata = metadata or {}
         saving.check_metadata(metadata)
         self.on_row = on_row or (lambda row: None)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         super().on_train_begin(logs)
         if self.validation_images is not None:
             check_images(
@@ -90,8 +96,10 @@ class TrainingLog(EverySteps):
             self.folder.mkdir(parents=True, exist_ok=True)
             saving.recover(self.folder / "best")
             remove_leftovers(self.folder / LOG_FILE)
-        rows = read_log(self.folder / LOG_FILE, needed=("step", "seconds"))
-        # Later rows are of a run that was killed, and come again.
+        rows: list[dict[str, Any]] = read_log(
+            self.folder / LOG_FILE, needed=("step", "seconds")
+        )
+        # Later rows are from a run that was killed. They are written again.
         self.fit_start = self.step
         self.rows = [row for row in rows if int(row["step"]) <= self.step]
         losses = [row.get("validation_loss") for row in self.rows]
@@ -108,19 +116,23 @@ class TrainingLog(EverySteps):
         if is_main_process():
             write_log(self.folder / LOG_FILE, self._columns(), self.rows)
 
-    def on_train_batch_begin(self, batch, logs=None):
-        # Not when the row was written: at the end of an epoch Keras reads the
-        # loss once more.
+    def on_train_batch_begin(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        # Not right after the row: at the end of an epoch Keras reads the loss
+        # again.
         if self.row_is_whole:
             self.model.reset_metrics()
             self.row_is_whole = False
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         super().on_train_batch_end(batch, logs)
         if self._is_last(self.step) and self.row_began[1] != self.step:
             self.on_step(self.step, logs)
 
-    def on_step(self, step, logs):
+    def on_step(self, step: int, logs: dict[str, Any] | None) -> None:
         model = self.model
         now, (then, first) = training_clock(), self.row_began
         self.row_began = now, step

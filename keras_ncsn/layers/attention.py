@@ -1,26 +1,31 @@
 """Self-attention between the pixels of a feature map."""
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_ncsn.annotations import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class PixelAttention(keras.layers.Layer):
-    """Every pixel looks at every other one.
+    """Self-attention: each output pixel depends on all input pixels.
 
     The softmax is float32 whatever the dtype policy. The cost grows with the
     square of the number of pixels: use it on coarse feature maps.
 
     Args:
-        num_heads: Integer, number of heads; it must divide the channels.
+        num_heads: Integer, the number of heads, a divisor of the number of
+            channels. Defaults to `1`.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
         inputs: Float tensor of shape `(batch, height, width, channels)`.
 
     Returns:
-        A tensor with the shape of `inputs`: what each pixel attended to. Zero
-        for a new layer, so that a residual connection starts as identity.
+        A tensor with the shape of `inputs`. It is zero for a new layer, so
+        that a residual connection starts as the identity.
 
     Example:
 
@@ -33,11 +38,11 @@ class PixelAttention(keras.layers.Layer):
       [Ho et al., 2020](https://arxiv.org/abs/2006.11239), Appendix B.
     """
 
-    def __init__(self, num_heads=1, **kwargs):
+    def __init__(self, num_heads: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_heads = num_heads
 
-    def build(self, inputs_shape):
+    def build(self, inputs_shape: Shape) -> None:
         channels = inputs_shape[-1]
         if channels % self.num_heads:
             raise ValueError(
@@ -56,7 +61,7 @@ class PixelAttention(keras.layers.Layer):
         self.project.build(inputs_shape)
         self.merge.build(inputs_shape)
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         height, width, channels = inputs.shape[1:]
         pixels, size = height * width, channels // self.num_heads
         heads = ops.reshape(
@@ -71,8 +76,8 @@ class PixelAttention(keras.layers.Layer):
         attended = ops.transpose(ops.matmul(weights, value), (0, 2, 1, 3))
         return self.merge(ops.reshape(attended, (-1, height, width, channels)))
 
-    def compute_output_shape(self, inputs_shape):
+    def compute_output_shape(self, inputs_shape: Shape) -> Shape:
         return inputs_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_heads": self.num_heads}

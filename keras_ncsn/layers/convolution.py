@@ -1,23 +1,26 @@
 """Convolutions with PyTorch's default initial weights."""
 
 import math
+from typing import Any
 
 import keras
 
 
-def convolution(filters, kernel_size, input_channels, **kwargs):
+def convolution(
+    filters: int, kernel_size: int, input_channels: int, **kwargs: Any
+) -> keras.layers.Conv2D:
     """Returns an unbuilt same-padded convolution, initialised as in PyTorch.
 
-    Kernel and bias are uniform within 1 / sqrt(fan_in), which makes them
-    smaller than Keras' default. The learning rates of NCSN and NCSNv2 were
-    chosen with them.
+    Kernel and bias are uniform within +-1 / sqrt(fan_in), so the kernel is
+    smaller than with Keras' default. The learning rates of NCSN and NCSNv2
+    were chosen for these initial weights.
 
     Args:
         filters: Integer, the number of output channels.
         kernel_size: Integer, the height and width of the kernel.
-        input_channels: Integer, the number of input channels, which the
-            initial bias depends on.
-        **kwargs: Arguments of `keras.layers.Conv2D`.
+        input_channels: Integer, the number of input channels. The range of
+            the initial bias depends on it.
+        **kwargs: More arguments of `keras.layers.Conv2D`.
 
     Returns:
         A `keras.layers.Conv2D`.

@@ -1,30 +1,34 @@
-"""Images of several sizes, joined into one."""
+"""Adds up feature maps of several sizes."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_ncsn.annotations import Shape, Tensor
 from keras_ncsn.layers.residual_unit import RefinementLayer
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class MultiResolutionFusion(RefinementLayer):
-    """The sum of images of several sizes, each convolved and enlarged.
+    """The sum of feature maps, each convolved and resized to the first.
 
-    Enlarging is bilinear, and keeps the centres of the corner pixels where
-    they are (`align_corners` in PyTorch). Keras' own resizing does not.
+    Resizing is bilinear and keeps the centres of the corner pixels in place
+    (`align_corners` in PyTorch), which Keras' own resizing does not.
 
     Args:
         filters: Integer, the number of output channels.
         num_levels: Integer, the number of noise levels to condition on.
-            Defaults to `None`, which ignores the noise level and leaves out
-            the normalization.
+            Defaults to `None`, which ignores the noise level and omits the
+            normalization.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
         inputs: List of float tensors of shape
-            `(batch, height, width, channels)`. The first has the size of the
-            output.
+            `(batch, height, width, channels)`. The first one has the height
+            and width of the output.
         levels: Float tensor of shape `(batch,)`, see
             `InstanceNormalizationPlus`. Required if, and only if, `num_levels`
             is set.
@@ -44,11 +48,13 @@ class MultiResolutionFusion(RefinementLayer):
     - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
     """
 
-    def __init__(self, filters, num_levels=None, **kwargs):
+    def __init__(
+        self, filters: int, num_levels: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(num_levels=num_levels, **kwargs)
         self.filters = filters
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         self.norms = [
             self._build_norm(f"norm{index}", shape)
             for index, shape in enumerate(input_shape)
@@ -60,7 +66,9 @@ class MultiResolutionFusion(RefinementLayer):
             for index, shape in enumerate(input_shape)
         ]
 
-    def call(self, inputs, levels=None):
+    def call(
+        self, inputs: Sequence[Tensor], levels: Tensor | None = None
+    ) -> Tensor:
         height, width = inputs[0].shape[1:3]
         outputs = None
         for x, norm, conv in zip(inputs, self.norms, self.convs, strict=True):
@@ -70,22 +78,20 @@ class MultiResolutionFusion(RefinementLayer):
             outputs = x if outputs is None else outputs + x
         return outputs
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (*input_shape[0][:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters}
 
 
 def _resize(x, height, width):
-    batch_height_width = x.shape[:3]
-    _, old_height, old_width = batch_height_width
+    old_height, old_width, channels = x.shape[1:]
     if (old_height, old_width) == (height, width):
         return x
-    channels = x.shape[-1]
     rows = ops.cast(_interpolation(old_height, height), x.dtype)
     columns = ops.cast(_interpolation(old_width, width), x.dtype)
-    # Shaped so that neither product has to transpose the image.
+    # These shapes let both products work without a transpose.
     x = ops.reshape(x, (-1, old_height, old_width * channels))
     x = ops.matmul(rows, x)
     x = ops.reshape(x, (-1, height, old_width, channels))
@@ -93,7 +99,7 @@ def _resize(x, height, width):
 
 
 def _interpolation(old_size, new_size):
-    """Returns the matrix of linear interpolation, ends kept in place."""
+    """Returns the matrix of linear interpolation; the ends stay in place."""
     position = np.linspace(0, old_size - 1, new_size)[:, None]
     distance = np.abs(position - np.arange(old_size))
     return np.maximum(1 - distance, 0).astype("float32")

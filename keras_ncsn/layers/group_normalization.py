@@ -1,27 +1,35 @@
-"""Group normalization with the noise level in its scale and offset."""
+"""Group normalization whose scale and offset follow the noise level."""
+
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
+
+from keras_ncsn.annotations import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class ModulatedGroupNormalization(keras.layers.Layer):
     """Group normalization whose scale and offset may depend on the input.
 
-    Each group of channels is brought to zero mean and unit spread, then each
-    channel is scaled and shifted. With a `modulation`, which a dense layer
-    computes from the noise level, the scale is multiplied by
-    (1 + modulation's first half) and the second half is added.
+    Each group of channels is normalized to zero mean and unit variance, then
+    each channel is scaled and shifted. `modulation`, which a dense layer
+    computes from the noise level, scales and shifts the result once more: it
+    is multiplied by 1 + the first half of `modulation`, and the second half is
+    added.
 
-    All is computed in float32 whatever the dtype policy, and rounded once, at
-    the end: TensorFlow on CPUs takes longer for bfloat16, but for products of
-    matrices. The factors are folded into one multiply-add an element.
+    Everything is computed in float32, whatever the dtype policy, and rounded
+    once at the end, because TensorFlow on CPUs is slower in bfloat16 for
+    everything but matrix products. All factors are combined, so that each
+    element takes one multiplication and one addition.
 
     Args:
-        groups: Integer, the number of groups; it must divide the channels.
-        activation: String or function, as in `keras.layers.Dense`, of what was
-            normalized. Defaults to `None`.
-        epsilon: Float, added to variances. Defaults to `1e-5`.
+        groups: Integer, the number of groups, a divisor of the number of
+            channels.
+        activation: String or function, as in `keras.layers.Dense`, applied to
+            the result. Defaults to `None`.
+        epsilon: Float, added to variances before dividing. Defaults to `1e-5`.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -43,13 +51,21 @@ class ModulatedGroupNormalization(keras.layers.Layer):
       [Dhariwal and Nichol, 2021](https://arxiv.org/abs/2105.05233), 3.1.
     """
 
-    def __init__(self, groups, activation=None, epsilon=1e-5, **kwargs):
+    def __init__(
+        self,
+        groups: int,
+        activation: str | Callable[[Tensor], Tensor] | None = None,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.groups = groups
         self.activation = keras.activations.get(activation)
         self.epsilon = epsilon
 
-    def build(self, inputs_shape, modulation_shape=None):
+    def build(
+        self, inputs_shape: Shape, modulation_shape: Shape | None = None
+    ) -> None:
         channels = inputs_shape[-1]
         if channels % self.groups:
             raise ValueError(
@@ -69,7 +85,7 @@ class ModulatedGroupNormalization(keras.layers.Layer):
             name="beta",
         )
 
-    def call(self, inputs, modulation=None):
+    def call(self, inputs: Tensor, modulation: Tensor | None = None) -> Tensor:
         inputs = ops.cast(inputs, "float32")
         mean, variance = self._statistics(inputs)
         scale = ops.cast(self.gamma, "float32") * ops.rsqrt(
@@ -85,7 +101,7 @@ class ModulatedGroupNormalization(keras.layers.Layer):
         return ops.cast(self.activation(x), self.compute_dtype)
 
     def _statistics(self, inputs):
-        # Means over the pixels first: what is left to do by group is tiny.
+        # Average over the pixels first: the rest of the work is then tiny.
         channels = inputs.shape[-1]
         mean = ops.mean(inputs, axis=(1, 2))
         square = ops.mean(ops.square(inputs), axis=(1, 2))
@@ -99,10 +115,12 @@ class ModulatedGroupNormalization(keras.layers.Layer):
             ops.repeat(variance, repeats, axis=-1),
         )
 
-    def compute_output_shape(self, inputs_shape, modulation_shape=None):
+    def compute_output_shape(
+        self, inputs_shape: Shape, modulation_shape: Shape | None = None
+    ) -> Shape:
         return inputs_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "groups": self.groups,
             "activation": keras.activations.serialize(self.activation),

@@ -1,16 +1,21 @@
 """Instance normalization++, with or without a noise level."""
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 from keras import ops
+
+from keras_ncsn.annotations import Shape, Tensor
 
 
 class LevelLayer(keras.layers.Layer):
     """A layer that may learn one set of weights for each noise level.
 
-    Subclasses are called as `layer(inputs, levels=levels)` where `num_levels`
-    is set, and as `layer(inputs)` where it is not. They cast `inputs` to
-    `compute_dtype` themselves: Keras would cast `levels` too, and a half
-    precision float has too few digits to say where between two levels it is.
+    Subclasses are called as `layer(inputs, levels=levels)` if `num_levels` is
+    set, and as `layer(inputs)` if it is not. They cast `inputs` to
+    `compute_dtype` themselves, because Keras would cast `levels` too, and half
+    precision has too few digits for a position between two levels.
 
     Args:
         num_levels: Integer, the number of noise levels to condition on.
@@ -18,7 +23,7 @@ class LevelLayer(keras.layers.Layer):
         **kwargs: Base layer arguments, such as `name` and `dtype`.
     """
 
-    def __init__(self, num_levels=None, **kwargs):
+    def __init__(self, num_levels: int | None = None, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         if num_levels is not None and num_levels < 1:
             raise ValueError(
@@ -27,10 +32,10 @@ class LevelLayer(keras.layers.Layer):
             )
         self.num_levels = num_levels
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Any) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_levels": self.num_levels}
 
     def _new_norm(self, name, activation=None):
@@ -44,25 +49,25 @@ class LevelLayer(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class InstanceNormalizationPlus(LevelLayer):
-    """Instance normalization that remembers how bright each channel was.
+    """Instance normalization that keeps the mean of each channel.
 
-    Plain instance normalization subtracts the mean of every channel, and with
-    it the overall colour of the image. This layer adds the means back, after
-    normalizing them across channels and scaling them by a learned weight
-    alpha: the output is gamma * (normalized + alpha * means) + beta. The
-    paper's formula leaves the means outside gamma; this is what the authors'
-    code and weights do.
+    Plain instance normalization subtracts the mean of every channel, and so
+    removes the overall colour of the image. This layer adds the means back,
+    after normalizing them across channels and scaling them by a learned weight
+    alpha: the output is gamma * (normalized + alpha * means) + beta. This is
+    what the authors' code and weights do. In the paper's formula gamma does
+    not scale the means.
 
     With `num_levels`, the layer learns one gamma, alpha and beta for each
     noise level, as NCSN does, and interpolates linearly between neighbouring
-    levels. Without, it learns one set, as NCSNv2 does. All is computed in
-    float32 whatever the `dtype`, and rounded once, at the end.
+    levels. Without it, the layer learns one set, as NCSNv2 does. Everything is
+    computed in float32, whatever the `dtype`, and rounded once at the end.
 
     Args:
         num_levels: Integer, the number of noise levels to condition on.
             Defaults to `None`, which ignores the noise level.
-        activation: String or function, as in `keras.layers.Dense`, of what was
-            normalized. Defaults to `None`.
+        activation: String or function, as in `keras.layers.Dense`, applied to
+            the result. Defaults to `None`.
         epsilon: Float, added to variances before dividing. Defaults to `1e-5`.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
@@ -89,13 +94,17 @@ class InstanceNormalizationPlus(LevelLayer):
     """
 
     def __init__(
-        self, num_levels=None, activation=None, epsilon=1e-5, **kwargs
-    ):
+        self,
+        num_levels: int | None = None,
+        activation: str | Callable[[Tensor], Tensor] | None = None,
+        epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_levels=num_levels, **kwargs)
         self.activation = keras.activations.get(activation)
         self.epsilon = epsilon
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if channels < 2:
             raise ValueError(
@@ -115,30 +124,30 @@ class InstanceNormalizationPlus(LevelLayer):
                 name="table",
             )
 
-    def call(self, inputs, levels=None):
+    def call(self, inputs: Tensor, levels: Tensor | None = None) -> Tensor:
         _check_levels(levels, self.num_levels)
-        # Half precision has neither the digits for the variance nor, in
-        # float16, the range for the sum.
+        # Half precision has too few digits for the variance, and float16 too
+        # small a range for the sum.
         x = ops.cast(
             inputs, keras.backend.result_type(self.compute_dtype, "float32")
         )
         gamma, alpha, beta = self._weights_at(levels, x.dtype)
         mean = ops.mean(x, axis=(1, 2))
-        # By hand: `ops.var` would compute the mean again, and is slow on
+        # Not `ops.var`: it would compute the mean again, and is slow on
         # PyTorch.
         centred = x - mean[:, None, None, :]
         variance = ops.mean(ops.square(centred), axis=(1, 2))
         scale = gamma * ops.rsqrt(variance + self.epsilon)
         shift = beta - mean * scale
         shift = shift + gamma * alpha * self._normalize_means(mean)
-        # All of it folded into one factor and one offset a channel, so that
-        # the large tensor is read once more and no more.
+        # One factor and one offset per channel hold everything, so that the
+        # large tensor is read only once more.
         outputs = x * scale[:, None, None, :] + shift[:, None, None, :]
-        # Before it is rounded: TensorFlow on CPUs takes longer for bfloat16,
-        # but for products of matrices.
+        # The activation comes before rounding, because TensorFlow on CPUs is
+        # slower in bfloat16 for everything but matrix products.
         return ops.cast(self.activation(outputs), self.compute_dtype)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "activation": keras.activations.serialize(self.activation),
@@ -160,8 +169,8 @@ class InstanceNormalizationPlus(LevelLayer):
         levels = ops.cast(levels, dtype)
         lower, upper = ops.floor(levels), ops.ceil(levels)
         fraction = (levels - lower)[:, None]
-        # Two rows are gathered and both are weighted, which is exact at a
-        # level. A matrix product would round to TF32 on some devices.
+        # The weighted sum of two rows is exact at a level. A matrix product
+        # would round to TF32 on some devices.
         table = ops.cast(self.table, dtype)
         row = (1 - fraction) * ops.take(table, ops.cast(lower, "int32"), axis=0)
         row = row + fraction * ops.take(table, ops.cast(upper, "int32"), axis=0)
@@ -169,7 +178,7 @@ class InstanceNormalizationPlus(LevelLayer):
 
     def _normalize_means(self, mean):
         centred = mean - ops.mean(mean, axis=-1, keepdims=True)
-        # Unbiased, as `torch.var` is: the authors' weights need it.
+        # Unbiased, as in `torch.var`, because the authors' weights need it.
         variance = ops.sum(ops.square(centred), axis=-1, keepdims=True) / (
             mean.shape[-1] - 1
         )
@@ -196,7 +205,7 @@ def _near_one(shape, dtype=None):
 
 
 def _initial_table(shape, dtype=None):
-    # One row a level: gamma, alpha, beta, the order of the authors' table.
+    # One row per level: gamma, alpha, beta, in the order of the authors' table.
     num_levels, channels = shape[0], shape[1] // 3
     return ops.concatenate(
         [

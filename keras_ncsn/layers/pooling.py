@@ -1,25 +1,27 @@
-"""The surroundings of a pixel, by pooling."""
+"""Pooling that brings in the surroundings of each pixel."""
 
 import keras
 from keras import ops
 
+from keras_ncsn.annotations import Shape, Tensor
 from keras_ncsn.layers.residual_unit import RefinementLayer
 
-# The length of the chain.
+# The number of poolings in the chain.
 NUM_LINKS = 2
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class ChainedResidualPooling(RefinementLayer):
-    """A chain of two 5 by 5 poolings and convolutions; each is added up.
+    """A chain of two 5 by 5 poolings, each followed by a convolution.
 
-    It brings in the surroundings of a pixel. Pooling is average pooling with
-    `num_levels`, where zeros outside the image count, and max pooling without.
+    The input and the results of both links are added up, so that each pixel
+    sees its surroundings. With `num_levels` it is average pooling, which
+    counts zeros outside the image; without, it is max pooling.
 
     Args:
         num_levels: Integer, the number of noise levels to condition on.
-            Defaults to `None`, which ignores the noise level and leaves out
-            the normalization.
+            Defaults to `None`, which ignores the noise level and omits the
+            normalization.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -42,7 +44,7 @@ class ChainedResidualPooling(RefinementLayer):
     - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
     """
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         indices = range(NUM_LINKS)
         self.norms = [
             self._build_norm(f"norm{index}", input_shape) for index in indices
@@ -54,7 +56,7 @@ class ChainedResidualPooling(RefinementLayer):
             for index in indices
         ]
 
-    def call(self, inputs, levels=None):
+    def call(self, inputs: Tensor, levels: Tensor | None = None) -> Tensor:
         pool = _max_pool if self.num_levels is None else _average_pool
         x = ops.elu(ops.cast(inputs, self.compute_dtype))
         path = x
@@ -65,8 +67,8 @@ class ChainedResidualPooling(RefinementLayer):
 
 
 def _average_pool(x):
-    # Padded by hand: "same" pooling divides by the pixels inside the image,
-    # PyTorch and the authors' weights by 25.
+    # Pads first, because "same" pooling divides by the number of pixels inside
+    # the image. PyTorch, and so the authors' weights, always divide by 25.
     x = ops.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
     return ops.average_pool(x, 5, 1, "valid", data_format="channels_last")
 

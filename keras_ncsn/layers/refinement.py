@@ -1,7 +1,11 @@
 """The refine blocks of the decoder, from RefineNet."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
+from keras_ncsn.annotations import Shape, Tensor
 from keras_ncsn.layers.fusion import MultiResolutionFusion
 from keras_ncsn.layers.pooling import ChainedResidualPooling
 from keras_ncsn.layers.residual_unit import RefinementLayer, ResidualConvUnit
@@ -9,22 +13,22 @@ from keras_ncsn.layers.residual_unit import RefinementLayer, ResidualConvUnit
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class RefineBlock(RefinementLayer):
-    """Joins the decoder's image with an encoder's, and refines the result.
+    """Joins feature maps of the encoder and decoder, and refines the result.
 
     Args:
-        filters: Integer, the number of output channels. With one input, its
-            number of channels.
+        filters: Integer, the number of output channels. A single input must
+            have as many.
         num_output_blocks: Integer, the number of residual blocks at the end.
             Defaults to `1`.
         num_levels: Integer, the number of noise levels to condition on.
-            Defaults to `None`, which ignores the noise level and leaves out
-            the normalization.
+            Defaults to `None`, which ignores the noise level and omits the
+            normalization.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
         inputs: List of float tensors of shape
-            `(batch, height, width, channels)`. The first has the size of the
-            output.
+            `(batch, height, width, channels)`. The first one has the height
+            and width of the output.
         levels: Float tensor of shape `(batch,)`, see
             `InstanceNormalizationPlus`. Required if, and only if, `num_levels`
             is set.
@@ -45,12 +49,18 @@ class RefineBlock(RefinementLayer):
     - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
     """
 
-    def __init__(self, filters, num_output_blocks=1, num_levels=None, **kwargs):
+    def __init__(
+        self,
+        filters: int,
+        num_output_blocks: int = 1,
+        num_levels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_levels=num_levels, **kwargs)
         self.filters = filters
         self.num_output_blocks = num_output_blocks
 
-    def build(self, input_shape):
+    def build(self, input_shape: Sequence[Shape]) -> None:
         output_shape = self.compute_output_shape(input_shape)
         if len(input_shape) == 1 and input_shape[0][-1] != self.filters:
             raise ValueError(
@@ -81,7 +91,9 @@ class RefineBlock(RefinementLayer):
         )
         self.output_unit.build(output_shape)
 
-    def call(self, inputs, levels=None):
+    def call(
+        self, inputs: Sequence[Tensor], levels: Tensor | None = None
+    ) -> Tensor:
         images = [
             adapter(x, levels=levels)
             for adapter, x in zip(self.adapters, inputs, strict=True)
@@ -92,10 +104,10 @@ class RefineBlock(RefinementLayer):
         x = self.pooling(x, levels=levels)
         return self.output_unit(x, levels=levels)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Sequence[Shape]) -> Shape:
         return (*input_shape[0][:-1], self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

@@ -1,8 +1,11 @@
 """The residual blocks of the encoder."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
+from keras_ncsn.annotations import Shape, Tensor
 from keras_ncsn.layers.convolution import convolution
 from keras_ncsn.layers.normalization import LevelLayer
 
@@ -11,17 +14,17 @@ from keras_ncsn.layers.normalization import LevelLayer
 class ResidualBlock(LevelLayer):
     """Two normalized convolutions, added to a shortcut.
 
-    NCSN halves the image once and widens its view by dilation after that, so
-    that the score keeps its fine detail.
+    NCSN halves the feature map only once, so that the score keeps its fine
+    detail. Later stages widen their view by dilation instead.
 
     Args:
         filters: Integer, the number of output channels.
-        downsample: Boolean, whether to halve height and width, which must be
-            even, by the mean of 2 by 2 pixels. Defaults to `False`.
+        downsample: Boolean, whether to halve height and width by averaging 2
+            by 2 pixels. Both must then be even. Defaults to `False`.
         dilation_rate: Integer, the spacing of the pixels that a convolution
-            looks at. Defaults to `1`. Must be `1` with `downsample`.
+            sees. Must be `1` with `downsample`. Defaults to `1`.
         convolve_shortcut: Boolean, whether the shortcut is a convolution even
-            where a copy has the right shape. Defaults to `False`.
+            if a copy would have the right shape. Defaults to `False`.
         num_levels: Integer, the number of noise levels to condition on.
             Defaults to `None`, which ignores the noise level.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
@@ -33,8 +36,8 @@ class ResidualBlock(LevelLayer):
             is set.
 
     Returns:
-        A tensor of shape `(batch, height, width, filters)`, half as high and
-        wide with `downsample`.
+        A tensor of shape `(batch, height, width, filters)`, or with
+        `downsample` `(batch, height / 2, width / 2, filters)`.
 
     Example:
 
@@ -49,13 +52,13 @@ class ResidualBlock(LevelLayer):
 
     def __init__(
         self,
-        filters,
-        downsample=False,
-        dilation_rate=1,
-        convolve_shortcut=False,
-        num_levels=None,
-        **kwargs,
-    ):
+        filters: int,
+        downsample: bool = False,
+        dilation_rate: int = 1,
+        convolve_shortcut: bool = False,
+        num_levels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_levels=num_levels, **kwargs)
         if downsample and dilation_rate != 1:
             raise ValueError(
@@ -67,7 +70,7 @@ class ResidualBlock(LevelLayer):
         self.dilation_rate = dilation_rate
         self.convolve_shortcut = convolve_shortcut
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         channels = input_shape[-1]
         if self.downsample and (
             (input_shape[1] or 0) % 2 or (input_shape[2] or 0) % 2
@@ -99,26 +102,26 @@ class ResidualBlock(LevelLayer):
             if layer is not None:
                 layer.build(input_shape)
 
-    def call(self, inputs, levels=None):
+    def call(self, inputs: Tensor, levels: Tensor | None = None) -> Tensor:
         inputs = ops.cast(inputs, self.compute_dtype)
         x = self.conv1(self.norm1(inputs, levels=levels))
         x = self.conv2(self.norm2(x, levels=levels))
         if self.downsample:
             x = _mean_pool(x)
-            # The mean commutes with a convolution that sees one pixel, and
-            # leaves it a quarter of the work.
+            # Averaging commutes with a 1 by 1 convolution. Before it, averaging
+            # saves three quarters of the convolution's work.
             inputs = _mean_pool(inputs)
         if self.shortcut is not None:
             inputs = self.shortcut(inputs)
         return inputs + x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         height, width = input_shape[1], input_shape[2]
         if self.downsample:
             height, width = height and height // 2, width and width // 2
         return (input_shape[0], height, width, self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "filters": self.filters,

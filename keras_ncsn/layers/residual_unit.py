@@ -1,21 +1,24 @@
-"""What all parts of a refine block are made of.
+"""The residual blocks of a refine block, and the base of all its layers.
 
-With `num_levels` a layer is NCSN's: conditional normalization before each
-convolution. Without, it is NCSNv2's: no normalization.
+With `num_levels` a layer is that of NCSN, with conditional normalization
+before each convolution. Without, it is that of NCSNv2, without normalization.
 """
+
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_ncsn.annotations import Shape, Tensor
 from keras_ncsn.layers.convolution import convolution
 from keras_ncsn.layers.normalization import LevelLayer
 
 
 class RefinementLayer(LevelLayer):
-    """A layer of convolutions, normalized where it knows the noise level.
+    """A layer of convolutions, with normalization if `num_levels` is set.
 
     Args:
-        num_levels: As in `LevelLayer`; without, there is no normalization.
+        num_levels: As in `LevelLayer`.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
     """
 
@@ -44,13 +47,13 @@ class RefinementLayer(LevelLayer):
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class ResidualConvUnit(RefinementLayer):
-    """Blocks of two ELUs and 3 by 3 convolutions, each added to its input.
+    """Residual blocks, each of two ELUs and two 3 by 3 convolutions.
 
     Args:
         num_blocks: Integer, the number of residual blocks. Defaults to `2`.
         num_levels: Integer, the number of noise levels to condition on.
-            Defaults to `None`, which ignores the noise level and leaves out
-            the normalization.
+            Defaults to `None`, which ignores the noise level and omits the
+            normalization.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -73,11 +76,16 @@ class ResidualConvUnit(RefinementLayer):
     - [Lin et al., 2017](https://arxiv.org/abs/1611.06612), Section 3.2.
     """
 
-    def __init__(self, num_blocks=2, num_levels=None, **kwargs):
+    def __init__(
+        self,
+        num_blocks: int = 2,
+        num_levels: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(num_levels=num_levels, **kwargs)
         self.num_blocks = num_blocks
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         indices = range(2 * self.num_blocks)
         self.norms = [
             self._build_norm(f"norm{index}", input_shape, "elu")
@@ -90,7 +98,7 @@ class ResidualConvUnit(RefinementLayer):
             for index in indices
         ]
 
-    def call(self, inputs, levels=None):
+    def call(self, inputs: Tensor, levels: Tensor | None = None) -> Tensor:
         x = ops.cast(inputs, self.compute_dtype)
         for index, (norm, conv) in enumerate(
             zip(self.norms, self.convs, strict=True)
@@ -103,5 +111,5 @@ class ResidualConvUnit(RefinementLayer):
                 x = x + residual
         return x
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "num_blocks": self.num_blocks}

@@ -1,31 +1,35 @@
-"""What a score network must be, for a model, its schedule and its guide."""
+"""What a model requires of its network, schedule and guide."""
+
+from typing import Any
+
+import keras
 
 from keras_ncsn.checks import check_choice
 from keras_ncsn.networks.score_network import ScoreNetwork
 from keras_ncsn.noise import NoiseSchedule
 
 
-def check_prediction(prediction, network):
-    """Raises a `ValueError` unless a network can return what it is said to.
+def check_prediction(prediction: Any, network: keras.Model) -> None:
+    """Raises a `ValueError` unless a network can return that prediction.
 
     Args:
-        prediction: What should be `"score"` or `"noise"`.
+        prediction: The value to check, which must be `"score"` or `"noise"`.
         network: A Keras model.
     """
     check_choice("prediction", prediction, ("score", "noise"))
     if prediction == "noise" and isinstance(network, ScoreNetwork):
         raise ValueError(
             "`prediction` must be 'score' for the networks of this package, "
-            "which all return one. Received: prediction='noise' for a "
+            "which all return the score. Received: prediction='noise' for a "
             f"{type(network).__name__}"
         )
 
 
-def check_schedule(schedule, network):
+def check_schedule(schedule: Any, network: keras.Model) -> None:
     """Raises a `ValueError` unless the network was made for the schedule.
 
     Args:
-        schedule: What should be a `NoiseSchedule`.
+        schedule: The value to check, which must be a `NoiseSchedule`.
         network: A Keras model.
     """
     if not isinstance(schedule, NoiseSchedule):
@@ -47,12 +51,12 @@ def check_schedule(schedule, network):
         )
 
 
-def check_scaling(schedule, network):
-    """Raises a `ValueError` unless noisy images come as a network knows them.
+def check_scaling(schedule: NoiseSchedule, network: keras.Model) -> None:
+    """Raises a `ValueError` unless a schedule and a network scale images alike.
 
     Args:
         schedule: A `NoiseSchedule`.
-        network: A Keras model, of the model or of its guide.
+        network: A Keras model, the network of a model or of its guide.
     """
     expected = getattr(network, "variance_preserving", None)
     if expected not in (None, schedule.variance_preserving):
@@ -60,23 +64,23 @@ def check_scaling(schedule, network):
             "The schedule and each network must agree on whether noisy images "
             "are scaled. Received: network.variance_preserving="
             f"{expected}, schedule.variance_preserving="
-            f"{schedule.variance_preserving}. Take another schedule, or a "
-            "network made with that `variance_preserving`."
+            f"{schedule.variance_preserving}. Use another schedule, or "
+            "build the network with the schedule's `variance_preserving`."
         )
 
 
-def check_guide(guide, network):
-    """Raises a `ValueError` unless a guide is for the images of a network.
+def check_guide(guide: Any, network: keras.Model) -> None:
+    """Raises a `ValueError` unless a guide fits a network and its images.
 
     Args:
-        guide: What should be a `Guide`.
+        guide: The value to check, which must be a `Guide`.
         network: A functional Keras model.
     """
-    # An `NCSNModel` has a `network` too.
+    # An `NCSNModel` has a `network` too, but no `extrapolate`.
     worse = getattr(guide, "network", None)
     if not hasattr(guide, "extrapolate") or worse is network:
         raise ValueError(
-            "`guide` must be a `Guide` of another network than the model's. "
+            "`guide` must be a `Guide` whose network is not the model's own. "
             f"Received: guide={guide!r}"
         )
     shapes = checked_image_shape(network), checked_image_shape(worse)
@@ -85,17 +89,18 @@ def check_guide(guide, network):
         None not in scaled and scaled[0] != scaled[1]
     ):
         raise ValueError(
-            "`guide` must know the images that the network knows. Received: "
-            f"images of shape {shapes[1]} and {shapes[0]}, variance_preserving="
-            f"{scaled[1]} and {scaled[0]}"
+            "`guide` must take the same images as the network. Received: "
+            f"images of shape {shapes[1]} and {shapes[0]}, "
+            f"variance_preserving={scaled[1]} and {scaled[0]}"
         )
 
 
-def checked_image_shape(network):
+def checked_image_shape(network: Any) -> tuple[int, ...]:
     """Returns the shape of the images that a network takes and returns.
 
     Args:
-        network: What should be a functional Keras model of two inputs.
+        network: The value to check, which must be a functional Keras model
+            with two inputs.
 
     Returns:
         A tuple of integers.
@@ -111,9 +116,9 @@ def checked_image_shape(network):
     of_sigma = tuple(inputs[1].shape[1:])
     if of_sigma not in ((), (1,)):
         raise ValueError(
-            "`network` must take one noise level an image. Received: a second "
-            f"input of shape (batch, {', '.join(map(str, of_sigma))}). Let a "
-            "`keras.Input(())` and a `keras.layers.Reshape` come before it."
+            "`network` must take one noise level per image. Received: a second "
+            f"input of shape (batch, {', '.join(map(str, of_sigma))}). Use "
+            "`keras.Input(())` with a `keras.layers.Reshape` after it."
         )
     shape = tuple(inputs[0].shape[1:])
     output = tuple(network.outputs[0].shape[1:])

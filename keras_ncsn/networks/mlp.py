@@ -1,5 +1,7 @@
 """A score network for points in few dimensions."""
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -16,17 +18,19 @@ from keras_ncsn.networks.score_network import ScoreNetwork
 class MLP(ScoreNetwork):
     """A perceptron that estimates the score of points.
 
-    Made to look at what score networks learn, in two dimensions, where the
-    true score can be computed and drawn.
+    In two dimensions the true score can be computed and drawn, so this network
+    shows what score networks learn.
 
     Args:
         num_dimensions: Integer, the number of coordinates of a point. Defaults
             to `2`.
-        width: Integer, units of each hidden layer. Defaults to `128`.
-        num_layers: Integer, at least 1, hidden layers. Defaults to `3`.
-        data_mean: Float, mean of the coordinates. Defaults to `0.0`.
-        data_std: Float above 0, their spread. Defaults to `1.0`.
-        variance_preserving: Boolean, whether noisy points come scaled by
+        width: Integer, the number of units of each hidden layer. Defaults to
+            `128`.
+        num_layers: Integer, at least 1, the number of hidden layers. Defaults
+            to `3`.
+        data_mean: Float, the mean of the coordinates. Defaults to `0.0`.
+        data_std: Float above 0, their standard deviation. Defaults to `1.0`.
+        variance_preserving: Boolean, whether the noisy points are scaled by
             1 / sqrt(1 + sigma**2). Defaults to `False`.
         dtype: Dtype policy of all layers. Defaults to the global one.
         **kwargs: Base model arguments, such as `name`.
@@ -53,15 +57,15 @@ class MLP(ScoreNetwork):
 
     def __init__(
         self,
-        num_dimensions=2,
-        width=128,
-        num_layers=3,
-        data_mean=0.0,
-        data_std=1.0,
-        variance_preserving=False,
-        dtype=None,
-        **kwargs,
-    ):
+        num_dimensions: int = 2,
+        width: int = 128,
+        num_layers: int = 3,
+        data_mean: float = 0.0,
+        data_std: float = 1.0,
+        variance_preserving: bool = False,
+        dtype: str | keras.DTypePolicy | None = None,
+        **kwargs: Any,
+    ) -> None:
         check_count(
             num_dimensions=num_dimensions, width=width, num_layers=num_layers
         )

@@ -1,25 +1,28 @@
-"""What a raw network is fed, and how its output becomes a score.
+"""The input of a raw network, and how its output becomes a score.
 
-With x of mean m and spread d, the denoised image is written as
-m + c_skip * (x - m) + c_out * raw(c_in * (x - m)), with factors that give the
-raw network unit input and unit target at every noise level. The score is
-(denoised - x) / sigma**2; the division is done by hand here, so that nothing
-cancels at small sigma.
+With images of mean m and standard deviation d, the denoised image is
+m + c_skip * (x - m) + c_out * raw(c_in * (x - m)). The factors give the raw
+network inputs and targets of unit variance at every noise level. The score is
+(denoised - x) / sigma**2. `RawToScore` computes it by a simplified formula, in
+which no digits cancel at small sigma.
 """
+
+from typing import Any
 
 import keras
 from keras import ops
 
+from keras_ncsn.annotations import Shape, Tensor
 from keras_ncsn.noise import expand_like
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class NormalizeNoisy(keras.layers.Layer):
-    """Noisy images, brought to zero mean and unit spread at every level.
+    """Normalizes noisy images to zero mean and unit variance at every level.
 
     Args:
-        data_mean: Float, mean of the clean pixels.
-        data_std: Float above 0, their spread.
+        data_mean: Float, the mean of the clean pixels.
+        data_std: Float above 0, their standard deviation.
         variance_preserving: Boolean, whether the noisy images are scaled by
             1 / sqrt(1 + sigma**2). Defaults to `False`.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
@@ -43,24 +46,30 @@ class NormalizeNoisy(keras.layers.Layer):
     """
 
     def __init__(
-        self, data_mean, data_std, variance_preserving=False, **kwargs
-    ):
+        self,
+        data_mean: float,
+        data_std: float,
+        variance_preserving: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.data_mean = data_mean
         self.data_std = data_std
         self.variance_preserving = variance_preserving
 
-    def call(self, noisy, sigma):
+    def call(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         sigma = expand_like(sigma, noisy)
         if self.variance_preserving:
             noisy = noisy * ops.sqrt(1.0 + ops.square(sigma))
         spread = ops.sqrt(ops.square(sigma) + self.data_std**2)
         return (noisy - self.data_mean) / spread
 
-    def compute_output_shape(self, noisy_shape, sigma_shape=None):
+    def compute_output_shape(
+        self, noisy_shape: Shape, sigma_shape: Shape | None = None
+    ) -> Shape:
         return noisy_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "data_mean": self.data_mean,
             "data_std": self.data_std,
@@ -70,15 +79,16 @@ class NormalizeNoisy(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class RawToScore(keras.layers.Layer):
-    """The score, from normalized noisy images and the raw network's output.
+    """Computes the score from the output of the raw network.
 
     Args:
-        data_std: Float above 0, the spread of the clean pixels.
-        variance_preserving: Boolean, as in `NormalizeNoisy`.
+        data_std: Float above 0, the standard deviation of the clean pixels.
+        variance_preserving: Boolean, as in `NormalizeNoisy`. Defaults to
+            `False`.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
-        raw: Float tensor of shape `(batch, ...)`, about unit spread.
+        raw: Float tensor of shape `(batch, ...)`, of about unit variance.
         normalized: Float32 tensor of that shape, from `NormalizeNoisy`.
         sigma: Float32 tensor of shape `(batch,)`.
 
@@ -97,12 +107,17 @@ class RawToScore(keras.layers.Layer):
     - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Table 1.
     """
 
-    def __init__(self, data_std, variance_preserving=False, **kwargs):
+    def __init__(
+        self,
+        data_std: float,
+        variance_preserving: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         self.data_std = data_std
         self.variance_preserving = variance_preserving
 
-    def call(self, raw, normalized, sigma):
+    def call(self, raw: Tensor, normalized: Tensor, sigma: Tensor) -> Tensor:
         sigma = expand_like(sigma, raw)
         spread = ops.sqrt(ops.square(sigma) + self.data_std**2)
         raw = ops.cast(raw, "float32")
@@ -112,11 +127,14 @@ class RawToScore(keras.layers.Layer):
         return score
 
     def compute_output_shape(
-        self, raw_shape, normalized_shape=None, sigma_shape=None
-    ):
+        self,
+        raw_shape: Shape,
+        normalized_shape: Shape | None = None,
+        sigma_shape: Shape | None = None,
+    ) -> Shape:
         return raw_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "data_std": self.data_std,
             "variance_preserving": self.variance_preserving,
@@ -128,7 +146,7 @@ class SigmaFeatures(keras.layers.Layer):
     """Sines and cosines of the logarithm of the noise level.
 
     Args:
-        num_features: Integer, even, the number of features.
+        num_features: Integer, the number of features, even.
         **kwargs: Base layer arguments, such as `name` and `dtype`.
 
     Call arguments:
@@ -147,20 +165,21 @@ class SigmaFeatures(keras.layers.Layer):
     - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Appendix F.
     """
 
-    def __init__(self, num_features, **kwargs):
+    def __init__(self, num_features: int, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
         self.num_features = num_features
 
-    def call(self, sigma):
-        # Between levels that look different, ln(sigma) differs by about 0.2;
-        # periods from 2 pi / 16 to far more than the whole range see that.
+    def call(self, sigma: Tensor) -> Tensor:
+        # Two noise levels look different once ln(sigma) differs by about 0.2.
+        # The periods, from 2 pi / 16 to 2 pi / 0.1, resolve this and cover the
+        # whole range.
         exponents = ops.linspace(0.0, 1.0, self.num_features // 2)
         frequencies = 0.1 * ops.power(160.0, exponents)
         angles = ops.expand_dims(ops.log(sigma), -1) * frequencies
         return ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
 
-    def compute_output_shape(self, sigma_shape):
+    def compute_output_shape(self, sigma_shape: Shape) -> Shape:
         return (*sigma_shape, self.num_features)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"num_features": self.num_features}

@@ -1,10 +1,14 @@
 """RefineNet, the score network of NCSN and NCSNv2."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from keras_ncsn import layers
+from keras_ncsn.annotations import Shape, Tensor
 from keras_ncsn.checks import check_count
 from keras_ncsn.layers.convolution import convolution
 from keras_ncsn.networks.score_network import ScoreNetwork
@@ -14,30 +18,30 @@ from keras_ncsn.noise import check_sigmas, expand_like
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class RefineNet(ScoreNetwork):
-    """The score network of NCSN, and of NCSNv2, exact to the last weight.
+    """The score network of NCSN and NCSNv2, an exact reimplementation.
 
-    Four encoder stages, of which the second halves the image and the third
-    and fourth look at pixels two and four apart; then four refine blocks that
-    join each stage with what lies below it.
+    The encoder has four stages. The second halves the image; the convolutions
+    of the third and fourth are dilated by 2 and 4. The decoder has four refine
+    blocks, which join each stage with the result of the deeper ones.
 
     With `sigmas` it is NCSN: every normalization learns one set of weights for
-    each noise level, and a noise level between two of the ladder gets weights
-    in between, by linear interpolation in log(sigma). A noise level outside
-    the ladder is taken as its nearest end. Without `sigmas` it is NCSNv2: the
-    noise level only divides the output, and any is allowed.
+    each noise level. Between two levels of the ladder, these weights are
+    interpolated linearly in log(sigma). A noise level outside the ladder is
+    clipped to its nearest end. Without `sigmas` it is NCSNv2: the output is
+    divided by the noise level, and any noise level is allowed.
 
-    Images in [0, 1] are mapped to [-1, 1] inside. With a mixed precision
-    `dtype` the first and the last convolution stay in float32: half precision
-    would round away the noise of the small levels.
+    The network maps images from [0, 1] to [-1, 1] itself. With a mixed
+    precision `dtype` the first and the last convolution stay in float32: half
+    precision would round away the noise of the small levels.
 
     Args:
         image_shape: Tuple of integers, `(height, width, channels)`, without
             the batch. Height and width must be even.
         width: Integer, at least 2, the number of channels of the first stage;
-            the others have twice as many. NCSN has 64 for MNIST, 128
+            the others have twice as many. NCSN uses 64 for MNIST and 128
             otherwise. Defaults to `128`.
         sigmas: Sequence of floats, the noise levels, largest first. Defaults
-            to `None`, which makes an NCSNv2.
+            to `None`, which builds an NCSNv2.
         blocks_per_stage: Integer, the number of residual blocks in a stage of
             the encoder. Defaults to `2`.
         dtype: Dtype policy of all layers. Defaults to the global one.
@@ -67,13 +71,13 @@ class RefineNet(ScoreNetwork):
 
     def __init__(
         self,
-        image_shape,
-        width=128,
-        sigmas=None,
-        blocks_per_stage=2,
-        dtype=None,
-        **kwargs,
-    ):
+        image_shape: Sequence[int],
+        width: int = 128,
+        sigmas: Sequence[float] | None = None,
+        blocks_per_stage: int = 2,
+        dtype: str | keras.DTypePolicy | None = None,
+        **kwargs: Any,
+    ) -> None:
         image_shape = check_refinenet_shape(image_shape)
         check_count(least=2, width=width)
         check_count(blocks_per_stage=blocks_per_stage)
@@ -90,7 +94,8 @@ class RefineNet(ScoreNetwork):
             width, 3, image_shape[-1], dtype="float32", name="begin_conv"
         )(x)
         # Keyword arguments of every layer that may depend on the noise level.
-        num_levels, conditions = None, {}
+        num_levels: int | None = None
+        conditions: dict[str, Tensor] = {}
         if sigmas is not None:
             num_levels = len(sigmas)
             position = LadderPosition(sigmas, dtype="float32", name="position")
@@ -145,10 +150,11 @@ class RefineNet(ScoreNetwork):
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class LadderPosition(keras.layers.Layer):
-    """Where a noise level lies on the ladder, a float.
+    """The position of a noise level on the ladder, a float.
 
-    A level of the ladder gives its index exactly; between two levels the
-    position is linear in log(sigma); outside the ends it is that of the end.
+    The position of a level of the ladder is exactly its index. Between two
+    levels the position is linear in log(sigma). Levels outside the ladder have
+    the position of the nearest end.
 
     Args:
         sigmas: Sequence of floats, the noise levels, largest first.
@@ -168,11 +174,11 @@ class LadderPosition(keras.layers.Layer):
     [0.0, 1.0, 1.3]
     """
 
-    def __init__(self, sigmas, **kwargs):
+    def __init__(self, sigmas: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.sigmas = [float(sigma) for sigma in sigmas]
 
-    def call(self, sigma):
+    def call(self, sigma: Tensor) -> Tensor:
         log_sigmas = np.log(np.asarray(self.sigmas, dtype="float64"))
         starts, steps = log_sigmas[:-1], -np.diff(log_sigmas)
         log_sigma = ops.log(sigma)[:, None]
@@ -180,20 +186,20 @@ class LadderPosition(keras.layers.Layer):
         steps = ops.convert_to_tensor(steps, dtype=log_sigma.dtype)
         climbed = ops.clip((starts - log_sigma) / steps, 0.0, 1.0)
         position = ops.sum(climbed, axis=-1)
-        # The logarithm of a level of the ladder is off by its rounding.
+        # Rounding of the logarithm moves levels of the ladder off their index.
         nearest = ops.round(position)
         return ops.where(ops.abs(position - nearest) < 1e-4, nearest, position)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "sigmas": list(self.sigmas)}
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class DivideBySigma(keras.layers.Layer):
-    """Divides each image by its noise level, as NCSNv2 scales its scores.
+    """Divides each image by its noise level, as NCSNv2 does with its scores.
 
     Args:
         **kwargs: Base layer arguments, such as `name` and `dtype`.
@@ -212,15 +218,17 @@ class DivideBySigma(keras.layers.Layer):
     2.0
     """
 
-    def call(self, images, sigma):
+    def call(self, images: Tensor, sigma: Tensor) -> Tensor:
         return images / expand_like(sigma, images)
 
-    def compute_output_shape(self, images_shape, sigma_shape):
+    def compute_output_shape(
+        self, images_shape: Shape, sigma_shape: Shape
+    ) -> Shape:
         return images_shape
 
 
-# What distinguishes the encoder's stages: arguments of their residual blocks.
-_STAGES = (
+# The arguments of the residual blocks of each stage of the encoder.
+_STAGES: tuple[dict[str, Any], ...] = (
     {},
     {"downsample": True},
     {"dilation_rate": 2, "convolve_shortcut": True},

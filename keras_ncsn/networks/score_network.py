@@ -1,40 +1,46 @@
 """What the score networks have in common."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
+
+from keras_ncsn.annotations import Tensor
 
 
 class ScoreNetwork(keras.Model):
-    """A functional model that is rebuilt from the arguments it was made of.
+    """A functional model whose config is the arguments of its constructor.
 
     Args:
         inputs: List of two Keras inputs, noisy images and noise levels.
         score: The output, shaped like the noisy images.
-        arguments: Dictionary of the subclass' own constructor arguments, its
-            config.
+        arguments: Dictionary of the constructor arguments of the subclass,
+            which become its config.
         dtype: Dtype policy of the layers, or `None` for the global one.
-        name: String, or `None` for one of Keras' choice.
+        name: String, or `None` for a name that Keras chooses.
         trainable: Boolean. Defaults to `True`.
     """
 
     def __init__(
         self,
-        inputs,
-        score,
-        arguments,
-        dtype=None,
-        name=None,
-        trainable=True,
-    ):
-        # By name, as Keras drops arguments that it does not know.
+        inputs: Sequence[Tensor],
+        score: Tensor,
+        arguments: dict[str, Any],
+        dtype: str | keras.DTypePolicy | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        # No **kwargs: Keras would silently drop unknown arguments.
         super().__init__(
             inputs=inputs, outputs=score, name=name, trainable=trainable
         )
-        # Noisy images stay float32 at the border; each layer casts its own.
+        # Keras must not cast the noisy images: they stay float32, and each
+        # layer casts its inputs itself.
         self.autocast = False
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self._arguments = arguments
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dict(self._arguments) | {
             "name": self.name,
             "trainable": self.trainable,
@@ -42,5 +48,9 @@ class ScoreNetwork(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: dict[str, Any] | None = None,
+    ) -> Self:
         return cls(**config)

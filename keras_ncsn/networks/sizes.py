@@ -1,13 +1,17 @@
 """Which sizes a network can have. Asked before Keras is imported."""
 
+from collections.abc import Sequence
+
 from keras_ncsn.checks import check_count, is_integer
 
 
-def check_unet_sizes(image_shape, widths, patch_size):
-    """Raises a `ValueError` unless there is a `UNet` of these sizes.
+def check_unet_sizes(
+    image_shape: Sequence[int] | None, widths: Sequence[int], patch_size: int
+) -> None:
+    """Raises a `ValueError` unless a `UNet` can have these sizes.
 
     Args:
-        image_shape: As in `UNet`, or `None` where it is not known yet.
+        image_shape: As in `UNet`, or `None` if it is not known yet.
         widths: As in `UNet`.
         patch_size: As in `UNet`.
     """
@@ -19,8 +23,9 @@ def check_unet_sizes(image_shape, widths, patch_size):
         )
     if widths[0] % 2:
         raise ValueError(
-            "The first of `widths` must be even, because noise levels are told "
-            f"by as many sines as cosines. Received: widths={widths}"
+            "The first of `widths` must be even, because the noise level is "
+            "encoded by as many sines as cosines. Received: "
+            f"widths={widths}"
         )
     if image_shape is None:
         return
@@ -28,15 +33,15 @@ def check_unet_sizes(image_shape, widths, patch_size):
     if len(image_shape) != 3 or any(side % factor for side in image_shape[:2]):
         raise ValueError(
             "`image_shape` must be (height, width, channels), with height and "
-            f"width divisible by {factor}, because patches are of {patch_size} "
-            f"by {patch_size} pixels and {len(widths) - 1} stages halve them. "
-            f"Received: image_shape={tuple(image_shape)}. Use fewer `widths`, "
-            "or resize the images."
+            f"width divisible by {factor}, because a patch has {patch_size} by "
+            f"{patch_size} pixels and {len(widths) - 1} stages halve the "
+            f"image. Received: image_shape={tuple(image_shape)}. Use fewer "
+            "`widths`, or resize the images."
         )
 
 
-def check_refinenet_shape(image_shape):
-    """Returns the shape of images as integers; a `ValueError` if it cannot be.
+def check_refinenet_shape(image_shape: Sequence[int]) -> tuple[int, int, int]:
+    """Returns a valid shape of images as integers, or raises a `ValueError`.
 
     Args:
         image_shape: As in `RefineNet`.
@@ -58,4 +63,5 @@ def check_refinenet_shape(image_shape):
             f"network halves them once. Received: image_shape={image_shape}. "
             "Crop or pad the images."
         )
-    return tuple(int(size) for size in image_shape)
+    height, width, channels = map(int, image_shape)
+    return height, width, channels

@@ -1,11 +1,14 @@
-"""The U-Net that the field uses since NCSN++, on continuous noise levels."""
+"""A U-Net on continuous noise levels, as the field uses since NCSN++."""
 
 import math
 import random
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 from keras import layers
 
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import (
     check_above_zero,
     check_count,
@@ -26,10 +29,10 @@ from keras_ncsn.networks.sizes import check_unet_sizes
 class UNet(ScoreNetwork):
     """A U-Net that estimates the score at any noise level.
 
-    Residual blocks with group normalization go down to coarse feature maps
-    and come up again, joined by skip connections; the noise level scales and
+    Residual blocks with group normalization lead down to coarse feature maps
+    and back up, with skip connections across. The noise level scales and
     shifts the normalized features of each block. Inputs and output are
-    preconditioned, so that the network sees unit spread at every level.
+    preconditioned, so that the blocks see unit variance at every level.
 
     Noisy images, noise levels, statistics and the last convolution are float32
     whatever the dtype policy.
@@ -38,25 +41,27 @@ class UNet(ScoreNetwork):
         image_shape: Tuple `(height, width, channels)`. Height and width must
             be divisible by `patch_size`, and by 2 for each stage after the
             first.
-        widths: Sequence of integers, the channels of each stage, finest first;
-            a new stage halves height and width. Defaults to `(32, 64, 64)`.
-        patch_size: Integer, side of the squares of pixels that the first
-            convolution makes one feature pixel of and the last one undoes;
-            above 1 much faster for the same widths. Defaults to `1`.
-        num_blocks: Integer, residual blocks a stage going down; coming up
-            there is one more. Defaults to `2`.
+        widths: Sequence of integers, the number of channels of each stage,
+            finest first. Each further stage halves height and width. Defaults
+            to `(32, 64, 64)`.
+        patch_size: Integer. The first convolution turns each patch of
+            `patch_size` by `patch_size` pixels into one pixel of the features,
+            and the last one turns it back. With values above 1 the network is
+            much faster for the same widths. Defaults to `1`.
+        num_blocks: Integer, the number of residual blocks per stage on the way
+            down. On the way up each stage has one more. Defaults to `2`.
         attention_stages: Sequence of integers, the stages (0 is the finest)
-            whose blocks are followed by attention between pixels. Defaults to
+            in which attention between pixels follows each block. Defaults to
             `None`, the coarsest stage.
-        num_heads: Integer, heads of the attention; they divide the widths of
-            its stages. Defaults to `1`.
-        dropout: Float in [0, 1), rate of the dropout in each block. Defaults
-            to `0.0`.
-        data_mean: Float, mean of the pixels of the data, in the range that
-            noise is added in: [-1, 1] if variance preserving. Defaults to
+        num_heads: Integer, the number of heads of the attention, a divisor of
+            the widths of its stages. Defaults to `1`.
+        dropout: Float in [0, 1), the rate of the dropout in each block.
+            Defaults to `0.0`.
+        data_mean: Float, the mean of the pixels of the data, in the range in
+            which noise is added: [-1, 1] if variance preserving. Defaults to
             `0.5`.
-        data_std: Float above 0, their spread. Defaults to `0.5`.
-        variance_preserving: Boolean, whether noisy images come scaled by
+        data_std: Float above 0, their standard deviation. Defaults to `0.5`.
+        variance_preserving: Boolean, whether the noisy images are scaled by
             1 / sqrt(1 + sigma**2). Defaults to `False`.
         dtype: Dtype policy of all layers. Defaults to the global one.
         **kwargs: Base model arguments, such as `name`.
@@ -85,19 +90,19 @@ class UNet(ScoreNetwork):
 
     def __init__(
         self,
-        image_shape,
-        widths=(32, 64, 64),
-        patch_size=1,
-        num_blocks=2,
-        attention_stages=None,
-        num_heads=1,
-        dropout=0.0,
-        data_mean=0.5,
-        data_std=0.5,
-        variance_preserving=False,
-        dtype=None,
-        **kwargs,
-    ):
+        image_shape: Sequence[int],
+        widths: Sequence[int] = (32, 64, 64),
+        patch_size: int = 1,
+        num_blocks: int = 2,
+        attention_stages: Sequence[int] | None = None,
+        num_heads: int = 1,
+        dropout: float = 0.0,
+        data_mean: float = 0.5,
+        data_std: float = 0.5,
+        variance_preserving: bool = False,
+        dtype: str | keras.DTypePolicy | None = None,
+        **kwargs: Any,
+    ) -> None:
         check_unet_sizes(image_shape, widths, patch_size)
         check_count(num_blocks=num_blocks)
         check_rate(dropout=dropout)
@@ -114,7 +119,7 @@ class UNet(ScoreNetwork):
         )
         block.embed(sigma, features=widths[0], units=4 * widths[0])
 
-        # Each pixel of the features and its neighbours, whatever their size.
+        # The kernel covers a patch and its neighbours, whatever its size.
         patches = {"kernel_size": 3 * patch_size, "strides": patch_size}
         x = _convolution(widths[0], dtype, name="first", **patches)(normalized)
         skips = [x]
@@ -125,7 +130,8 @@ class UNet(ScoreNetwork):
             x = block.up(x, skips, widths, stage, num_blocks + 1)
 
         x = _activate(x, dtype, name="last")
-        # With strides of 1 the two are the same, up to mirrored kernels.
+        # With strides of 1 both layers are the same, except that the kernels
+        # are mirrored.
         last = layers.Conv2DTranspose if patch_size > 1 else layers.Conv2D
         raw = last(
             image_shape[-1],
@@ -156,8 +162,12 @@ class UNet(ScoreNetwork):
         self.variance_preserving = variance_preserving
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
-        # Stages that there are not had no effect, and were let pass before.
+    def from_config(
+        cls,
+        config: dict[str, Any],
+        custom_objects: dict[str, Any] | None = None,
+    ) -> Self:
+        # Old presets may list stages that do not exist, which had no effect.
         number = len(config["widths"])
         stages = config.get("attention_stages")
         if stages is not None:
@@ -168,27 +178,36 @@ class UNet(ScoreNetwork):
 class _Blocks:
     """Builds the residual blocks of one network, which share an embedding."""
 
-    def __init__(self, attention_stages, num_heads, dropout, dtype):
+    def __init__(
+        self,
+        attention_stages: Sequence[int],
+        num_heads: int,
+        dropout: float,
+        dtype: str | keras.DTypePolicy | None,
+    ) -> None:
         self.attention_stages = attention_stages
         self.num_heads = num_heads
         self.dropout = dropout
         self.dtype = dtype
-        self.embedding = None
+        self.embedding: Tensor = None
 
-    def embed(self, sigma, features, units):
+    def embed(self, sigma: Tensor, features: int, units: int) -> None:
+        """Adds the embedding of the noise level, which all blocks share."""
         x = SigmaFeatures(features, name="sigma_features")(sigma)
         x = layers.Dense(units, "silu", dtype=self.dtype, name="embed_0")(x)
         x = layers.Dense(units, "silu", dtype=self.dtype, name="embed_1")(x)
         self.embedding = x
 
-    def __call__(self, x, width, stage, name):
+    def __call__(self, x: Tensor, width: int, stage: int, name: str) -> Tensor:
         x = self._residual(x, width, name)
         if stage in self.attention_stages:
             x = self._attention(x, f"{name}_attention")
         return x
 
-    def down(self, x, width, stage, num_blocks):
-        """Returns what each layer of a stage made, for the way up."""
+    def down(
+        self, x: Tensor, width: int, stage: int, num_blocks: int
+    ) -> list[Tensor]:
+        """Returns the output of each layer of a stage, for the way up."""
         outputs = []
         if stage > 0:
             x = _convolution(width, self.dtype, strides=2, name=f"down{stage}")(
@@ -200,8 +219,15 @@ class _Blocks:
             outputs.append(x)
         return outputs
 
-    def up(self, x, skips, widths, stage, num_blocks):
-        """Returns a stage's features, finer; takes from the end of `skips`."""
+    def up(
+        self,
+        x: Tensor,
+        skips: list[Tensor],
+        widths: Sequence[int],
+        stage: int,
+        num_blocks: int,
+    ) -> Tensor:
+        """Returns the input of the next finer stage; pops from `skips`."""
         for index in range(num_blocks):
             x = layers.Concatenate(dtype=self.dtype)([x, skips.pop()])
             x = self(x, widths[stage], stage, name=f"up{stage}_{index}")
@@ -223,8 +249,8 @@ class _Blocks:
         )(self.embedding)
         x = _activate(x, self.dtype, modulation, name=f"{name}_1")
         if self.dropout:
-            # Without a seed PyTorch would draw from its global state, and a
-            # run that goes on from a checkpoint would not draw the same.
+            # Without a seed PyTorch would draw from its global state, which a
+            # checkpoint does not hold, so a resumed run would differ.
             seed = random.getrandbits(31)
             x = layers.Dropout(self.dropout, seed=seed, dtype=self.dtype)(x)
         x = _convolution(
@@ -265,7 +291,7 @@ def _convolution(width, dtype, kernel_size=3, *, name, **kwargs):
 
 
 def _groups(channels):
-    # At least four channels a group, at most 32 groups, as in NCSN++.
+    # At least four channels per group, at most 32 groups, as in NCSN++.
     return math.gcd(channels, max(1, min(32, channels // 4)))
 
 

@@ -1,8 +1,10 @@
 """Samplers: frozen dataclasses that draw images from a score function.
 
-They know no model. `sampler.sample(score_fn, schedule, noise)` draws a batch.
+`sampler.sample(score_fn, schedule, noise)` draws a batch. A sampler needs no
+model.
 """
 
+import dataclasses
 from typing import Any
 
 from keras_ncsn.checks import check_choice
@@ -20,16 +22,16 @@ NAMES = {
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Sampler:
-    """Returns the sampler of a name, as presets and the command line have it.
+    """Returns a sampler, given its name and settings.
 
     Args:
         name: String, `"annealed_langevin"`, `"heun"` or `"langevin"`.
-        settings: Dictionary of its settings. Defaults to `None`, its own
-            defaults.
+        settings: Dictionary of settings that differ from the sampler's
+            defaults. Defaults to `None`.
 
     Returns:
-        A `Sampler`. A `ValueError` names an unknown sampler or setting, or a
-        wrong value.
+        A `Sampler`. Raises a `ValueError` for an unknown sampler or setting,
+        and for an invalid value.
 
     Example:
 
@@ -38,7 +40,7 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Sampler:
     """
     check_choice("sampler", name, NAMES)
     settings = settings or {}
-    known = NAMES[name].__dataclass_fields__  # type: ignore[attr-defined]
+    known = [field.name for field in dataclasses.fields(NAMES[name])]
     for setting, value in settings.items():
         if setting not in known:
             raise ValueError(

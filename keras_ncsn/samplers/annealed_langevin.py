@@ -1,7 +1,9 @@
 """Annealed Langevin dynamics, the paper's sampler (Algorithms 1 and 2)."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
+from keras_ncsn.annotations import ScoreFn, Tensor
 from keras_ncsn.checks import check_above_zero, check_choice, check_count
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.langevin import (
@@ -9,33 +11,38 @@ from keras_ncsn.samplers.langevin import (
     split_steps,
     start,
 )
-from keras_ncsn.samplers.sampler import MAX_STEPS, Sampler, setting
+from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
 from keras_ncsn.samplers.score_function import ScoreFunction, denoised
+
+if TYPE_CHECKING:
+    # It imports Keras.
+    from keras_ncsn.noise import NoiseSchedule
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AnnealedLangevin(Sampler):
     """Annealed Langevin dynamics, from large to small noise.
 
-    At each noise level sigma of the schedule, it takes steps
+    At each noise level sigma of the schedule, a step replaces x by
     x + eta * score + sqrt(2 * eta) * noise, with
     eta = `step_size` * (sigma / smallest sigma)**2. This is the convention of
-    the authors' code; the paper's epsilon is 2 * `step_size`. The last update
-    is returned, where the authors' code drops it. Images start as uniform
-    noise in `value_range`, or without a range as normal noise of the largest
-    level.
+    the authors' code; the paper's epsilon is 2 * `step_size`. The result
+    includes the last update, which the authors' code drops. Sampling starts
+    from uniform noise in `value_range`, or from normal noise of the largest
+    level if there is no range.
 
-    With known pixels, these are overwritten by their noisy values after each
-    step, with noise that is drawn once a level (Algorithm 2).
+    Known pixels are overwritten by their noisy values after each step. Their
+    noise is drawn once per level (Algorithm 2).
 
     Args:
-        steps_per_level: Integer, at least 1, T in the paper. Defaults to
-            `100`.
+        steps_per_level: Integer, at least 1. The paper calls it T. Defaults
+            to `100`.
         step_size: Float above 0, the step at the smallest noise level.
             Defaults to `2e-5`, as in the authors' code.
         denoise: Boolean, whether to add sigma**2 * score at the end, which
             removes the noise of the last level. Defaults to `False`, as in
-            NCSN; NCSNv2 does it.
+            NCSN; NCSNv2 adds it.
 
     Example:
 
@@ -61,20 +68,20 @@ class AnnealedLangevin(Sampler):
     step_size: float = setting(2e-5, "Step at the smallest noise level.")
     denoise: bool = setting(False, "Remove the noise of the last level.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         check_count(most=MAX_STEPS, steps_per_level=self.steps_per_level)
         check_above_zero(step_size=self.step_size)
         check_choice("denoise", self.denoise, (False, True))
 
     def sample(
         self,
-        score_fn,
-        schedule,
-        noise,
-        known=None,
-        on_progress=None,
-        value_range=None,
-    ):
+        score_fn: ScoreFn,
+        schedule: "NoiseSchedule",
+        noise: NoiseStream,
+        known: Known | None = None,
+        on_progress: Progress | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> Tensor:
         score_fn = ScoreFunction.of(score_fn)
         known = known or Known.nothing(noise)
         total = self.steps_per_level * schedule.num_levels
@@ -93,5 +100,5 @@ class AnnealedLangevin(Sampler):
             x = score_fn.run(denoised, x, schedule.sigma_min)
         return x
 
-    def num_evaluations(self, schedule):
+    def num_evaluations(self, schedule: "NoiseSchedule") -> int:
         return self.steps_per_level * schedule.num_levels + self.denoise

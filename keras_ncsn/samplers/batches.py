@@ -1,38 +1,43 @@
-"""Samples in batches, with a progress bar, from one sampler call each."""
+"""Samples drawn batch by batch, with a progress bar."""
+
+from collections.abc import Callable
 
 import numpy as np
 from keras import ops
 
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.progress import make_bar
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.samplers.sampler import Progress
 
-# A run that takes longer gets a progress bar.
+# Sampling that takes longer shows a progress bar.
 SECONDS_BEFORE_PROGRESS = 2.0
 
 
 def sample_in_batches(
-    sampler,
-    shape,
-    seed,
-    batch_size,
-    known=None,
-    keep_frames=False,
-    verbose="auto",
-):
+    sampler: Callable[[NoiseStream, Known | None, Progress], Tensor],
+    shape: tuple[int, ...],
+    seed: int,
+    batch_size: int,
+    known: Known | None = None,
+    keep_frames: bool = False,
+    verbose: int | str = "auto",
+) -> np.ndarray:
     """Returns samples, drawn in batches of equal size.
 
     Args:
-        sampler: Function of a `NoiseStream`, a `Known` or `None`, and a
-            function to report progress to, that returns a batch of images.
+        sampler: Function that returns a batch of images. Its arguments are a
+            `NoiseStream`, a `Known` or `None`, and a function that it calls to
+            report progress, as `on_progress` of `Sampler.sample`.
         shape: Tuple `(num_images, ...)`, the shape of the result.
         seed: Integer, at least 0.
         batch_size: Integer, the largest batch.
         known: A `Known` of `num_images` images. Defaults to `None`.
-        keep_frames: Boolean, whether to keep the states on the way. Defaults
-            to `False`.
-        verbose: 0 (silent), 1 (a progress bar on long runs) or `"auto"` (one
-            where standard error is a terminal). Defaults to `"auto"`.
+        keep_frames: Boolean, whether to return the intermediate states too.
+            Defaults to `False`.
+        verbose: 0 (silent), 1 (a progress bar on long runs) or `"auto"` (a
+            bar only in a terminal or a notebook). Defaults to `"auto"`.
 
     Returns:
         A float32 array of the given shape, or, with `keep_frames`, of shape
@@ -40,8 +45,8 @@ def sample_in_batches(
     """
     num_images = shape[0]
     num_batches = -(-num_images // batch_size)
-    # Batches of one size, the last one filled up, so that one compiled loop
-    # serves them all.
+    # All batches have one size, so that one compiled loop serves them all. The
+    # last batch is padded.
     size = -(-num_images // num_batches)
     bar = make_bar(
         None,
@@ -54,7 +59,7 @@ def sample_in_batches(
     with bar:
         for first in range(0, num_images, size):
             noise = NoiseStream(seed, first, (size, *shape[1:]))
-            frames = []
+            frames: list[np.ndarray] = []
 
             def report(x, done, total, before=first // size, frames=frames):
                 if keep_frames:
@@ -72,7 +77,7 @@ def sample_in_batches(
 
 
 def _slice(known, first, size):
-    # Filled up by repeating the last image, as the batch itself is.
+    # The last image pads the last batch.
     rows = np.minimum(np.arange(first, first + size), len(known.images) - 1)
     mask = known.known_mask
     return Known(known.images[rows], mask[rows] if len(mask) > 1 else mask)

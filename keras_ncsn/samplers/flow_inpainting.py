@@ -2,42 +2,58 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import lazy_loader
 
-from keras_ncsn.samplers.score_function import flow_slope
+from keras_ncsn.annotations import Tensor
+from keras_ncsn.samplers.known import Known
+from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.samplers.sampler import Progress
+from keras_ncsn.samplers.score_function import (
+    ScoreFunction,
+    flow_slope,
+)
 
 keras = lazy_loader.load("keras")
 
-# How many times its level the noise is raised to before each step.
+# Each step first raises the noise level by this factor.
 RAISE = 2.0
 
 
-def inpaint_along_flow(score_fn, sigmas, x, noise, known, report):
+def inpaint_along_flow(
+    score_fn: ScoreFunction,
+    sigmas: Sequence[float],
+    x: Tensor,
+    noise: NoiseStream,
+    known: Known,
+    report: Progress,
+) -> Tensor:
     """Completes images of which some pixels are known.
 
-    The flow decides early what it draws, while noise still hides the known
-    pixels, and never reconsiders. So each step first raises the noise to twice
-    its level, puts the known pixels into the denoised image, and comes down
-    from there with fresh noise, as DDPM does. A step takes one evaluation.
+    The flow settles what it draws early, while noise still hides the known
+    pixels, and it never corrects itself. Therefore each step first doubles the
+    noise level, then puts the known pixels into the denoised image, and then
+    lowers the noise level with fresh noise, as DDPM does. A step takes one
+    evaluation.
 
     Args:
         score_fn: A `ScoreFunction`.
         sigmas: List of floats, the noise levels, largest first.
-        x: Float32 tensor of shape `(batch, ...)`, noise of the first level.
+        x: Float32 tensor of shape `(batch, ...)`, noise at the first level.
         noise: As in `Sampler.sample`.
         known: A `Known`.
-        report: Function of the state, the number of steps taken and their
-            total.
+        report: As `on_progress` in `Sampler.sample`.
 
     Returns:
         A float32 tensor shaped like `x`.
 
     Reference:
 
-    - [Ho et al., 2020](https://arxiv.org/abs/2006.11239), the step down;
+    - [Ho et al., 2020](https://arxiv.org/abs/2006.11239), the step to
+      lower noise;
       [Lugmayr et al., 2022](https://arxiv.org/abs/2201.09865), RePaint, which
-      adds noise back too.
+      also adds noise back.
     """
     ops = keras.ops
     given = ops.convert_to_tensor(known.images, "float32")
@@ -47,12 +63,13 @@ def inpaint_along_flow(score_fn, sigmas, x, noise, known, report):
         return ops.convert_to_tensor(noise.normal())
 
     for index, (sigma, next_sigma) in enumerate(itertools.pairwise(sigmas)):
-        # The network does not know what lies above the first level.
+        # The network has not learned levels above the first.
         raised = min(RAISE * sigma, sigmas[0])
         x = x + math.sqrt(raised**2 - sigma**2) * normal()
         clean = x - raised * score_fn.run(flow_slope, x, raised)
         clean = ops.where(is_known, given, clean)
-        # A draw of the image at the next level, given it now and clean.
+        # Draws the image at the next level, given the image at the current
+        # level and the clean image.
         kept = (next_sigma / raised) ** 2
         x = clean + kept * (x - clean)
         x = x + next_sigma * math.sqrt(1.0 - kept) * normal()

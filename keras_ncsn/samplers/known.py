@@ -1,15 +1,20 @@
-"""The known pixels of an inpainting, at any noise level."""
+"""The known pixels of images to inpaint, at any noise level."""
+
+from typing import Self
 
 import numpy as np
 
+from keras_ncsn.samplers.noise_stream import NoiseStream
+
 
 class Known:
-    """Images of which some pixels are given and the others are sampled.
+    """Images with some pixels given; the others are sampled.
 
     Args:
-        images: Float32 array of shape `(batch, ...)`, clean.
-        known_mask: Boolean array that broadcasts to it, `True` where a pixel
-            is known.
+        images: Float32 array of shape `(batch, ...)`, clean images; or `None`
+            if no pixel is known.
+        known_mask: Boolean array that broadcasts to the images, `True` where a
+            pixel is known.
 
     Example:
 
@@ -20,25 +25,30 @@ class Known:
     ([[1.0, 1.0]], [[True, False]])
     """
 
-    def __init__(self, images, known_mask):
+    def __init__(
+        self, images: np.ndarray | None, known_mask: np.ndarray
+    ) -> None:
         self.images = images
         self.known_mask = known_mask
 
     @classmethod
-    def nothing(cls, noise):
-        """Returns what is known when images are generated from nothing."""
+    def nothing(cls, noise: NoiseStream) -> Self:
+        """Returns a `Known` without known pixels, to generate new images."""
         single = (1,) * len(noise.shape)
         return cls(None, np.zeros(single, "bool"))
 
-    def perturb(self, sigma, noise):
+    def perturb(
+        self, sigma: float, noise: NoiseStream
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the images at noise level sigma, and the mask.
 
         Args:
             sigma: Float, the noise level.
-            noise: A `NoiseStream`, asked only where something is known.
+            noise: A `NoiseStream`. It is used only if some pixels are known.
 
         Returns:
-            A float32 array and the boolean mask, which broadcasts to it.
+            A float32 array, and the boolean mask, which broadcasts to the
+            images.
         """
         if self.images is None:
             zeros = np.zeros(self.known_mask.shape, "float32")

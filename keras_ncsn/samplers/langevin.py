@@ -1,24 +1,31 @@
-"""Langevin dynamics at one noise level, and the step that annealing shares."""
+"""Langevin dynamics at one noise level; `AnnealedLangevin` uses its steps."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import lazy_loader
 import numpy as np
 
+from keras_ncsn.annotations import ScoreFn, Tensor
 from keras_ncsn.checks import check_above_zero, check_choice, check_count
 from keras_ncsn.samplers.known import Known
-from keras_ncsn.samplers.sampler import MAX_STEPS, Sampler, setting
+from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
 from keras_ncsn.samplers.score_function import (
     ScoreFunction,
     denoised,
     fill_levels,
 )
 
-# The command line reads the settings, and does not wait for Keras.
+if TYPE_CHECKING:
+    # It imports Keras.
+    from keras_ncsn.noise import NoiseSchedule
+
+# The command line reads the settings without importing Keras.
 keras = lazy_loader.load("keras")
 
-# Steps that one call of the compiled loop takes: often enough for a progress
-# bar and a film, seldom enough not to cost.
+# Steps per call of the compiled loop. Progress and intermediate states are
+# reported between calls; with more calls their overhead would show.
 STEPS_PER_CALL = 10
 
 
@@ -26,13 +33,14 @@ STEPS_PER_CALL = 10
 class Langevin(Sampler):
     """Langevin dynamics at one noise level.
 
-    What annealing improves on: at a small noise level the score is wrong
-    where there is no data, and modes do not get their weights in any
-    reasonable time. Start and known pixels are as in `AnnealedLangevin`.
+    Annealing improves on it: at a small noise level the score is wrong where
+    there is no data, and samples hardly move between modes, so that the modes
+    get wrong weights. The start and the known pixels are as in
+    `AnnealedLangevin`.
 
     Args:
         sigma: Float, the noise level, within the schedule. Defaults to
-            `None`, its smallest.
+            `None`, the smallest level of the schedule.
         num_steps: Integer, at least 1. Defaults to `1000`.
         step_size: Float above 0. The step is
             `step_size` * (sigma / smallest sigma)**2. Defaults to `2e-5`.
@@ -63,7 +71,7 @@ class Langevin(Sampler):
     step_size: float = setting(2e-5, "Step at the smallest noise level.")
     denoise: bool = setting(False, "Remove the noise that is left.")
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.sigma is not None:
             check_above_zero(sigma=self.sigma)
         check_count(most=MAX_STEPS, num_steps=self.num_steps)
@@ -72,13 +80,13 @@ class Langevin(Sampler):
 
     def sample(
         self,
-        score_fn,
-        schedule,
-        noise,
-        known=None,
-        on_progress=None,
-        value_range=None,
-    ):
+        score_fn: ScoreFn,
+        schedule: "NoiseSchedule",
+        noise: NoiseStream,
+        known: Known | None = None,
+        on_progress: Progress | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> Tensor:
         sigma = schedule.sigma_min if self.sigma is None else float(self.sigma)
         schedule.check_sigma(sigma)
         score_fn = ScoreFunction.of(score_fn)
@@ -97,21 +105,29 @@ class Langevin(Sampler):
             x = score_fn.run(denoised, x, sigma)
         return x
 
-    def num_evaluations(self, schedule):
+    def num_evaluations(self, schedule: "NoiseSchedule") -> int:
         return self.num_steps + self.denoise
 
 
-def langevin_steps(score_fn, x, noise, sigma, eta, known, known_mask):
-    """Takes a Langevin step for each draw of noise.
+def langevin_steps(
+    score_fn: ScoreFn,
+    x: Tensor,
+    noise: Tensor,
+    sigma: Tensor,
+    eta: Tensor,
+    known: Tensor,
+    known_mask: Tensor,
+) -> Tensor:
+    """Returns x after one Langevin step for each draw of noise.
 
     Args:
         score_fn: As in `Sampler.sample`.
         x: Float32 tensor of shape `(batch, ...)`.
         noise: Float32 tensor of shape `(steps, batch, ...)`, standard normal.
         sigma: Scalar tensor, the noise level.
-        eta: Scalar tensor, the step.
-        known: Float32 tensor, noisy known pixels, as `Known.perturb` returns
-            them.
+        eta: Scalar tensor, the step size.
+        known: Float32 tensor, the known pixels with noise, as from
+            `Known.perturb`.
         known_mask: Boolean tensor, `True` where a pixel is known.
 
     Returns:
@@ -127,8 +143,12 @@ def langevin_steps(score_fn, x, noise, sigma, eta, known, known_mask):
     return ops.fori_loop(0, noise.shape[0], step, x)
 
 
-def start(noise, value_range, sigma_max):
-    """Returns where Langevin dynamics starts.
+def start(
+    noise: NoiseStream,
+    value_range: tuple[float, float] | None,
+    sigma_max: float,
+) -> np.ndarray:
+    """Returns the noise from which Langevin dynamics starts.
 
     Args:
         noise: As in `Sampler.sample`.
@@ -140,11 +160,11 @@ def start(noise, value_range, sigma_max):
     """
     if value_range is None:
         return noise.normal() * sigma_max
-    low, high = np.float32(value_range)
+    low, high = np.asarray(value_range, "float32")
     return low + (high - low) * noise.uniform()
 
 
 def split_steps(num_steps: int) -> list[int]:
-    """Returns `num_steps` as a list of at most `STEPS_PER_CALL` each."""
+    """Returns `num_steps` as a sum of numbers up to `STEPS_PER_CALL`."""
     whole, rest = divmod(num_steps, STEPS_PER_CALL)
     return [STEPS_PER_CALL] * whole + [rest] * (rest > 0)

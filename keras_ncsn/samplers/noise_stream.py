@@ -1,13 +1,15 @@
-"""The random numbers of the samplers: one stream an image."""
+"""The random numbers of the samplers: one stream per image."""
+
+from collections.abc import Sequence
 
 import numpy as np
 
 
 class NoiseStream:
-    """Noise for a batch of images, of which each has a stream of its own.
+    """Noise for a batch of images: each image has its own random stream.
 
-    Image i of seed s depends on (s, i) alone, so the same images come out
-    whatever the batch size; and on every backend, because NumPy draws.
+    The noise of image i depends only on the seed and on i. It is the same for
+    every batch size, and on every backend, because NumPy draws it.
 
     Args:
         seed: Integer, at least 0.
@@ -22,24 +24,25 @@ class NoiseStream:
     True
     """
 
-    def __init__(self, seed, first, shape):
+    def __init__(self, seed: int, first: int, shape: Sequence[int]) -> None:
         self.shape = tuple(shape)
-        # A hash of (seed, index): seed + index would repeat images of one
-        # seed under the next.
+        # PCG64 hashes (seed, index). With seed + index, image 1 of seed 0
+        # would be image 0 of seed 1.
         self._generators = [
             np.random.Generator(np.random.PCG64((seed, index)))
             for index in range(first, first + self.shape[0])
         ]
 
-    def normal(self, num_steps=None):
+    def normal(self, num_steps: int | None = None) -> np.ndarray:
         """Returns standard normal noise.
 
         Args:
-            num_steps: Integer, how many draws an image. Defaults to `None`,
-                one draw and no axis for it.
+            num_steps: Integer, the number of draws per image. Defaults to
+                `None`, one draw without an axis of its own.
 
         Returns:
-            A float32 array of shape `(num_steps, batch, ...)`.
+            A float32 array of shape `(num_steps, batch, ...)`, or
+            `(batch, ...)` without `num_steps`.
         """
         leading = () if num_steps is None else (num_steps,)
         draws = [
@@ -48,8 +51,8 @@ class NoiseStream:
         ]
         return np.stack(draws, axis=len(leading))
 
-    def uniform(self):
-        """Returns one draw an image, uniform in [0, 1).
+    def uniform(self) -> np.ndarray:
+        """Returns one draw per image, uniform in [0, 1).
 
         Returns:
             A float32 array of shape `(batch, ...)`.

@@ -2,14 +2,26 @@
 
 import abc
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from keras_ncsn.annotations import ScoreFn, Tensor
+from keras_ncsn.samplers.known import Known
+from keras_ncsn.samplers.noise_stream import NoiseStream
+
+if TYPE_CHECKING:
+    # It imports Keras.
+    from keras_ncsn.noise import NoiseSchedule
+
+# Receives the state, the number of steps taken and their total.
+Progress: TypeAlias = Callable[[Tensor, int, int], object]
 
 # The most steps: tables and lists have an entry for each.
 MAX_STEPS = 10**7
 
 
 def setting(default: Any, help: str) -> Any:
-    """Returns a field of a sampler, with what the command line says of it.
+    """Returns a field of a sampler, with its help on the command line.
 
     Args:
         default: The default value.
@@ -21,16 +33,17 @@ def setting(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Sampler(abc.ABC):
     """A way to draw images from a score function.
 
-    A sampler is a frozen dataclass. Its fields, made by `setting`, are its
-    settings: plain numbers that a preset can store. The constructor checks
-    them. A new sampler is a new file with such a class, and a line in
+    A sampler is a frozen dataclass. Its fields are its settings: plain values
+    that a preset can store, each made by `setting`. The constructor checks
+    them. To add a sampler, write such a class in a new file, and import it in
     `samplers/__init__.py`.
 
     Attributes:
-        name: String, what presets and the command line call the sampler.
+        name: String, the sampler's name in presets and on the command line.
     """
 
     name: ClassVar[str]
@@ -38,45 +51,47 @@ class Sampler(abc.ABC):
     @abc.abstractmethod
     def sample(
         self,
-        score_fn,
-        schedule,
-        noise,
-        known=None,
-        on_progress=None,
-        value_range=None,
-    ):
+        score_fn: ScoreFn,
+        schedule: "NoiseSchedule",
+        noise: NoiseStream,
+        known: Known | None = None,
+        on_progress: Progress | None = None,
+        value_range: tuple[float, float] | None = None,
+    ) -> Tensor:
         """Draws a batch.
 
         Args:
-            score_fn: Function of x, a float32 tensor of shape `(batch, ...)`,
-                and sigma, of shape `(batch,)`: the score of x + sigma * z.
+            score_fn: Function that returns the score of noisy images
+                image + sigma * z. Its arguments are these images, a float32
+                tensor of shape `(batch, ...)`, and sigma, of shape `(batch,)`.
             schedule: A `NoiseSchedule`.
             noise: A `NoiseStream`, or any object with its methods and `shape`.
             known: A `Known`, the pixels that are given. Defaults to `None`.
-            on_progress: Function of the state, the number of steps taken and
-                their total, called now and then. Defaults to `None`.
-            value_range: Pair of floats, the range of the images, around which
-                sampling starts. Defaults to `None`, around 0.
+            on_progress: Function that is called every few steps with the
+                state, the number of steps taken and their total. Defaults to
+                `None`.
+            value_range: Pair of floats, the range of the images, in which
+                sampling starts. Defaults to `None`: it starts around 0.
 
         Returns:
             A float32 tensor of shape `noise.shape`.
         """
 
     @abc.abstractmethod
-    def num_evaluations(self, schedule) -> int:
+    def num_evaluations(self, schedule: "NoiseSchedule") -> int:
         """Returns how often `sample` calls the score function.
 
         Args:
             schedule: A `NoiseSchedule`.
 
         Returns:
-            Integer, the number of function evaluations (NFE) an image.
+            Integer, the number of function evaluations (NFE) per image.
         """
 
     def settings(self) -> dict[str, Any]:
         """Returns the settings by name.
 
         Returns:
-            A dictionary that makes an equal sampler.
+            A dictionary. The constructor makes an equal sampler from it.
         """
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        return dataclasses.asdict(self)

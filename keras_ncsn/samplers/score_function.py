@@ -1,6 +1,11 @@
-"""A score function together with what is compiled around it."""
+"""A score function, and the compiled functions that call it."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import lazy_loader
+
+from keras_ncsn.annotations import ScoreFn, Tensor
 
 keras = lazy_loader.load("keras")
 
@@ -8,15 +13,16 @@ keras = lazy_loader.load("keras")
 class ScoreFunction:
     """A function of noisy images and noise levels that returns the score.
 
-    Samplers work on x + sigma * z, whatever the schedule's scale: the model
-    translates. They hand functions of the score, such as a loop of steps, to
-    `run`, which compiles each of them once, and again for other shapes.
+    Samplers work on image + sigma * z, whatever the scale of the schedule; the
+    model converts. A sampler passes functions that use the score, such as a
+    loop of steps, to `run`, which compiles each of them once per shape.
 
     Args:
-        function: Function of a float32 tensor of shape `(batch, ...)` and one
-            of shape `(batch,)`, the noise levels, that returns the score,
-            shaped like the first.
-        variables: Sequence of the Keras variables that it reads.
+        function: Function that returns the score. Its arguments are noisy
+            images, a float32 tensor of shape `(batch, ...)`, and their noise
+            levels, of shape `(batch,)`.
+        variables: Sequence of the Keras variables that `function` reads.
+            Defaults to `()`.
 
     Example:
 
@@ -25,25 +31,28 @@ class ScoreFunction:
     -2.0
     """
 
-    def __init__(self, function, variables=()):
+    def __init__(
+        self, function: ScoreFn, variables: Sequence[Any] = ()
+    ) -> None:
         self._function = function
         self._variables = variables
-        self._compiled = {}
+        self._compiled: dict[Callable[..., Tensor], Callable[..., Tensor]] = {}
 
-    def __call__(self, x, sigma):
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         return self._function(x, sigma)
 
     @classmethod
-    def of(cls, function):
-        """Returns `function` itself where it already is a `ScoreFunction`."""
+    def of(cls, function: ScoreFn) -> Self:
+        """Returns `function` as a `ScoreFunction`, which it may be already."""
         return function if isinstance(function, cls) else cls(function)
 
-    def run(self, loop, *tensors):
+    def run(self, loop: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
         """Calls `loop(score_fn, *tensors)`, compiled.
 
         Args:
-            loop: Function of this score function and tensors that returns a
-                tensor. Pass the same function object again to reuse its code.
+            loop: Function that returns a tensor. Its arguments are the score
+                function and `tensors`. It is compiled once if it is the same
+                object in each call.
             *tensors: Tensors, arrays or numbers.
 
         Returns:
@@ -61,7 +70,7 @@ class ScoreFunction:
         return self._compiled[loop](*tensors)
 
 
-def fill_levels(x, sigma):
+def fill_levels(x: Tensor, sigma: Tensor) -> Tensor:
     """Returns one noise level for each image of a batch.
 
     Args:
@@ -74,7 +83,7 @@ def fill_levels(x, sigma):
     return keras.ops.broadcast_to(sigma, (x.shape[0],))
 
 
-def denoised(score_fn, x, sigma):
+def denoised(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> Tensor:
     """Returns x + sigma**2 * score: the mean of the clean images given x.
 
     Args:
@@ -103,7 +112,7 @@ def denoised(score_fn, x, sigma):
     return x + variance * score_fn(x, levels)
 
 
-def flow_slope(score_fn, x, sigma):
+def flow_slope(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> Tensor:
     """Returns dx/dsigma = -sigma * score, the slope of the probability flow.
 
     A step of length -sigma along it ends at the denoised image.

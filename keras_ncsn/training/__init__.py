@@ -1,5 +1,6 @@
-"""Training: one step of score matching, and what goes into it.
+"""Training by score matching.
 
-`NCSNModel.fit` looks at the data (`data`) and takes steps (`step`). A step
-draws noise levels (`noise_levels`) and computes a loss (`losses`).
+`NCSNModel.fit` checks the data (`data`) and takes steps (`step`). A step draws
+noise levels (`noise_levels`) and computes a loss (`losses`). `validation`
+computes the loss on held-out images.
 """

@@ -1,7 +1,9 @@
-"""What `fit` takes, checked before any work is done."""
+"""The data that `fit` accepts, checked before training starts."""
 
 import copy
 import functools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,10 +13,15 @@ from keras_ncsn.checks import check_images
 from keras_ncsn.parallel import check_batch
 
 
-def checked_data(data, image_shape, value_range, batch_size=None):
-    """Returns what was passed to `fit`, after a look at the images.
+def checked_data(
+    data: Any,
+    image_shape: Sequence[int],
+    value_range: tuple[float, float] | None,
+    batch_size: int | None = None,
+) -> Any:
+    """Returns the data that was passed to `fit`, after checking the images.
 
-    Arrays are checked in full, streams at their first batch.
+    Of an array all images are checked, of a stream those of the first batch.
 
     Args:
         data: Images as an array or tensor, or an iterable of batches: a
@@ -22,15 +29,16 @@ def checked_data(data, image_shape, value_range, batch_size=None):
             `DataLoader` or a generator.
         image_shape: Tuple, the shape of one image.
         value_range: As in `check_images`.
-        batch_size: Integer, how many images of an array are one batch.
-            Defaults to `None`, all of them.
+        batch_size: Integer, the batch size if `data` is an array. Defaults to
+            `None`, one batch of all images.
 
     Returns:
-        `data`, or for a generator an equal one that has all its batches, and
-        for a PyTorch `DataLoader` of images alone one of tuples.
+        `data` itself, except in two cases. A generator is replaced by one that
+        also yields the batch that was checked. A PyTorch `DataLoader` whose
+        batches are not tuples is replaced by one whose batches are.
     """
     if hasattr(data, "shape"):
-        # Keras would copy an array, which may be larger than memory.
+        # Keras would copy an array, which may not fit into memory twice.
         is_array = isinstance(data, np.ndarray)
         images = data if is_array else np.asarray(ops.convert_to_numpy(data))
         check_images(images, image_shape, value_range)
@@ -56,7 +64,7 @@ def checked_data(data, image_shape, value_range, batch_size=None):
 
 
 def _first_batch(data):
-    # Of no known number (`None`) where the data has no end.
+    # `num_batches` is `None` if the data is endless.
     if isinstance(data, keras.utils.PyDataset) and data.num_batches != 0:
         return data[0], data
     if isinstance(data, (tuple, list, dict)) or not hasattr(data, "__iter__"):
@@ -70,7 +78,7 @@ def _first_batch(data):
     except StopIteration:
         raise ValueError(
             "`x` must yield at least one batch of images. Received: "
-            f"x={data}, which yields none"
+            f"x={data}, which yields nothing"
         ) from None
     if iterator is data:
         return batch, _with_first(batch, data)
@@ -78,9 +86,9 @@ def _first_batch(data):
 
 
 def _of_tuples(loader):
-    # Keras takes no other batches from a `DataLoader`, but on PyTorch.
+    # On TensorFlow and JAX, Keras accepts only tuples from a `DataLoader`.
     of_tuples = copy.copy(loader)
-    # Workers that persist know the old function.
+    # Persistent workers would still use the old function.
     of_tuples._iterator = None
     of_tuples.collate_fn = functools.partial(_collate, loader.collate_fn)
     return of_tuples
@@ -91,8 +99,8 @@ def _collate(function, samples):
 
 
 def _with_first(batch, rest):
-    # Keras wants tuples from generators. And no `yield from`: it would close
-    # the caller's generator with this one.
+    # Keras requires tuples from generators. `yield from` would close the
+    # caller's generator together with this one.
     yield _as_tuple(batch)
     for batch in rest:
         yield _as_tuple(batch)

@@ -2,14 +2,16 @@
 
 from keras import ops
 
+from keras_ncsn.annotations import Tensor
 
-def denoising_score_matching(scaled_score, noise):
+
+def denoising_score_matching(scaled_score: Tensor, noise: Tensor) -> Tensor:
     """Returns 0.5 * sum((scaled_score + noise)**2) of each image.
 
     The score of a noisy image given its clean image is -noise / (a * sigma).
-    Scaled by a * sigma it is -noise at every level, so the weight that makes
-    the levels count alike is inside. A zero network scores half the number of
-    pixels.
+    Scaled by a * sigma it is -noise at every level, so all levels have the
+    same weight in the loss. For a network that returns zero, the loss is half
+    the number of pixels on average.
 
     Args:
         scaled_score: Float tensor of shape `(batch, ...)`, the network's score
@@ -37,20 +39,22 @@ def denoising_score_matching(scaled_score, noise):
     return 0.5 * ops.sum(ops.square(error), axis=axes)
 
 
-def sliced_score_matching(scaled_score, slope, projection):
+def sliced_score_matching(
+    scaled_score: Tensor, slope: Tensor, projection: Tensor
+) -> Tensor:
     """Returns sum(projection * slope + 0.5 * scaled_score**2) of each image.
 
-    It needs no clean image: a score that is right makes its own divergence
-    negative where it is large itself. The divergence of the scaled score is
-    estimated along one random direction, the projection. On average over
-    noise and projections this is the denoising loss, less half the number of
-    pixels, whatever the network. A zero network scores 0.
+    It needs no clean image, only the score and its divergence, which is
+    estimated along one random direction, the projection. For any network, the
+    average over noise and projections is the average of the denoising loss
+    minus half the number of pixels. For a network that returns zero, the loss
+    is 0.
 
     Args:
         scaled_score: Float tensor of shape `(batch, ...)`, the network's score
             times a * sigma.
         slope: Float tensor of that shape, a * sigma times the gradient of
-            sum(projection * scaled_score) by the noisy images.
+            sum(projection * scaled_score) with respect to the noisy images.
         projection: Float tensor of that shape, standard normal.
 
     Returns:
@@ -78,17 +82,17 @@ def sliced_score_matching(scaled_score, slope, projection):
     return ops.sum(terms, axis=tuple(range(1, len(terms.shape))))
 
 
-def preconditioned_weight(sigma, data_std):
+def preconditioned_weight(sigma: Tensor, data_std: float) -> Tensor:
     """Returns the weight of each noise level under EDM's weighting.
 
-    EDM weighs the squared error of the denoised image by
+    EDM multiplies the squared error of the denoised image by
     (sigma**2 + data_std**2) / (sigma * data_std)**2. The error of the scaled
-    score is that of the denoised image divided by sigma, hence
-    (sigma**2 + data_std**2) / data_std**2.
+    score is the error of the denoised image divided by sigma, so the weight is
+    (sigma**2 + data_std**2) / data_std**2 here.
 
     Args:
         sigma: Float tensor of noise levels.
-        data_std: Float, the spread of the pixels of the data.
+        data_std: Float, the standard deviation of the pixels of the data.
 
     Returns:
         A tensor shaped like `sigma`.

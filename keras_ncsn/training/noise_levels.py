@@ -1,17 +1,20 @@
-"""Which noise levels training draws: at random, or as equal shares."""
+"""The noise levels of training: random ones, and quantiles for validation."""
 
 import math
 import statistics
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_ncsn.annotations import Tensor
+
 DISTRIBUTIONS = ("ladder", "log_uniform", "log_normal")
 
 
-def draw_sigmas(model, num_images):
-    """Returns noise levels, drawn as training draws them.
+def draw_sigmas(model: Any, num_images: Tensor) -> Tensor:
+    """Returns random noise levels for training.
 
     Args:
         model: An `NCSNModel`.
@@ -38,11 +41,11 @@ def draw_sigmas(model, num_images):
     return ops.exp(ops.clip(log_sigma, low, high))
 
 
-def sigma_quantiles(model, num_sigmas):
-    """Returns noise levels that stand for those that training draws.
+def sigma_quantiles(model: Any, num_sigmas: int) -> np.ndarray:
+    """Returns noise levels that represent the distribution in training.
 
-    They are the middles of equal shares of the distribution, so the mean of
-    their losses estimates the mean loss in training.
+    They are the quantiles in the middles of equal shares of the distribution,
+    so the mean of their losses estimates the mean loss in training.
 
     Args:
         model: An `NCSNModel`.

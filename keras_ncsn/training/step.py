@@ -1,30 +1,32 @@
 """One step of score matching, written once for all backends.
 
-The functions take the model as an argument; `NCSNModel` calls them from the
-methods that Keras knows.
+The functions take the model as an argument. `NCSNModel` calls them from the
+methods that Keras calls.
 """
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ncsn import backend
+from keras_ncsn.annotations import Tensor
 from keras_ncsn.noise import expand_like
 from keras_ncsn.training import losses
 from keras_ncsn.training.noise_levels import draw_sigmas
 
 
-def train_on(model, data):
-    """Takes one optimizer step; leaves all as it was if the loss is NaN.
+def train_on(model: Any, data: Any) -> dict[str, Tensor]:
+    """Takes one optimizer step; changes nothing if the loss is not finite.
 
-    A gradient that is no number counts as a loss that is none. Once there was
-    one, nothing changes until the metrics are reset: neither this step nor a
-    later one of the same epoch.
+    A gradient that is not finite makes the loss NaN. After such a loss nothing
+    changes until the metrics are reset, neither in this step nor in later steps
+    of the epoch.
 
     Args:
         model: An `NCSNModel`, compiled.
-        data: What Keras hands to `train_step`.
+        data: What Keras passes to `train_step`.
 
     Returns:
         A dictionary from names of metrics to their values.
@@ -36,7 +38,7 @@ def train_on(model, data):
     before = [ops.copy(variable.value) for variable in state]
     sigma, noise = draw_noise(model, images)
     projection = draw_projection(model, images)
-    # 1, but for an optimizer that scales losses for float16.
+    # 1, unless the optimizer scales losses for float16.
     loss_scale = ops.convert_to_tensor(optimizer.scale_loss(1.0))
 
     def scaled_loss():
@@ -46,7 +48,7 @@ def train_on(model, data):
     loss, gradients = backend.value_and_gradients(scaled_loss, weights, state)
     loss = loss / loss_scale
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        # That one skips such steps by itself.
+        # A `LossScaleOptimizer` skips such steps itself.
         loss = ops.where(_all_finite(gradients), loss, float("nan"))
     model.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
     finite = ops.isfinite(model.loss_tracker.result())
@@ -61,12 +63,12 @@ def train_on(model, data):
     return {"loss": model.loss_tracker.result()}
 
 
-def test_on(model, data):
+def test_on(model: Any, data: Any) -> dict[str, Tensor]:
     """Computes the loss of one batch with the weights that sampling uses.
 
     Args:
         model: An `NCSNModel`.
-        data: What Keras hands to `test_step`.
+        data: What Keras passes to `test_step`.
 
     Returns:
         A dictionary from names of metrics to their values.
@@ -79,13 +81,14 @@ def test_on(model, data):
     return {"loss": model.loss_tracker.result()}
 
 
-def prepare_images(model, data):
-    """Returns the images of a batch as the network is to see them.
+def prepare_images(model: Any, data: Any) -> Tensor:
+    """Returns the images of a batch, in the range in which noise is added.
 
     Args:
         model: An `NCSNModel`.
-        data: A batch of images, or a tuple or list whose first part is one.
-            uint8 is dequantised, or divided by 255; floats stay.
+        data: A batch of images, or a tuple or list whose first element is one.
+            uint8 images are dequantised, or divided by 255. Float images keep
+            their values.
 
     Returns:
         A float32 tensor of shape `(batch, ...)`.
@@ -94,7 +97,7 @@ def prepare_images(model, data):
     images = ops.convert_to_tensor(images)
     if getattr(images.shape, "rank", 0) is None or None in images.shape[1:]:
         raise ValueError(
-            "A stream must say what shape its images have. Received: "
+            "A stream must state the shape of its images. Received: "
             f"images.shape={images.shape}, and the network takes "
             f"{model.image_shape}. Give the data set an `output_signature` "
             f"such as tf.TensorSpec({(None, *model.image_shape)})."
@@ -105,9 +108,9 @@ def prepare_images(model, data):
             f"Received: images.shape={tuple(images.shape)}, and the network "
             f"takes {model.image_shape}"
         )
-    whole = keras.backend.standardize_dtype(images.dtype) == "uint8"
+    is_uint8 = keras.backend.standardize_dtype(images.dtype) == "uint8"
     images = ops.cast(images, "float32")
-    if whole and model.value_range is not None:
+    if is_uint8 and model.value_range is not None:
         low, high = model.value_range
         if model.dequantize:
             noise = backend.draw_for_batch(
@@ -123,7 +126,7 @@ def prepare_images(model, data):
     return model.to_sampled(images)
 
 
-def draw_noise(model, images):
+def draw_noise(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
     """Returns a noise level for each image, and noise.
 
     Args:
@@ -148,7 +151,7 @@ def _draw_normal(model, images):
     )
 
 
-def draw_projection(model, images):
+def draw_projection(model: Any, images: Tensor) -> Tensor | None:
     """Returns a random direction for each image, if the objective needs one.
 
     Args:
@@ -157,14 +160,21 @@ def draw_projection(model, images):
 
     Returns:
         A float32 tensor shaped like `images`, standard normal, for sliced
-        score matching; else `None`.
+        score matching; otherwise `None`.
     """
     if model.objective != "sliced_score_matching":
         return None
     return _draw_normal(model, images)
 
 
-def mean_loss(model, images, sigma, noise, training, projection=None):
+def mean_loss(
+    model: Any,
+    images: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    training: bool,
+    projection: Tensor | None = None,
+) -> Tensor:
     """Returns the weighted loss, averaged over the batch, a float32 scalar.
 
     Args:
@@ -174,15 +184,15 @@ def mean_loss(model, images, sigma, noise, training, projection=None):
         noise: Float32 tensor shaped like `images`.
         training: Boolean, whether to use the raw weights.
         projection: Float32 tensor shaped like `images`, the directions of
-            sliced score matching. Defaults to `None`, denoising score
-            matching.
+            sliced score matching. Defaults to `None`, which selects denoising
+            score matching.
     """
     loss = loss_per_image(model, images, sigma, noise, training, projection)
     return ops.mean(level_weight(model, sigma) * loss)
 
 
-def level_weight(model, sigma):
-    """Returns the weight of noise levels beside that of the score's scale.
+def level_weight(model: Any, sigma: Tensor) -> Tensor:
+    """Returns the factor by which the loss of each noise level is weighted.
 
     Args:
         model: An `NCSNModel`.
@@ -194,8 +204,13 @@ def level_weight(model, sigma):
 
 
 def loss_per_image(
-    model, images, sigma, noise, training=False, projection=None
-):
+    model: Any,
+    images: Tensor,
+    sigma: Tensor,
+    noise: Tensor,
+    training: bool = False,
+    projection: Tensor | None = None,
+) -> Tensor:
     """Returns the unweighted loss of each image.
 
     Args:
@@ -204,7 +219,7 @@ def loss_per_image(
         sigma: As in `mean_loss`.
         noise: As in `mean_loss`.
         training: As in `mean_loss`. Defaults to `False`.
-        projection: As in `mean_loss`.
+        projection: As in `mean_loss`. Defaults to `None`.
 
     Returns:
         A float32 tensor of shape `(batch,)`.
@@ -233,39 +248,46 @@ def _all_finite(gradients):
     return ops.isfinite(sum(squares))
 
 
-def check_finite(loss):
-    """Raises a `FloatingPointError` if a training loss is no number.
+def check_finite(loss: Tensor) -> None:
+    """Raises a `FloatingPointError` if a training loss is not finite.
 
     Args:
         loss: Float, or a scalar tensor.
     """
     if not math.isfinite(float(loss)):
         raise FloatingPointError(
-            f"Training stopped, because the loss became {float(loss)}, or its "
-            "gradient no number. The weights are those from before that step. "
-            "Use a smaller learning rate, or clip gradients (`global_clipnorm` "
-            "of the optimizer)."
+            f"Training stopped, because the loss became {float(loss)} or its "
+            "gradient is not finite. The weights are those from before this "
+            "step. Use a smaller learning rate, or clip gradients "
+            "(`global_clipnorm` of the optimizer)."
         )
 
 
 class CountSteps(keras.callbacks.Callback):
     """Counts the steps that a model takes, in `NCSNModel.steps_taken`."""
 
-    def on_epoch_begin(self, epoch, logs=None):
-        # Keras counts batches anew in each epoch.
+    def on_epoch_begin(
+        self, epoch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        # Keras counts batches from 0 in each epoch.
         self.epoch_start = self.model.steps_taken
 
-    def on_train_batch_end(self, batch, logs=None):
-        # `batch` is the last of several where a call executes several steps.
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
+        # If one call executes several steps, `batch` is the last of them.
         self.model.steps_taken = self.epoch_start + batch + 1
 
 
 class StopOnNaN(keras.callbacks.Callback):
-    """Stops training with an error when the loss is no number."""
+    """Stops training with an error if the loss is not finite."""
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(float(loss)):
-            # Reading the model puts what JAX holds back into its variables.
+            # On JAX, reading `self.model` puts the current values back into
+            # its variables.
             self.model.stop_training = True
             check_finite(loss)

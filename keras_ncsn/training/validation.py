@@ -1,4 +1,7 @@
-"""The loss on images held out, at fixed noise, so that curves compare."""
+"""The loss on held-out images, with fixed noise so that runs compare."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -8,12 +11,18 @@ from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.training import losses, step
 
 
-def validation_losses(model, images, sigmas, seed=0, batch_size=64):
+def validation_losses(
+    model: Any,
+    images: np.ndarray,
+    sigmas: Sequence[float] | np.ndarray,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> np.ndarray:
     """Returns the mean loss of images at each noise level.
 
-    It is denoising score matching with the averaged weights if kept, weighted
-    as in training. The noise depends on the seed, the image and the level
-    alone, and is the same on every backend.
+    The loss is that of denoising score matching, weighted as in training, with
+    the averaged weights if the model keeps them. The noise depends only on the
+    seed, the image and the level, and is the same on every backend.
 
     Args:
         model: An `NCSNModel`.
