@@ -299,7 +299,7 @@ def test_presets_lists_the_zoo():
     assert "Handwritten digits" in run("presets", "show", "mnist")
     asked = CliRunner().invoke(cli.cli, ["presets", "--json", "show", "mnist"])
     assert asked.exit_code == 2
-    assert "--json is of the list" in asked.output
+    assert "--json is for the list" in asked.output
 
 
 def test_what_strangers_write_gives_no_orders(preset, monkeypatch, capsys):

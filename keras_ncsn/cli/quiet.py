@@ -1,4 +1,4 @@
-"""TensorFlow's log, kept off the screen of who draws digits."""
+"""Keeps TensorFlow's log messages off the screen."""
 
 import contextlib
 import importlib.abc
@@ -9,8 +9,8 @@ import sys
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
-def keep_quiet():
-    """Hides what TensorFlow logs, unless the user sets a level for it."""
+def keep_quiet() -> None:
+    """Hides TensorFlow's log, unless the user sets its level."""
     if LEVEL in os.environ:
         return
     os.environ[LEVEL] = "3"
@@ -19,14 +19,17 @@ def keep_quiet():
 
 
 class _QuietImport(importlib.abc.MetaPathFinder):
-    """Imports TensorFlow, which heeds the level only once it is imported."""
+    """Imports TensorFlow with stderr closed.
+
+    TensorFlow logs some messages before it reads the level.
+    """
 
     def find_spec(self, name, path=None, target=None):
         if name != "tensorflow":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is None:
+        if spec is None or spec.loader is None:
             return None
         execute = spec.loader.exec_module
 
@@ -34,13 +37,13 @@ class _QuietImport(importlib.abc.MetaPathFinder):
             with _without_output():
                 execute(module)
 
-        spec.loader.exec_module = execute_quietly
+        spec.loader.exec_module = execute_quietly  # type: ignore[method-assign]
         return spec
 
 
 @contextlib.contextmanager
 def _without_output():
-    # Of the whole process: it is C++ that writes.
+    # C++ code writes to the file descriptor, not to `sys.stderr`.
     sys.stderr.flush()
     before = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)
