@@ -355,6 +355,24 @@ def test_help_gives_each_option_its_default(command):
 
 
 @pytest.mark.parametrize(
+    ("command", "first", "titles"),
+    [
+        ("generate", "--num-images", ["Images", "Files", "Sampling"]),
+        ("inpaint", "--mask", ["Images", "Files", "Sampling"]),
+        ("suggest-schedule", "--image-size", ["Data", "Noise levels"]),
+    ],
+)
+def test_help_shows_options_in_groups(command, first, titles):
+    printed = run(command, "--help")
+    shown = re.findall(r"^(\w.*):$", printed, re.MULTILINE)
+    assert shown == [*titles, "Options"]
+    _, after = printed.split(f"{titles[0]}:\n")
+    assert after.lstrip().startswith(first)
+    _, rest = printed.split("Options:\n")
+    assert re.findall(r"^  (--\S+)", rest, re.MULTILINE) == ["--help"]
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["generate", "clowntown"], "preset='clowntown'"),
