@@ -19,7 +19,7 @@ from json_mutations import json_mutations
 
 import keras_ncsn
 from keras_ncsn import cli
-from keras_ncsn.callbacks import log_file
+from keras_ncsn.callbacks import TrainingLog, log_file
 from keras_ncsn.callbacks.training_state import load_state, save_state
 from keras_ncsn.runs import provenance, recipes, run_file
 from keras_ncsn.runs.recipe import check_values
@@ -555,3 +555,13 @@ def test_a_damaged_run_file_is_read_or_refused(place, mutate):
             provenance.metadata(run)
 
     read()
+
+
+def test_a_log_needs_the_time_of_each_row(tmp_path, make_model, images):
+    (tmp_path / "log.csv").write_text("step,loss\n2,1.0\n")
+    model = make_model()
+    model.compile("sgd")
+    log = TrainingLog(tmp_path, every=2, batch_size=4)
+    with pytest.raises(ValueError, match="a row without `seconds`"):
+        model.fit(images, batch_size=4, callbacks=log, verbose=0)
+    assert (tmp_path / "log.csv").read_text() == "step,loss\n2,1.0\n"

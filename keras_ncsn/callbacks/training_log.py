@@ -90,7 +90,7 @@ class TrainingLog(EverySteps):
             self.folder.mkdir(parents=True, exist_ok=True)
             saving.recover(self.folder / "best")
             remove_leftovers(self.folder / LOG_FILE)
-        rows = read_log(self.folder / LOG_FILE)
+        rows = read_log(self.folder / LOG_FILE, needed=("step", "seconds"))
         # Later rows are of a run that was killed, and come again.
         self.fit_start = self.step
         self.rows = [row for row in rows if int(row["step"]) <= self.step]

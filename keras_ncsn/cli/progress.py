@@ -27,7 +27,7 @@ class ProgressBar(keras.callbacks.Callback):
         self.num_steps = num_steps
         self.batch_size = batch_size
         self.num_images = num_images
-        self.bar = None
+        self.bar: Any = None
 
     def __enter__(self):
         return self

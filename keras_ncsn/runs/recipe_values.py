@@ -99,7 +99,7 @@ def _is_number(value):
     return (
         isinstance(value, Real)
         and not isinstance(value, bool)
-        and -1e30 < value < 1e30
+        and -1e30 < value < 1e30  # type: ignore[operator]
     )
 
 

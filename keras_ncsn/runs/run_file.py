@@ -15,6 +15,7 @@ from keras_ncsn.files import (
 )
 from keras_ncsn.presets import format, sources
 from keras_ncsn.runs import recipes, run_values
+from keras_ncsn.runs.recipe import Recipe
 from keras_ncsn.text import one_line, reason
 
 RUN_FILE = "run.json"
@@ -85,6 +86,7 @@ def describe(
         if (recipe_name, from_preset) == began:
             settings = before["recipe"] | settings
     recipe_name = recipe_name or recipes.recipe_of_data(data)
+    recipe: Recipe
     if from_preset is None:
         recipe = recipes.find(recipe_name, settings)
     else:
