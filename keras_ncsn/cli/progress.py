@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+from typing import Any
 
 import click
 import keras
