@@ -1,8 +1,7 @@
 """Trains the classifier that judges samples of MNIST or CIFAR-10 presets.
 
-A convolutional network, trained on the images of the train set; prints the
-share of the 10,000 test images that it gets right. `sample_quality.py` takes
-the file that it writes.
+It is a convolutional network. The script prints its accuracy on the 10,000 test
+images. `sample_quality.py` and `face_quality.py` read the file that it writes.
 
     python benchmarks/classifier.py mnist classifier.keras
 """
@@ -19,7 +18,7 @@ EPOCHS = {"mnist": 4, "cifar10": 5}
 
 
 def load_labelled(data, split, data_dir=None):
-    """Returns images, uint8 as `datasets.load_images`, and their classes."""
+    """Returns uint8 images and their classes."""
     import tensorflow_datasets as tfds
 
     data = tfds.as_numpy(
@@ -51,8 +50,8 @@ def mnist_body(x):
 
 
 def cifar10_body(x):
-    # A narrow ResNet-9, which shrinks images early, for speed on CPUs. Shifts
-    # and mirrors are new in each epoch.
+    # A narrow ResNet-9 that shrinks images early, for speed on CPUs. Shifts and
+    # mirrors are drawn again in each epoch.
     x = keras.layers.RandomFlip("horizontal")(x)
     x = keras.layers.RandomTranslation(0.125, 0.125, fill_mode="reflect")(x)
     x = keras.layers.MaxPooling2D()(convolve(x, 32))
@@ -67,7 +66,7 @@ BODIES = {"mnist": mnist_body, "cifar10": cifar10_body}
 
 
 def build_classifier(data, image_shape):
-    """Returns a classifier whose layer `features` has 64 units."""
+    """Returns a classifier. Its layer `features` has 64 units."""
     images = keras.Input(image_shape)
     x = BODIES[data](images)
     x = keras.layers.Dropout(0.3)(x)
@@ -82,7 +81,7 @@ def build_classifier(data, image_shape):
 @click.argument("data", type=click.Choice(sorted(BODIES)))
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
 @click.option("--data-dir", help="Folder of tensorflow-datasets.")
-@click.option("--epochs", type=int, help=f"Default: by data, {EPOCHS}.")
+@click.option("--epochs", type=int, help=f"Default: {EPOCHS}.")
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option(

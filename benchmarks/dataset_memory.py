@@ -1,11 +1,11 @@
-"""Whether memory grows with the data set: peaks for few images, and for many.
+"""Measures peak memory for few images and for many: does it grow?
 
 Makes data sets of noise, 64 by 64 pixels in colour, as a folder of PNGs, as an
 .npz file, as an .npy file and as a set of tensorflow-datasets. For each, a
-process of its own loads it, takes its mean and spread as a run begins, and
-goes through one shuffled epoch. What is counted is anonymous
-memory (RssAnon in /proc/self/status, so on Linux alone), which the machine
-cannot take back, sampled every 10 ms, beyond what the imports took.
+separate process loads it, computes its mean and spread as at the start of a
+run, and reads one shuffled epoch. The peak is that of anonymous memory, which
+the machine cannot reclaim, beyond what the imports take. It is sampled every 10
+ms (RssAnon in /proc/self/status, so only on Linux).
 
     python benchmarks/dataset_memory.py --num-images 2000
 """
@@ -88,12 +88,12 @@ def anonymous_mib():
 
 
 def measure(source, data_dir):
-    """Returns the peak in MiB beyond the start, and seconds."""
+    """Returns the peak in MiB above the memory at the start, and seconds."""
     from keras_ncsn import datasets
     from keras_ncsn.runs import building
 
     if source == "noise":
-        # Importing it takes the same for any number of images.
+        # The memory of this import does not depend on the number of images.
         import tensorflow_datasets as tfds
 
         next(
@@ -121,7 +121,7 @@ def measure(source, data_dir):
 
 
 def run(*arguments):
-    """Returns what this file prints last when run with these arguments."""
+    """Runs this file with arguments and returns the last line it prints."""
     done = subprocess.run(
         [sys.executable, __file__, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -1,11 +1,14 @@
-"""How good the samples and completions of a preset of faces are.
+"""Measures the samples and completions of a preset of faces.
 
-Generates faces and compares them with held-out ones, by what a classifier
-(from `classifier.py`, of CIFAR-10) sees in them; fills in the right half of
-held-out faces in several ways; looks for copies of training images; measures
-the loss at several noise levels; and writes a report and pictures to a folder.
-None of the pictures holds an image of the data: CelebA's must not be published.
-With `--try` it compares settings of the sampler instead.
+- Generates faces and compares them with held-out ones, by the features of a
+  CIFAR-10 classifier (from `classifier.py`).
+- Fills in the right half of held-out faces in several ways.
+- Looks for copies of training images.
+- Measures the loss at several noise levels.
+
+It writes a report and pictures to a folder. No picture contains an image of the
+data, because CelebA's must not be published. With `--try`, it compares settings
+of the sampler instead.
 
     python benchmarks/face_quality.py celeba celeba32/train celeba32/test \
         --classifier classifier.keras --output quality
@@ -23,35 +26,36 @@ from keras_ncsn import NCSNModel
 from keras_ncsn.datasets import load_images
 from keras_ncsn.images import save_grid, to_floats
 
-# How many held-out faces are completed, and in how many ways each.
+# Number of held-out faces that are completed, and of completions of each.
 NUM_INPAINTED = 500
 NUM_COMPLETIONS = 16
 GRID_SIDE = 10
 
 
 def load_shuffled(folder):
-    """Returns the images of a folder in [0, 1], in an order without meaning."""
+    """Returns the images of a folder in [0, 1], shuffled."""
     images = to_floats(load_images(folder))
     return images[np.random.default_rng(0).permutation(len(images))]
 
 
 def root_mean_square(errors, hidden):
-    """Returns the root of the mean square of errors, where pixels are hidden.
+    """Returns the root mean square of errors in hidden pixels, over all axes.
 
-    The mean is over all axes: `errors` is `(..., height, width, channels)` and
-    `hidden` is `(height, width)`.
+    `errors` has the shape `(..., height, width, channels)`, and `hidden`
+    `(height, width)`.
     """
     return float(np.sqrt(np.mean(np.square(errors[..., hidden, :]))))
 
 
 def completion_errors(images, completions, hidden, mean_image):
-    """Returns root mean squares inside the hole, by the name of what is there.
+    """Returns root mean square errors in the hole, for each way to fill it.
 
-    `completions` is `(num_images, num_samples, height, width, channels)`. The
-    spread is the standard deviation between the completions of one image,
-    unbiased: squares are divided by one less than there are. For completions
-    drawn from the truth, the error of one is the root of two times the spread,
-    and that of the mean of n is the root of 1 + 1 / n times the spread.
+    `completions` has the shape
+    `(num_images, num_samples, height, width, channels)`. The spread is the
+    unbiased standard deviation between the completions of one image. If
+    completions are drawn from the true distribution, the error of one is
+    sqrt(2) times the spread, and that of the mean of n is sqrt(1 + 1 / n)
+    times the spread.
     """
     guesses = {
         "mean of the completions": completions.mean(axis=1),
@@ -73,18 +77,18 @@ def completion_errors(images, completions, hidden, mean_image):
 
 
 def sharpness(images, hidden):
-    """Returns the mean step from pixel to pixel to the right, in the hole."""
+    """Returns the mean step to the next pixel on the right, in the hole."""
     steps = np.abs(np.diff(images, axis=-2))
     return float(steps[..., hidden[:, 1:] & hidden[:, :-1], :].mean())
 
 
 def nearest_distances(images, pool):
-    """Returns how far the nearest of the pool is, mirrored as in training."""
+    """Returns distances to the nearest image of the pool, mirrored or not."""
     return quality.nearest_images(images, pool, mirrored=True)[1]
 
 
 def plot_distances(distances, path):
-    """Draws how far sets of images are from the nearest training image."""
+    """Plots the distances of sets of images to the nearest training image."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -115,8 +119,8 @@ def report_distances(features, held_out, train):
 
 def report_copies(distances):
     lines = [
-        "Distance to the nearest training image (root mean square of a pixel "
-        "in [0, 1], mirrored images too):",
+        "Distance to the nearest training image (root mean square per pixel "
+        "in [0, 1], mirrored images included):",
         "",
         "| images | smallest | 1st percentile | median |",
         "|---|---|---|---|",
@@ -143,13 +147,13 @@ def report_completions(model, images, mean_image):
     filled = filled.reshape(-1, *images.shape[1:])
     return [
         f"Right half of {len(images)} held-out faces, {NUM_COMPLETIONS} "
-        "completions of each; root mean squares of a pixel in [0, 1]:",
+        "completions of each. Root mean square errors per pixel in [0, 1]:",
         "",
         "| | inside the hole |",
         "|---|---|",
         *(f"| {name} | {value:.4f} |" for name, value in errors.items()),
         "",
-        "From pixel to pixel:",
+        "Steps from pixel to pixel:",
         "",
         "| | mean step, inside the hole | mean squared step into it |",
         "|---|---|---|",
@@ -170,7 +174,7 @@ def report_completions(model, images, mean_image):
     "--classifier",
     type=click.Path(exists=True, dir_okay=False),
     required=True,
-    help="File that classifier.py wrote, of images of the same shape.",
+    help="File written by classifier.py, for images of the same shape.",
 )
 @click.option(
     "--output",
@@ -187,10 +191,10 @@ def report_completions(model, images, mean_image):
     multiple=True,
     callback=quality.parse_settings,
     metavar="NAME=NUMBER[,...]",
-    help="Compare samples by such settings, and do nothing else.",
+    help="Only compare samples with these settings. Repeatable.",
 )
 def main(preset, train, held_out, classifier, output, **options):
-    """Measure PRESET, trained on TRAIN, with the faces of HELD_OUT."""
+    """Measure PRESET, trained on TRAIN, against the faces in HELD_OUT."""
     model = NCSNModel.from_preset(preset)
     train, held_out = load_shuffled(train), load_shuffled(held_out)
     judge = quality.Judge(classifier)
@@ -199,7 +203,7 @@ def main(preset, train, held_out, classifier, output, **options):
 
 
 def sections(model, preset, train, held_out, judge, output, options):
-    """Yields the parts of the report as lists of lines; draws on the way."""
+    """Yields the parts of the report as lists of lines, and saves pictures."""
     num_images, seed = options["num_images"], options["seed"]
     if options["tries"]:
         real = judge(held_out[: quality.NUM_REAL])[1]
@@ -215,7 +219,7 @@ def sections(model, preset, train, held_out, judge, output, options):
     yield report_distances(*features)
     distances = {
         "samples": nearest_distances(images, train),
-        # As many, for the smallest of more would be smaller.
+        # The same number: more images would have a smaller minimum.
         "held-out faces": nearest_distances(held_out[:num_images], train),
     }
     plot_distances(distances, output / "nearest.png")

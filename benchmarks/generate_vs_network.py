@@ -1,4 +1,4 @@
-"""How much of sampling is not the network.
+"""Measures how much of the time of sampling is not the network's.
 
 KERAS_BACKEND=tensorflow python benchmarks/generate_vs_network.py
 """
@@ -27,7 +27,7 @@ def seconds(function, repeats):
 @click.option("--num-images", default=64, show_default=True)
 @click.option("--repeats", default=3, show_default=True)
 def main(num_images, repeats):
-    """Compare annealed Langevin dynamics, and Heun, with bare calls."""
+    """Compare annealed Langevin dynamics and Heun with bare network calls."""
     model = keras_ncsn.NCSNModel.from_preset("mnist")
     images = np.zeros((num_images, *model.image_shape), "float32")
     sigma = np.ones(num_images, "float32")
@@ -54,7 +54,7 @@ def main(num_images, repeats):
                 seed=0,
                 batch_size=num_images,
                 sampler=sampler,
-                # Its calls are not those of the network.
+                # No guide: the bare calls do not include it.
                 guidance=1.0,
                 **settings,
             ),

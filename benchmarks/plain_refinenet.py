@@ -1,8 +1,8 @@
-"""The network of NCSN in plain PyTorch, to measure RefineNet against.
+"""The network of NCSN in plain PyTorch, as a baseline for RefineNet.
 
-Nothing of this package is in it: modules and functions of PyTorch, channels
-first, run eagerly. Written from the paper and a description of the
-checkpoints, whose weights it loads by name; a test compares the scores.
+It uses only modules and functions of PyTorch, channels first, and runs eagerly.
+It was written from the paper and a description of the checkpoints. It loads
+their weights by name, and a test compares the scores.
 """
 
 import torch
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 class Norm(nn.Module):
-    """Instance normalization++ with one row of weights a noise level."""
+    """Instance normalization++ with one row of weights per noise level."""
 
     def __init__(self, channels, num_levels):
         super().__init__()

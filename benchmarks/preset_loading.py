@@ -1,9 +1,8 @@
-"""What checking a preset costs, beside Keras' own loading of its weights.
+"""Measures what checking a preset costs, compared with Keras' own loading.
 
-Saves a U-Net of some thirty million parameters as a preset, and loads its
-weights in processes of their own: by `model.load_weights` of Keras, and as
-`from_preset` does, which checks them against their SHA-256 and looks for what
-is no number first.
+Saves a U-Net of about thirty million parameters as a preset. Separate processes
+load its weights with Keras' `model.load_weights`, and as `from_preset` does:
+after a check of the SHA-256, and that the file holds only numbers.
 
     KERAS_BACKEND=torch python benchmarks/preset_loading.py
 """
@@ -54,7 +53,7 @@ def load(pipe, folder, width, way):
 @click.option("--width", default=120, show_default=True)
 @click.option("--rounds", default=3, show_default=True)
 def main(width, rounds):
-    """Prints seconds and memory of both ways, and their ratios."""
+    """Print seconds and memory of both ways, and their ratios."""
     context = multiprocessing.get_context("spawn")
 
     def run(function, *args):

@@ -1,8 +1,8 @@
-"""How much slower RefineNet is than its convolutions alone.
+"""Measures how much slower RefineNet is than its convolutions alone.
 
-The convolutions of the paper's network for MNIST, in chains with nothing
-between them, against the whole network: the same backend, the same process,
-repetitions taken in turn. Prints a Markdown table of ratios.
+Compares the whole network that the paper uses for MNIST with its convolutions
+in chains, without anything between them. Both run on the same backend in the
+same process, in turn. Prints a Markdown table of ratios.
 
     KERAS_BACKEND=tensorflow python benchmarks/refinenet_vs_convolutions.py
 """
@@ -28,7 +28,7 @@ def convolve(x, filters, dtype, count=1, **kwargs):
 
 
 def bare_convolutions(image_shape, width, dtype):
-    """The 75 convolutions of NCSN, those of one shape in a chain."""
+    """Returns the 75 convolutions of NCSN, with a chain for each shape."""
     height, width_in_pixels, channels = image_shape
     noisy, sigma = keras.Input(image_shape), keras.Input(())
     # At full size: the first stage, the block that halves the image, and most

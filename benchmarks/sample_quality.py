@@ -1,9 +1,12 @@
-"""How good the samples and inpaintings of an MNIST or CIFAR-10 preset are.
+"""Measures the samples and inpaintings of an MNIST or CIFAR-10 preset.
 
-Generates images, asks a classifier (from `classifier.py`) what it sees in them
-and in real images that training has not seen, fills in hidden parts of test
-images, measures the loss at several noise levels, and writes a report and
-pictures to a folder. With `--try` it compares settings of the sampler instead.
+- Generates images and compares them with test images, by a classifier (from
+  `classifier.py`).
+- Fills in hidden parts of test images.
+- Measures the loss at several noise levels.
+
+It writes a report and pictures to a folder. With `--try`, it compares settings
+of the sampler instead.
 
     python benchmarks/sample_quality.py mnist mnist \
         --classifier classifier.keras --output quality
@@ -26,17 +29,17 @@ from keras_ncsn.images import save_grid, to_floats
 from keras_ncsn.training import step
 
 BATCH_SIZE = 250
-# How many test images play the part of reality, and enter the loss.
+# Number of test images to compare with, and to compute the loss of.
 NUM_REAL = 1000
 NUM_LEVELS = 10
-# Pictures of samples are squares of so many a side.
+# Images per side in pictures of samples.
 GRID_SIDES = {"mnist": 16, "cifar10": 10}
 NUM_INPAINTED_SHOWN = 8
 NUM_COMPLETIONS_SHOWN = 6
 
 
 class Judge:
-    """A classifier, with what its layer `features` sees."""
+    """A classifier that also returns the features of its last layers."""
 
     def __init__(self, path):
         model = keras.saving.load_model(path)
@@ -44,17 +47,17 @@ class Judge:
         self.model = keras.Model(model.inputs, [*model.outputs, features])
 
     def __call__(self, images):
-        """Returns probabilities of the classes, and features, in float64."""
+        """Returns class probabilities and features, in float64."""
         results = self.model.predict(images, batch_size=BATCH_SIZE, verbose=0)
         return [np.asarray(result, "float64") for result in results]
 
 
 def frechet_distance(first, second):
-    """Returns the Frechet distance of normal fits to two sets of features."""
+    """Returns the Frechet distance between normal fits to sets of features."""
     first_covariance = np.cov(first, rowvar=False)
     second_covariance = np.cov(second, rowvar=False)
     # The trace of the root of the product is the sum of the roots of its
-    # eigenvalues, which are real and at least 0 but for rounding.
+    # eigenvalues. Up to rounding, these are real and at least 0.
     eigenvalues = np.linalg.eigvals(first_covariance @ second_covariance)
     root_trace = np.sqrt(np.clip(eigenvalues.real, 0, None)).sum()
     difference = first.mean(axis=0) - second.mean(axis=0)
@@ -67,7 +70,7 @@ def frechet_distance(first, second):
 
 
 def losses_by_level(model, images, seed=0):
-    """Returns pairs of a noise level and the loss there, largest first."""
+    """Returns pairs of a noise level and its loss, largest level first."""
     schedule = model.schedule
     images = model.to_sampled(images)
     noise = np.random.default_rng(seed).standard_normal(images.shape, "float32")
@@ -90,7 +93,7 @@ def losses_by_level(model, images, seed=0):
 
 
 def generate(model, num_images, settings, seed=0):
-    """Returns samples and the seconds they took, compilation among them."""
+    """Returns samples and the seconds they took, including compilation."""
     started = time.perf_counter()
     images = model.generate(
         num_images, seed=seed, batch_size=BATCH_SIZE, **settings
@@ -99,7 +102,7 @@ def generate(model, num_images, settings, seed=0):
 
 
 def num_evaluations(model, settings):
-    """Returns how often an image passes the network while it is sampled."""
+    """Returns the number of network evaluations per image."""
     settings = model.sampler_settings.get(model.sampler, {}) | settings
     if model.sampler == "heun":
         return 2 * settings.get("num_steps", 18) - 1
@@ -108,10 +111,10 @@ def num_evaluations(model, settings):
 
 
 def nearest_images(images, pool, mirrored=False):
-    """Returns for each image the nearest of the pool, and how far that is.
+    """Returns the nearest image of the pool for each image, and its distance.
 
-    In root mean squares of a pixel. With `mirrored`, images of the pool count
-    mirrored too.
+    The distance is the root mean square per pixel. With `mirrored`, the mirror
+    images of the pool count too.
     """
     flat = images.reshape(len(images), -1)
     nearest, least = np.empty_like(images), np.full(len(images), np.inf)
@@ -131,7 +134,7 @@ def nearest_images(images, pool, mirrored=False):
 
 
 def known_masks(height, width, seed=0):
-    """Returns masks of shape `(height, width, 1)` by name, True where known."""
+    """Returns masks by name, `(height, width, 1)`, True where known."""
     left = np.zeros((height, width, 1), bool)
     left[:, : width // 2] = True
     frame = np.ones((height, width, 1), bool)
@@ -147,7 +150,7 @@ def known_masks(height, width, seed=0):
 def border_jump(images, known_mask):
     """Returns the mean squared step from known pixels to hidden neighbours.
 
-    `known_mask` is of shape `(height, width, 1)`.
+    `known_mask` has the shape `(height, width, 1)`.
     """
     jumps = []
     for axis in (1, 2):
@@ -158,7 +161,7 @@ def border_jump(images, known_mask):
 
 
 def measure_inpainting(model, judge, images, known_mask):
-    """Returns the share that keep their class, the jump, and the real one."""
+    """Returns the share that keep their class, the jump, and the real jump."""
     filled = model.inpaint(images, known_mask, seed=0, batch_size=BATCH_SIZE)
     before, after = judge(images)[0], judge(filled)[0]
     kept = float(np.mean(before.argmax(axis=1) == after.argmax(axis=1)))
@@ -170,9 +173,10 @@ def measure_inpainting(model, judge, images, known_mask):
 
 
 def save_inpaintings(model, images, path):
-    """Draws a row for each image: for each mask it, what is known, completions.
+    """Draws a row for each image: the image, its known part, completions.
 
-    The masks are those of `known_masks`, with a white column between them.
+    This is repeated for each mask of `known_masks`, with a white column
+    between them.
     """
     columns = []
     for known_mask in known_masks(*images.shape[1:3]).values():
@@ -202,7 +206,7 @@ def report_sampling(model, preset, num_images, seed, seconds):
 
 
 def report_classes(sets):
-    """Returns a table of what the classifier sees in sets of images."""
+    """Returns a table of the classifier's confidence and classes by set."""
     classes = " | ".join(str(number) for number in range(10))
     lines = [
         f"| set | mean confidence | > 0.5 | > 0.9 | {classes} |",
@@ -224,7 +228,7 @@ def report_classes(sets):
 def report_distances(features, real):
     """Returns a table of Frechet distances to test images.
 
-    As many real images as there are samples say what could be reached.
+    The same number of real images gives the floor, the best possible value.
     """
     near, others = real[:NUM_REAL], real[NUM_REAL:]
     floor = others[: len(features)]
@@ -243,7 +247,7 @@ def report_distances(features, real):
 
 
 def report_losses(losses, num_images):
-    """Returns a table of losses by noise level, of sets by name."""
+    """Returns a table of losses by set and noise level."""
     levels = [level for level, _ in next(iter(losses.values()))]
     lines = [
         f"Loss of {num_images} images by noise level:",
@@ -258,9 +262,9 @@ def report_losses(losses, num_images):
 
 
 def report_inpainting(model, judge, images, num_inpainted):
-    """Returns a table of how well the hidden part of each mask is filled."""
+    """Returns a table of the quality of inpaintings, for each mask."""
     lines = [
-        f"Inpaintings of {num_inpainted} test images; the jump is the mean "
+        f"Inpaintings of {num_inpainted} test images. The jump is the mean "
         "squared step from a known pixel to a hidden neighbour:",
         "",
         "| known | class kept | jump | jump in the real images |",
@@ -275,9 +279,9 @@ def report_inpainting(model, judge, images, num_inpainted):
 
 
 def report_tries(model, judge, num_images, seed, real, tries):
-    """Yields a table of quality by settings of the sampler, a row at a time."""
+    """Yields a table of quality by sampler settings, one row at a time."""
     yield [
-        f"{num_images} samples (seed {seed}) by each of these settings:",
+        f"{num_images} samples (seed {seed}) with each of these settings:",
         "",
         "| settings | evaluations | seconds | mean confidence | > 0.9 "
         f"| Frechet distance to all {len(real)} |",
@@ -313,13 +317,13 @@ def parse_settings(context, parameter, texts):
 
 
 def load_shuffled(data, split, data_dir):
-    """Returns images of a set in [0, 1], in an order without meaning."""
+    """Returns the images of a set in [0, 1], shuffled."""
     images = to_floats(load_images(data, split, data_dir=data_dir))
     return images[np.random.default_rng(0).permutation(len(images))]
 
 
 def write_report(sections, folder):
-    """Prints the parts of a report as they come, and writes them down."""
+    """Prints the parts of a report as they come, and writes them to a file."""
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "report.md", "w", encoding="utf-8") as file:
         for section in sections:
@@ -335,7 +339,7 @@ def write_report(sections, folder):
     "--classifier",
     type=click.Path(exists=True, dir_okay=False),
     required=True,
-    help="File that classifier.py wrote.",
+    help="File written by classifier.py.",
 )
 @click.option(
     "--output",
@@ -360,7 +364,7 @@ def write_report(sections, folder):
     multiple=True,
     callback=parse_settings,
     metavar="NAME=NUMBER[,...]",
-    help="Compare samples by such settings, and do nothing else.",
+    help="Only compare samples with these settings. Repeatable.",
 )
 def main(data, preset, classifier, output, **options):
     """Measure the samples and inpaintings of PRESET, trained on DATA."""
@@ -370,7 +374,7 @@ def main(data, preset, classifier, output, **options):
 
 
 def sections(data, model, preset, judge, output, options):
-    """Yields the parts of the report as lists of lines; draws on the way."""
+    """Yields the parts of the report as lists of lines, and saves pictures."""
     num_images, data_dir = options["num_images"], options["data_dir"]
     test = load_shuffled(data, "test", data_dir)
     real_probabilities, real = judge(test)
@@ -384,7 +388,7 @@ def sections(data, model, preset, judge, output, options):
     probabilities, features = judge(images)
     side = GRID_SIDES[data]
     save_grid(images[: side**2], output / "samples.png", columns=side)
-    # Of these sets, training mirrors the images of CIFAR-10 alone.
+    # Training mirrors the images of CIFAR-10, but not those of MNIST.
     nearest, _ = nearest_images(images[:8], train, mirrored=data == "cifar10")
     save_grid(
         np.concatenate([images[:8], nearest]), output / "nearest.png", columns=8

@@ -1,9 +1,8 @@
-"""How fast RefineNet is beside the same network in plain PyTorch.
+"""Measures how fast RefineNet is, compared with plain PyTorch.
 
-Every contender is a process of its own, with its backend, precision and
-compiler; they are timed in turn, round after round, so that a busy machine
-slows all of them, and a ratio is the median of the ratios of the rounds.
-Prints a Markdown table.
+Each contender is a process with its backend, precision and compiler. They are
+timed in turn in each round, so that a busy machine slows all of them. A ratio
+is the median of the ratios of the rounds. Prints a Markdown table.
 
     python benchmarks/training_vs_pytorch.py
     python benchmarks/training_vs_pytorch.py --image-size 32 --channels 3 \
@@ -87,7 +86,7 @@ def keras_passes(images, dtype, compiler):
 
 
 def work(name, dtype, compiler, images):
-    """Answers each line with the seconds that the pass it names takes."""
+    """Reads the name of a pass from each line, and prints its seconds."""
     if name == "plain PyTorch":
         passes = plain_passes(images)
     else:
@@ -102,7 +101,7 @@ def work(name, dtype, compiler, images):
 
 
 class Contender:
-    """A process that runs passes when asked."""
+    """A process that runs passes on request."""
 
     def __init__(self, name, dtype, compiler, images):
         backend = "torch" if name == "plain PyTorch" else name
@@ -119,7 +118,7 @@ class Contender:
         )
 
     def run(self, name):
-        """Returns the seconds of one pass, on the clock and of processors."""
+        """Returns the seconds of one pass, in clock and in processor time."""
         self.process.stdin.write(f"{name}\n")
         self.process.stdin.flush()
         for line in self.process.stdout:
@@ -133,13 +132,13 @@ class Contender:
 
 
 def measure(keys, images, rounds):
-    """Returns for each contender and pass the seconds of each round."""
+    """Returns the seconds of each round, for each contender and pass."""
     contenders = {}
     try:
         for key in keys:
             started = time.perf_counter()
             contenders[key] = Contender(*key, images)
-            # One after another, as this compiles.
+            # One after another, because this compiles.
             for name in PASSES:
                 contenders[key].run(name)
             seconds = time.perf_counter() - started
@@ -186,17 +185,17 @@ def row(seconds, key, batch_size):
 @click.option(
     "--only",
     default="",
-    help="Contenders whose name, dtype and compiler have these words, such as "
-    '"tensorflow float32". Default: all.',
+    help="Only contenders with these words in their name, dtype or compiler, "
+    'such as "tensorflow float32". Default: all.',
 )
 @click.option("--worker", hidden=True)
 def main(image_size, channels, width, batch_size, rounds, cores, only, worker):
-    """Time RefineNet on each backend beside plain PyTorch."""
+    """Time RefineNet on each backend against plain PyTorch."""
     if worker is not None:
         work(*json.loads(worker))
         return
     if cores is not None:
-        # The processes that follow inherit it, and count their threads by it.
+        # Child processes inherit this, and set their threads by it.
         available = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, available[-cores:])
     images = {
@@ -216,7 +215,7 @@ def main(image_size, channels, width, batch_size, rounds, cores, only, worker):
         f"{batch_size} images of {image_size}x{image_size}x{channels}, width "
         f"{width}, {len(os.sched_getaffinity(0))} cores, load {load:.1f} before"
         f" and {os.getloadavg()[0]:.1f} after, {rounds} rounds; milliseconds "
-        "an image, and ratios to plain PyTorch, of the time on the clock and "
+        "an image, and ratios to plain PyTorch, of the time by the clock and "
         "of processor time\n"
     )
     print(

@@ -1,4 +1,4 @@
-"""Generates images with a trained model and saves them as one picture.
+"""Generates images with a preset and saves them as one picture.
 
 python examples/generate_images.py digits.png
 """
@@ -10,7 +10,7 @@ from keras_ncsn.images import save_grid, to_unit_range
 
 
 def main(output, preset="mnist", num_images=64, seed=0):
-    """Writes the picture `output`; returns the images, floats."""
+    """Writes the picture `output` and returns the images as floats."""
     model = keras_ncsn.NCSNModel.from_preset(preset)
     images = model.generate(num_images, seed=seed)
     save_grid(to_unit_range(images, model.value_range), output)

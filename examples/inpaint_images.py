@@ -1,9 +1,9 @@
-"""Hides a part of each image and lets a trained model fill it in.
+"""Hides a part of each image and fills it in with a preset.
 
-In each row: the image, what the model is given of it (the rest is grey), and
-several ways to complete it. The lower half is hidden first, then the centre,
-then three quarters of the pixels at random. Without image files, the model
-makes the images itself.
+Each row shows the image, its known part (the rest is grey), and several
+completions. First the lower half is hidden, then the centre, then three
+quarters of the pixels at random. Without image files, the model draws the
+images itself.
 
     python examples/inpaint_images.py filled.png
     python examples/inpaint_images.py filled.png three.png seven.png
@@ -17,7 +17,7 @@ from keras_ncsn.images import save_grid, to_floats, to_unit_range
 
 
 def main(output, preset="mnist", files=(), num_images=3, num_samples=6, seed=0):
-    """Writes the picture `output`; returns the completions.
+    """Writes the picture `output` and returns the completions.
 
     They are floats in the model's `value_range`, of shape
     `(images * masks, num_samples, height, width, channels)`.
@@ -28,7 +28,7 @@ def main(output, preset="mnist", files=(), num_images=3, num_samples=6, seed=0):
     else:
         images = model.generate(num_images, seed=seed)
     masks = known_masks(*model.image_shape[:2], seed)
-    # Each image with each mask; a mask is True where a pixel is known.
+    # Each image with each mask. A mask is True where a pixel is known.
     known_mask = np.tile(masks, (len(images), 1, 1, 1))
     images = np.repeat(images, len(masks), axis=0)
 
@@ -46,7 +46,7 @@ def main(output, preset="mnist", files=(), num_images=3, num_samples=6, seed=0):
 
 
 def read_image(path, model):
-    """Returns an image file, square and in the size that the model takes."""
+    """Reads an image file, cropped and resized to the size of the model."""
     size, _, channels = model.image_shape
     image = keras_ncsn.datasets.load_image(path, image_size=size)
     image = image.convert("L" if channels == 1 else "RGB")

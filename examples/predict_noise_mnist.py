@@ -3,21 +3,23 @@
 Two changes make denoising score matching the loss of DDPM (Ho et al., 2020,
 Equation 14):
 
-1. Noisy images are scaled, so that they keep the spread of the images:
-   `NoiseSchedule.linear_beta()`, a thousand levels.
-2. The network predicts the noise. The score is the same, up to a factor:
+1. Noisy images are scaled, so that their spread stays that of the images:
+   `NoiseSchedule.linear_beta()`, with a thousand levels.
+2. The network predicts the noise, which is the score up to a factor:
    `prediction="noise"`.
 
-The rest does not notice, as samplers ask for the score. With a thousand
-levels, one Langevin step at each does what a hundred at each of NCSN's ten do:
+Nothing else changes, because samplers use only the score. With a thousand
+levels, one Langevin step at each level is enough, where NCSN takes a hundred
+at each of ten levels:
 
     python examples/predict_noise_mnist.py digits
 
-On two CPU cores the 800 steps of training took 9 minutes of CPU time, and the
-64 images, of a thousand evaluations each, 4 more. A look at them: more than
-half are digits, the others strokes. With `sampler="heun"`, in 35 evaluations,
-about half are noise: the probability flow keeps the errors of a network that
-has seen so little, where the noise of Langevin dynamics washes them out.
+On two CPU cores the 800 training steps took 9 minutes of CPU time, and the 64
+images with a thousand evaluations each took 4 more. More than half of the
+images are digits, the others are strokes. With `sampler="heun"`, in 35
+evaluations, about half are noise: the probability flow keeps the errors of a
+network that is trained so little, while the noise of Langevin dynamics removes
+them.
 """
 
 import pathlib
@@ -29,7 +31,7 @@ from keras import layers, ops
 
 import keras_ncsn
 from keras_ncsn.images import save_grid
-from keras_ncsn.presets.saving import check_folder
+from keras_ncsn.presets.format import check_folder
 
 NUM_LEVELS = 1000
 
@@ -45,7 +47,7 @@ def main(
 ):
     """Trains on `images`, by default MNIST, and returns the model.
 
-    The preset goes to the folder `output`, with a picture of new images.
+    Saves a preset and a picture of new images in the folder `output`.
     """
     check_folder(output)
     keras.utils.set_random_seed(seed)
@@ -79,7 +81,7 @@ def main(
 
 
 def build_network(image_shape, widths):
-    """A small U-Net: down with strides, up again, joined at each size."""
+    """Returns a small U-Net with skip connections at each size."""
     noisy = keras.Input(image_shape, name="noisy")
     sigma = keras.Input((), name="sigma")
     level = embed_level(sigma, 4 * widths[0])
@@ -105,7 +107,7 @@ def build_network(image_shape, widths):
 
 
 def embed_level(sigma, units):
-    """Waves of the logarithm of the noise level, and two dense layers."""
+    """Embeds the log noise level: sines and cosines, then two dense layers."""
     frequencies = np.geomspace(0.1, 16.0, 16).astype("float32")
     angles = layers.Reshape((1,))(ops.log(sigma)) * frequencies
     waves = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
@@ -114,7 +116,7 @@ def embed_level(sigma, units):
 
 
 def add_block(x, level, width):
-    """A residual block of two convolutions that knows the noise level."""
+    """Adds a residual block of two convolutions with the noise level."""
     shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1)(x)
     x = layers.Activation("silu")(layers.GroupNormalization(8)(x))
     x = layers.Conv2D(width, 3, padding="same")(x)

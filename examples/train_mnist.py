@@ -1,7 +1,8 @@
 """Trains a U-Net on MNIST and saves it as a preset.
 
-Much like `keras-ncsn train mnist digits`, in Python; a starting point for
-other images and other settings. A step takes about 0.75 s on two CPU cores.
+This does in Python about what `keras-ncsn train mnist digits` does. Start here
+to train on other images or with other settings. A step takes about 0.75 s on
+two CPU cores.
 
     python examples/train_mnist.py digits
 """
@@ -14,7 +15,7 @@ import numpy as np
 
 import keras_ncsn
 from keras_ncsn.images import save_grid, to_floats
-from keras_ncsn.presets.saving import check_folder
+from keras_ncsn.presets.format import check_folder
 
 
 def main(
@@ -22,7 +23,7 @@ def main(
 ):
     """Trains on `images`, by default MNIST, and returns the model.
 
-    The preset goes to the folder `output`, with a picture of new images.
+    Saves a preset and a picture of new images in the folder `output`.
     """
     check_folder(output)
     keras.utils.set_random_seed(seed)

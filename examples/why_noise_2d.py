@@ -1,24 +1,25 @@
 """Why noise? Four pictures in two dimensions.
 
-The score, the gradient of the log density, points to where data is dense.
-Following it, with a little noise at each step, is Langevin dynamics: it turns
-any start into a sample, in the end. With a learned score two things go wrong
-(Song and Ermon, 2019, Section 3):
+The score is the gradient of the log density. It points to regions of high
+density. Langevin dynamics follows the score and adds a little noise at each
+step: after enough steps, any starting point becomes a sample. With a learned
+score, two things go wrong (Song and Ermon, 2019, Section 3):
 
-1. Where there is no data there is nothing to learn from. The score is wrong
-   there, and sampling has to start somewhere.
-2. The score does not tell how much of the data a mode holds: around one mode
-   it is the same, whether the other has much or little. Langevin dynamics
-   fills modes by where it started, even if the score is exact.
+1. Where there is no data, there is nothing to learn from. The score is wrong
+   there, but sampling often starts there.
+2. The score does not tell how much of the data a mode holds. Around one mode
+   it is the same, however large the other mode is. How Langevin dynamics
+   divides the points among the modes depends on where they start, even if the
+   score is exact.
 
-Noise cures both. Much of it spreads the data over the whole plane, so that
-the score is learned everywhere, and melts the modes into one. Annealing then
-takes the noise away level by level, while the points stay where there is
-data.
+Noise solves both problems. Large noise spreads the data over the whole plane,
+so that the score is learned everywhere, and merges the modes into one.
+Annealing then reduces the noise level by level, and the points stay where the
+data is.
 
 The data is the paper's mixture, one fifth at (-5, -5) and four fifths at
-(5, 5); the pictures are its Figures 2 and 3, and a film. They take matplotlib
-(`pip install matplotlib`) and about a minute:
+(5, 5). The pictures are the paper's Figures 2 and 3, and a film. They need
+matplotlib (`pip install matplotlib`) and take about a minute:
 
     python examples/why_noise_2d.py pictures
 """
@@ -39,9 +40,9 @@ MEANS = np.array([[-5, -5], [5, 5]], "float32")
 WEIGHTS = np.array([0.2, 0.8])
 LADDER = keras_ncsn.NoiseSchedule.geometric(20.0, 0.3, num_levels=20)
 SIGMA_MAX, SIGMA_MIN = LADDER.sigma_max, LADDER.sigma_min
-# A schedule has two levels at least: these are as good as one.
+# A schedule has at least two levels. These two are almost equal.
 ONE_LEVEL = keras_ncsn.NoiseSchedule([1.001 * SIGMA_MIN, SIGMA_MIN])
-# Langevin steps of 0.1 sigma**2: small for the noise at every level.
+# Langevin steps of 0.1 sigma**2, small compared with the noise at each level.
 STEP_SIZE = 0.1 * SIGMA_MIN**2
 STEPS_PER_LEVEL = 50
 BATCH_SIZE = 512
@@ -50,7 +51,7 @@ BATCH_SIZE = 512
 def main(output, steps=2000, num_samples=1280, seed=0):
     """Draws the pictures into the folder `output`.
 
-    Returns the part of the samples at (-5, -5), for each way to sample.
+    Returns the share of samples at (-5, -5) for each way to sample.
     """
     output = pathlib.Path(output)
     output.mkdir(parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def sample_mixture(num_points, seed):
 
 
 def log_density(x, sigma):
-    """Log density of the mixture at noise level sigma, and of each mode."""
+    """Returns the log density at noise level sigma, in total and per mode."""
     variance = 1.0 + ops.square(sigma)[:, None]
     squares = ops.sum(ops.square(ops.subtract(x[:, None], MEANS)), axis=-1)
     log_weights = ops.log(ops.convert_to_tensor(WEIGHTS, "float32"))
@@ -110,7 +111,7 @@ def true_score(x, sigma):
 
 def train(schedule, steps):
     """Returns a model that knows the noise levels of a schedule."""
-    # Mean and spread of the coordinates, as the mixture has them.
+    # Mean and spread of the mixture's coordinates.
     network = keras_ncsn.networks.MLP(data_mean=3.0, data_std=4.1)
     model = keras_ncsn.NCSNModel(network, schedule, value_range=None)
     rate = keras.optimizers.schedules.CosineDecay(3e-3, steps)
@@ -125,7 +126,7 @@ def as_function(model):
 
 
 def run_langevin(score_fn, num_samples, seed):
-    """Plain Langevin dynamics from all over the square, as many steps."""
+    """Runs plain Langevin dynamics from random points of the square."""
     sampler = keras_ncsn.samplers.Langevin(
         num_steps=STEPS_PER_LEVEL * LADDER.num_levels, step_size=STEP_SIZE
     )
@@ -218,7 +219,7 @@ def new_figure(rows, columns):
 
 
 def on_square(function, sigma, num_points):
-    """Returns a function of points and noise levels at points of a grid."""
+    """Returns the values of a score or density function on a grid."""
     coordinates = np.linspace(-8, 8, num_points, dtype="float32")
     points = np.stack(np.meshgrid(coordinates, coordinates), axis=-1)
     points = ops.convert_to_tensor(points.reshape(-1, 2))

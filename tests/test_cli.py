@@ -299,7 +299,7 @@ def test_presets_lists_the_zoo():
     assert "Handwritten digits" in run("presets", "show", "mnist")
     asked = CliRunner().invoke(cli.cli, ["presets", "--json", "show", "mnist"])
     assert asked.exit_code == 2
-    assert "--json is of the list" in asked.output
+    assert "--json is for the list" in asked.output
 
 
 def test_what_strangers_write_gives_no_orders(preset, monkeypatch, capsys):
@@ -352,6 +352,24 @@ def test_help_gives_each_option_its_default(command):
     ]
     assert undocumented == []
     assert "Usage" in printed
+
+
+@pytest.mark.parametrize(
+    ("command", "first", "titles"),
+    [
+        ("generate", "--num-images", ["Images", "Files", "Sampling"]),
+        ("inpaint", "--mask", ["Images", "Files", "Sampling"]),
+        ("suggest-schedule", "--image-size", ["Data", "Noise levels"]),
+    ],
+)
+def test_help_shows_options_in_groups(command, first, titles):
+    printed = run(command, "--help")
+    shown = re.findall(r"^(\w.*):$", printed, re.MULTILINE)
+    assert shown == [*titles, "Options"]
+    _, after = printed.split(f"{titles[0]}:\n")
+    assert after.lstrip().startswith(first)
+    _, rest = printed.split("Options:\n")
+    assert re.findall(r"^  (--\S+)", rest, re.MULTILINE) == ["--help"]
 
 
 @pytest.mark.parametrize(

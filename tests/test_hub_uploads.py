@@ -331,11 +331,11 @@ def test_a_bad_token_is_refused_before_any_work(
 
 def test_a_rehearsal_needs_no_token(run, server, folder):
     dry = (push, folder, "owner/preset", "--dry-run")
-    assert "or none that your token, if any, may see" in run(*dry)
+    assert "or your token (if any) cannot see it" in run(*dry)
     assert WHO not in server.requests
     private = server.repositories["owner/preset"] = hub_server.Repository(True)
     private.commit({"README.md": b"# Mine\n"}, "main")
-    assert "or none that your token, if any, may see" in run(*dry)
+    assert "or your token (if any) cannot see it" in run(*dry)
     assert "stays as it is" in run(*dry, HF_TOKEN=server.token)
 
 

@@ -105,7 +105,7 @@ def test_memory_that_is_too_small_is_a_sentence(monkeypatch, capsys):
     )
     assert run(monkeypatch, capsys, "generate") == (
         2,
-        "Error: The memory of this machine must hold what is asked for. "
-        "Received: too little, Unable to allocate 129. GiB. Ask for fewer or "
-        "smaller images at a time.\n",
+        "Error: The images and the network must fit into memory. Received: "
+        "too little, Unable to allocate 129. GiB. Ask for fewer or smaller "
+        "images at a time.\n",
     )

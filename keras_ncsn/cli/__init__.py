@@ -1,4 +1,4 @@
-"""The command line, one module a command."""
+"""The command line: one module for each command."""
 
 import importlib
 import sys
@@ -22,7 +22,7 @@ COMMANDS = (
 
 
 class _Commands(click.Group):
-    """Finds the command of a name in the module of that name."""
+    """Loads each command from the module of the same name."""
 
     def list_commands(self, context):
         return COMMANDS
@@ -38,7 +38,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(context)
         except click.ClickException as error:
-            # An argument may be the name that a stranger gave to a file.
+            # A file name in the message may hold control characters.
             error.message = printable(error.message)  # type: ignore[misc]
             raise
 
@@ -46,15 +46,24 @@ class _Commands(click.Group):
 @click.group(cls=_Commands)
 @click.version_option(package_name="keras-ncsn")
 def cli():
-    """Noise conditional score networks: generate, inpaint, train, convert.
+    """Generate, inpaint and train with noise conditional score networks.
 
-    The environment variable KERAS_BACKEND chooses tensorflow (the default),
-    jax or torch.
+    To start, draw 64 digits with a preset that comes with the package:
+
+    \b
+    keras-ncsn generate mnist
+
+    `keras-ncsn COMMAND --help` lists the options of a command. To choose a
+    backend, set the environment variable KERAS_BACKEND to tensorflow (the
+    default), jax or torch.
     """
 
 
-def main():
-    """Runs the command line; a wrong value is one sentence and status 2."""
+def main() -> None:
+    """Runs the command line.
+
+    An error prints one sentence and exits with status 2.
+    """
     warnings.formatwarning = _format_warning
     keep_quiet()
     try:
@@ -63,8 +72,8 @@ def main():
         message = str(error)
     except MemoryError as error:
         message = (
-            "The memory of this machine must hold what is asked for. Received: "
-            f"too little{f', {error}' if str(error) else ''}. Ask for fewer or "
+            "The images and the network must fit into memory. Received: too "
+            f"little{f', {error}' if str(error) else ''}. Ask for fewer or "
             "smaller images at a time."
         )
     else:
@@ -74,5 +83,5 @@ def main():
 
 
 def _format_warning(message, category, *place, **line):
-    # Where in the code it was is nothing to who reads this.
+    # A user needs the message, not the line of our code.
     return printable(f"Warning: {message}") + "\n"

@@ -1,4 +1,4 @@
-"""keras-ncsn convert: the authors' PyTorch checkpoints as presets."""
+"""keras-ncsn convert: the authors' PyTorch checkpoints to presets."""
 
 import pathlib
 
@@ -14,29 +14,34 @@ import click
 @click.option(
     "--image-size",
     type=click.IntRange(min=1),
-    help="Height and width of the images, even. Default: 28 for one channel, "
-    "else 32.",
+    help="Height and width of the images, an even number. Default: 28 for "
+    "one channel, 32 otherwise.",
 )
 @click.option(
     "--raw",
     is_flag=True,
-    help="Take the raw weights where the file has averaged ones too.",
+    help="Use the raw weights, even if the file has averaged ones too.",
 )
 @click.option(
     "--sigma-max",
     type=click.FloatRange(min=0, min_open=True),
-    help="Largest noise level, for NCSN; NCSNv2's checkpoints hold theirs. "
-    "Default: 1.0.",
+    help="Largest noise level of an NCSN checkpoint (NCSNv2 checkpoints "
+    "store their levels). Default: 1.0.",
 )
 @click.option(
     "--sigma-min",
     type=click.FloatRange(min=0, min_open=True),
-    help="Smallest noise level, for NCSN. Default: 0.01.",
+    help="Smallest noise level of an NCSN checkpoint. Default: 0.01.",
 )
 def convert(checkpoint, preset_dir, image_size, raw, sigma_max, sigma_min):
-    """Convert CHECKPOINT, a .pth of NCSN or NCSNv2, to a preset PRESET_DIR.
+    """Convert the authors' PyTorch CHECKPOINT to a preset.
 
-    Needs PyTorch. Only tensors are read from the file; no code in it runs.
+    CHECKPOINT is a .pth file of NCSN or NCSNv2. PRESET_DIR is the new folder
+    of the preset. This command needs PyTorch. It reads only tensors from the
+    file and runs no code in it.
+
+    \b
+    keras-ncsn convert checkpoint.pth my_preset
     """
     from keras_ncsn.presets.format import check_folder
 

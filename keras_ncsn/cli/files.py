@@ -1,7 +1,9 @@
-"""Where commands write images, and masks they read."""
+"""The images and masks that commands read and write."""
 
 import contextlib
 import os
+import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,49 +21,61 @@ MASKS = ("left-half", "right-half", "top-half", "bottom-half", "centre")
 MASK_MODES = ("1", "L", "LA", "P", "RGB", "RGBA")
 
 
-def check_output(path, suffixes=None):
+def check_output(
+    path: pathlib.Path, suffixes: Sequence[str] | None = None
+) -> None:
     """Raises a `ValueError` if images cannot be written to a path.
 
-    Leaves nothing behind: folders are made by those who write.
+    It creates nothing. Missing folders are created when images are written.
 
     Args:
         path: A `pathlib.Path`.
-        suffixes: Tuple of endings to allow. Defaults to `None`, those of
-            `write_images`.
+        suffixes: Tuple of the file endings that are allowed. Defaults to
+            `None`, which allows all that `write_images` supports.
     """
     suffix = path.suffix.lower()
     if suffixes is not None and suffix not in suffixes:
         raise ValueError(
             f"The file name must end in {' or '.join(suffixes)}. Received: "
-            f"{path}"
+            f"{path}. Choose another name."
         )
     if suffix not in ("", ".npy"):
         picture_format(path)
     if suffix == "" and os.path.exists(path) and not os.path.isdir(path):
         raise ValueError(
-            f"A folder is needed to write images to. Received: {path}, a file"
+            "An output without a file ending must be a folder. Received: "
+            f"{path}, a file. Add an ending such as .png, or choose another "
+            "folder."
         )
     if suffix == "" and os.path.isdir(path) and os.listdir(path):
         raise ValueError(
-            "Images must be written to a new or empty folder, or they would "
-            f"mix with what is there. Received: {path}"
+            "The output must be a new or empty folder, so that the images do "
+            f"not mix with other files. Received: {path}. Choose another one."
         )
     if suffix != "" and os.path.isdir(path):
         raise ValueError(
-            f"A file name is needed to write to. Received: {path}, a folder"
+            f"The output must be a file. Received: {path}, a folder. Choose "
+            "another name."
         )
     _check_writable(path, path if suffix == "" else path.parent)
 
 
-def write_images(images, path, value_range, columns=None):
+def write_images(
+    images: np.ndarray,
+    path: pathlib.Path,
+    value_range: tuple[float, float],
+    columns: int | None = None,
+) -> None:
     """Writes images as an array, a folder of PNGs, or one picture.
 
     Args:
         images: Float array of shape `(num_images, height, width, channels)`.
-        path: A `pathlib.Path`: `.npy` for an array, no ending for a folder.
-        value_range: Pair of floats, black and white in pictures. An array is
-            written as it is.
-        columns: Integer, images in a row of the picture. Defaults to `None`.
+        path: A `pathlib.Path`. An ending of `.npy` means an array, no ending
+            means a folder, and any other ending one picture of all images.
+        value_range: Pair of floats, the values of black and white in a
+            picture. Arrays are written unchanged.
+        columns: Integer, the number of images in a row of the picture.
+            Defaults to `None`, a square grid.
     """
     if path.suffix.lower() == ".npy":
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,8 +87,10 @@ def write_images(images, path, value_range, columns=None):
         save_grid(to_unit_range(images, value_range), path, columns)
 
 
-def read_image(path, image_shape):
-    """Returns an image of a file, which must have the preset's size.
+def read_image(
+    path: str | os.PathLike, image_shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Reads an image, which must have the size of the preset's images.
 
     Args:
         path: Path of the file.
@@ -86,25 +102,28 @@ def read_image(path, image_shape):
     image = load_image(path).convert("L" if image_shape[-1] == 1 else "RGB")
     if (image.height, image.width) != tuple(image_shape[:2]):
         raise ValueError(
-            f"Images must be {image_shape[1]} pixels wide and "
-            f"{image_shape[0]} high, as the preset's. Received: "
-            f"{one_line(path)}, "
-            f"{image.width} by {image.height}"
+            "An image must have the preset's size: "
+            f"{image_shape[1]} pixels wide and {image_shape[0]} high. "
+            f"Received: {one_line(path)}, {image.width} by {image.height}. "
+            "Crop or resize it."
         )
     return np.asarray(image).reshape(image_shape)
 
 
-def read_mask(mask, image_shape):
-    """Returns the known pixels that a name or a picture stands for.
+def read_mask(
+    mask: str | os.PathLike, image_shape: tuple[int, int, int]
+) -> np.ndarray:
+    """Returns the mask of known pixels, from a name or a picture.
 
     Args:
-        mask: One of `MASKS`, the part that is known (`"centre"`: all but the
-            centre square), or the path of a picture, white where a pixel is
-            known, black where it is to be filled.
+        mask: One of `MASKS`, the part that is known (with `"centre"`, all but
+            the centre square is known), or the path of a picture. The picture
+            is white where a pixel is known and black where it is filled in.
         image_shape: Tuple `(height, width, channels)`.
 
     Returns:
-        A boolean array of shape `(height, width)`.
+        A boolean array of shape `(height, width)`, `True` where a pixel is
+        known.
     """
     height, width = image_shape[:2]
     rows, columns = np.indices((height, width))
@@ -123,16 +142,18 @@ def read_mask(mask, image_shape):
     values, white = _read_grey(mask)
     if values.shape != (height, width):
         raise ValueError(
-            f"The mask must be {width} pixels wide and {height} high, as the "
-            f"images. Received: {one_line(mask)}, {values.shape[1]} by "
-            f"{values.shape[0]}"
+            "The mask must have the size of the images: "
+            f"{width} pixels wide and {height} high. Received: "
+            f"{one_line(mask)}, {values.shape[1]} by {values.shape[0]}. "
+            "Draw it in that size."
         )
     wrong = values[(values != 0) & (values != white)]
     if wrong.size:
         raise ValueError(
             f"The mask must be white ({white}) where a pixel is known and "
-            "black (0) where it is to be filled. Received: "
-            f"{one_line(mask)}, which has the value {wrong[0]}"
+            "black (0) where it is filled in. Received: "
+            f"{one_line(mask)}, which has the value {wrong[0]}. Save it as a "
+            "PNG without smooth edges."
         )
     return values == white
 
@@ -144,32 +165,32 @@ def _check_writable(path, folder):
         if not os.path.lexists(place)
     ]
     try:
-        # Made to find out, as there are many ways to fail.
+        # Creating it is the only sure test; it is removed again below.
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK | os.X_OK)
-        reason = ""
+        cause = ""
     except OSError as error:
-        writable, reason = False, f", {error.strerror}"
+        writable, cause = False, f", {error.strerror}"
     for place in missing:
         with contextlib.suppress(OSError):
             place.rmdir()
     if not writable:
         raise ValueError(
             "The folder of the output must be writable. Received: "
-            f"{path}{reason}"
+            f"{path}{cause}. Choose another folder."
         )
 
 
 def _read_grey(mask):
-    """Returns the grey values of a mask, and the one that is white."""
+    """Returns the grey values of a mask, and the value of white."""
     try:
         with open_picture(mask) as picture:
             picture.load()
             mode, is_opaque = picture.mode, _is_opaque(picture)
-            # PIL would clip what 16 bits hold to 255.
+            # PIL would clip 16-bit values to 255.
             is_16_bit = mode.startswith("I")
             values = np.asarray(picture if is_16_bit else picture.convert("L"))
-    # PIL raises whatever a broken file makes it stumble on.
+    # A broken file can make PIL raise any exception.
     except Exception as error:
         raise ValueError(
             f"The mask must be one of {', '.join(MASKS)}, or a readable "
@@ -178,12 +199,12 @@ def _read_grey(mask):
     if not is_16_bit and mode not in MASK_MODES:
         raise ValueError(
             "The mask must be a picture in grey or RGB. Received: "
-            f"{one_line(mask)}, of mode {mode}"
+            f"{one_line(mask)}, of mode {mode}. Convert it."
         )
     if not is_opaque:
         raise ValueError(
             "The mask must be a picture without transparent pixels. "
-            f"Received: {one_line(mask)}"
+            f"Received: {one_line(mask)}. Save it without an alpha channel."
         )
     return values, 65535 if is_16_bit else 255
 
@@ -191,7 +212,7 @@ def _read_grey(mask):
 def _is_opaque(picture):
     if not picture.has_transparency_data:
         return True
-    # Of 16 bits, PIL does not say which pixels are.
+    # In 16 bits, PIL does not tell which pixels are transparent.
     is_16_bit = picture.mode.startswith("I")
     return not is_16_bit and picture.convert("RGBA").getextrema()[3] == (
         255,

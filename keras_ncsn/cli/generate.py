@@ -5,7 +5,11 @@ import pathlib
 import click
 
 from keras_ncsn.cli.options import (
+    FILES,
+    IMAGES,
+    SAMPLING,
     Command,
+    Option,
     check_sampler,
     given,
     sampler_options,
@@ -19,33 +23,45 @@ from keras_ncsn.cli.options import (
     type=click.IntRange(min=1),
     default=64,
     show_default=True,
-    help="How many images.",
+    help="Number of images.",
+    cls=Option,
+    group=IMAGES,
 )
 @click.option(
     "--output",
     type=click.Path(path_type=pathlib.Path),
     default="grid.png",
     show_default=True,
-    help="A picture of all (grid.png), a new or empty folder for one PNG each "
-    "(folder/), or an array (samples.npy: float32, num_images x height x width "
-    "x channels, in the preset's range, [0, 1] for ours).",
+    help="One picture of all images (grid.png), a new or empty folder for "
+    "one PNG per image (folder/), or an array (samples.npy). The array is "
+    "float32, num_images x height x width x channels, in the preset's value "
+    "range, usually [0, 1].",
+    cls=Option,
+    group=FILES,
 )
 @click.option(
     "--gif",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
     help="Also write a film of the sampling, such as film.gif.",
+    cls=Option,
+    group=FILES,
 )
 @click.option(
     "--guidance",
     type=click.FloatRange(min=1),
-    help="Weight of the guide, of a preset that has one; 1 is the network "
-    "alone. Default: the preset's own, 1 with another sampler than its own.",
+    help="Weight of the guide, if the preset has one. 1 turns the guide off. "
+    "Default: the preset's, or 1 if --sampler is not the preset's.",
+    cls=Option,
+    group=SAMPLING,
 )
 @sampler_options
 def generate(
     preset, num_images, output, gif, seed, batch_size, sampler, **settings
 ):
-    """Generate images from PRESET, a name (mnist) or a folder.
+    """Generate images with a preset.
+
+    PRESET is a name such as mnist (`keras-ncsn presets` lists them), a folder,
+    or hf://owner/repo on the Hugging Face Hub.
 
     \b
     keras-ncsn generate mnist --num-images 64 --seed 0 --output digits.png
@@ -74,7 +90,7 @@ def generate(
         check_drawable(
             model.image_shape,
             model.value_range,
-            "Write an array, --output samples.npy, and no film.",
+            "Write an array with --output samples.npy, without --gif.",
         )
     images = model.generate(
         num_images,

@@ -1,10 +1,10 @@
-"""keras-ncsn guide: a preset whose network a worse one guides."""
+"""keras-ncsn guide: combine a network with a worse one that guides it."""
 
 import pathlib
 
 import click
 
-# What the metadata of the network say that stays true.
+# Metadata of the network that also hold for the guided preset.
 TRAINING = ("data", "recipe", "steps", "batch_size", "license")
 
 
@@ -17,8 +17,8 @@ TRAINING = ("data", "recipe", "steps", "batch_size", "license")
     type=click.FloatRange(min=1),
     default=2.0,
     show_default=True,
-    help="How far to go from what the guide says to what the network says, "
-    "and beyond, with the preset's own sampler; 1 is the network alone.",
+    help="Weight w of the guidance, with the preset's own sampler: the score "
+    "is guide + w * (network - guide). 1 is the network alone.",
 )
 @click.option(
     "--sigma-range",
@@ -26,21 +26,23 @@ TRAINING = ("data", "recipe", "steps", "batch_size", "license")
     default=(0.2, 3.0),
     show_default=True,
     metavar="LOW HIGH",
-    help="Noise levels between which it guides.",
+    help="Range of noise levels in which the guide is used.",
 )
 @click.option(
     "--weights-dtype",
     type=click.Choice(["float32", "float16", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="How the weights of both are stored; they load in any precision.",
+    help="Precision in which the weights of both networks are stored. They "
+    "load in any precision.",
 )
 def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
-    """Make OUTPUT, a preset of PRESET guided by a worse preset, GUIDE.
+    """Combine a preset with a worse one that guides it.
 
-    Samples get better, and somewhat less varied the larger the weight is. The
-    guide is trained on the same data: a smaller network, or the same one as it
-    was earlier.
+    OUTPUT is the new preset: the network of PRESET, and the network of GUIDE
+    to show it what to avoid (autoguidance). Samples get better. The larger
+    the weight, the less varied they are. Train the guide on the same data: a
+    smaller network, or an earlier checkpoint of the same network.
 
     \b
     keras-ncsn train mnist runs/mnist
@@ -59,7 +61,8 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
     if folders[0].samefile(folders[1]):
         raise ValueError(
             "The guide must be a worse network than the one that it guides. "
-            f"Received: the same preset twice, {folders[0]}"
+            f"Received: the same preset twice, {folders[0]}. Pass a preset of "
+            "a smaller network, or of an earlier checkpoint."
         )
     known = [format.read_metadata(folder) for folder in folders]
     terms = common_terms(*known)
@@ -69,8 +72,9 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
     model, worse = (NCSNModel.from_preset(folder) for folder in folders)
     if worse.prediction != model.prediction:
         raise ValueError(
-            "The guide must predict what the network does. Received: "
-            f"prediction={worse.prediction!r} and {model.prediction!r}"
+            "The guide and the network must have the same `prediction`. "
+            f"Received: {worse.prediction!r} and {model.prediction!r}. Train "
+            "the guide with the network's."
         )
     guided = NCSNModel.from_config(
         model.get_config()
@@ -79,7 +83,7 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
             "guide": Guide(worse.network, weight, sigma_range),
         }
     )
-    # What was measured of the network alone does not hold for both.
+    # Metrics of the network alone do not hold for the guided preset.
     metadata = {name: known[0][name] for name in TRAINING if name in known[0]}
     metadata |= terms
     command = _command(folders, known, weight, sigma_range)
@@ -95,7 +99,10 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
 
 
 def _command(folders, metadata, weight, sigma_range):
-    """Returns what makes the preset from nothing, `None` unless runs did."""
+    """Returns the commands that make the preset, from training onwards.
+
+    Returns `None` unless both presets are results of `keras-ncsn train`.
+    """
     commands = [str(known.get("command")) for known in metadata]
     names = "NETWORK", "GUIDE"
     words = ["keras-ncsn guide"]

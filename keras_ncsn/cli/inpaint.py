@@ -1,11 +1,14 @@
-"""keras-ncsn inpaint: pixels that are not known, filled in."""
+"""keras-ncsn inpaint: fill in hidden pixels."""
 
 import pathlib
 
 import click
 
 from keras_ncsn.cli.options import (
+    FILES,
+    IMAGES,
     Command,
+    Option,
     check_sampler,
     given,
     sampler_options,
@@ -24,25 +27,32 @@ from keras_ncsn.cli.options import (
 @click.option(
     "--mask",
     required=True,
-    help="What is known: left-half, right-half, top-half, bottom-half, centre "
-    "(all but the centre square), or a picture of the images' size, white "
-    "where a pixel is known and black where it is to be filled.",
+    help="The known part: left-half, right-half, top-half, bottom-half, "
+    "centre (all but the centre square), or a picture. The picture has the "
+    "size of the images, is white where a pixel is known and black where it "
+    "is filled in.",
+    cls=Option,
+    group=IMAGES,
 )
 @click.option(
     "--num-samples",
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Completions of each image.",
+    help="Number of completions of each image.",
+    cls=Option,
+    group=IMAGES,
 )
 @click.option(
     "--output",
     type=click.Path(path_type=pathlib.Path),
     default="inpainted.png",
     show_default=True,
-    help="A picture with a row for each image: what is known, then its "
-    "completions; or a new or empty folder, or an .npy array, of the "
-    "completions alone.",
+    help="A picture with a row for each image: its known part, then its "
+    "completions. A new or empty folder or an .npy file gets only the "
+    "completions.",
+    cls=Option,
+    group=FILES,
 )
 @sampler_options
 def inpaint(
@@ -56,9 +66,11 @@ def inpaint(
     sampler,
     **settings,
 ):
-    """Fill in the hidden pixels of images, with PRESET.
+    """Fill in hidden pixels of images, with a preset.
 
-    The images must have the size of the preset's.
+    PRESET is a name such as mnist (`keras-ncsn presets` lists them), a folder,
+    or hf://owner/repo. Each IMAGE is a file, in the size of the preset's
+    images.
 
     \b
     keras-ncsn inpaint mnist digit.png --mask left-half --output filled.png
@@ -79,7 +91,7 @@ def inpaint(
     check_drawable(
         image_shape,
         value_range,
-        "Complete arrays in Python, by `NCSNModel.inpaint`.",
+        "Use `NCSNModel.inpaint` in Python for arrays.",
     )
     known_mask = read_mask(mask, image_shape)
     given_images = np.stack([read_image(path, image_shape) for path in images])
@@ -102,7 +114,7 @@ def inpaint(
         filled = filled.reshape(-1, *model.image_shape)
         write_images(filled, output, model.value_range)
     else:
-        # Hidden pixels are grey, which neither ink nor paper is.
+        # Hidden pixels are shown in grey.
         known = to_floats(given_images, model.value_range)
         grey = sum(model.value_range) / 2
         shown = np.where(known_mask[..., None], known, grey)
@@ -113,9 +125,10 @@ def inpaint(
 
 
 def _image_space(preset, sampler, settings):
-    """Returns the shape and range of a preset's images, without Keras if told.
+    """Returns the shape and value range of a preset's images.
 
-    The config of a network of others does not say the shape.
+    Keras is imported only if the config does not state the shape, as for a
+    network that is not of this package.
     """
     from keras_ncsn.presets import format
 

@@ -1,30 +1,41 @@
-"""Options that several commands share, and how they appear in `--help`."""
+"""Options that several commands share, and their groups in `--help`."""
 
 import dataclasses
+import pathlib
 import types
 import typing
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 from keras_ncsn import samplers
 
+# Titles of groups in `--help`.
+IMAGES = "Images"
+FILES = "Files"
+SAMPLING = "Sampling"
+
 
 class Option(click.Option):
-    """An option with the title under which `--help` shows it.
+    """An option that `--help` shows in a group.
 
     Args:
         *args: Arguments of `click.Option`.
-        group: String, the title. Defaults to `"Options"`.
+        group: String, the title of the group. Defaults to `"Options"`.
         **kwargs: Arguments of `click.Option`.
     """
 
-    def __init__(self, *args, group="Options", **kwargs):
+    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.group = group
 
 
 class Command(click.Command):
-    """A command whose `--help` shows its options in groups."""
+    """A command whose `--help` shows its options in groups.
+
+    Groups appear in the order of their first options.
+    """
 
     def format_options(self, context, formatter):
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -40,14 +51,15 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
-def sampler_options(command):
+def sampler_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of the samplers to a command.
 
-    The options are the fields of the samplers: one for each name.
+    Each field of a sampler is an option. Samplers whose fields have the same
+    name share the option.
 
     Args:
         command: A function that takes `seed`, `batch_size`, `sampler` and
-            `settings`.
+            the fields of all samplers.
 
     Returns:
         The function with its options.
@@ -56,19 +68,25 @@ def sampler_options(command):
         click.option(
             "--seed",
             type=click.IntRange(min=0),
-            help="Seed; the same one gives the same images. Default: random.",
+            help="Seed of the noise. The same seed gives the same images. "
+            "Default: random.",
+            cls=Option,
+            group=IMAGES,
         ),
         click.option(
             "--batch-size",
             type=click.IntRange(min=1),
             default=64,
             show_default=True,
-            help="Images sampled at a time.",
+            help="Images drawn at a time. More need more memory.",
+            cls=Option,
+            group=IMAGES,
         ),
         click.option(
             "--sampler",
             type=click.Choice(list(samplers.NAMES)),
-            help="Sampler. Default: the preset's own.",
+            help="Sampling algorithm. The options below are its settings; "
+            "each names the samplers that have it. Default: the preset's.",
             cls=Option,
             group=SAMPLING,
         ),
@@ -83,21 +101,21 @@ def sampler_options(command):
     return command
 
 
-# The title of the options of the sampler.
-SAMPLING = "Sampling"
+def check_sampler(
+    preset: str, sampler: str | None, settings: dict[str, Any]
+) -> pathlib.Path:
+    """Checks the settings of a sampler without importing Keras.
 
-
-def check_sampler(preset, sampler, settings):
-    """Raises a `ValueError` for wrong settings, before Keras is imported.
+    A missing preset or a wrong setting raises a `ValueError`.
 
     Args:
-        preset: String, as in `sources.find`; there must be such a preset.
+        preset: String, as in `sources.find`.
         sampler: String, the name of a sampler, or `None` for the preset's own.
         settings: Dictionary of settings that override the preset's.
 
     Returns:
-        A `pathlib.Path`, the folder of the preset, without its weights if
-        these must be downloaded.
+        A `pathlib.Path`, the folder of the preset. It has no weights if these
+        are not downloaded yet.
     """
     from keras_ncsn.presets import format, sources
 
@@ -105,7 +123,7 @@ def check_sampler(preset, sampler, settings):
     config = format.read_config(folder)["config"]
     name = sampler or config.get("sampler", "annealed_langevin")
     stored = config.get("sampler_settings")
-    # What is odd in a preset, `from_preset` refuses.
+    # An invalid value in the preset is ignored here: `from_preset` refuses it.
     known = stored.get(name) if isinstance(stored, dict) else None
     known = known if isinstance(known, dict) else {}
     samplers.make(name, known | settings)
@@ -113,7 +131,7 @@ def check_sampler(preset, sampler, settings):
 
 
 def _setting_option(fields):
-    """Returns the option for the fields of one name, by sampler."""
+    """Returns the option for one name, from its field in each sampler."""
     help = " ".join(
         f"{', '.join(names)}: {text}"
         for text, names in _by_text(fields).items()
@@ -129,24 +147,26 @@ def _by_text(fields):
     return texts
 
 
-def field_option(field, help, group):
+def field_option(
+    field: dataclasses.Field, help: str, group: str
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Returns the option for the field of a dataclass.
 
     Args:
         field: A `dataclasses.Field`, of type `int`, `float`, `bool`, `str`, a
             pair of floats, or a tuple of integers.
-        help: String.
+        help: String, the help text.
         group: As in `Option`.
 
     Returns:
-        A decorator of commands. The value is `None` where it is not given;
-        the dataclass checks it where it is.
+        A decorator for a command. The value is `None` if the user does not
+        give the option. The dataclass checks the value, not the option.
     """
     flag = f"--{field.name.replace('_', '-')}"
-    kind = field.type
+    kind: Any = field.type
     if isinstance(kind, types.UnionType):
         kind = next(x for x in typing.get_args(kind) if x is not type(None))
-    extra = {"type": kind}
+    extra: dict[str, Any] = {"type": kind}
     if kind is bool:
         flag = f"{flag}/--no-{flag.removeprefix('--')}"
         extra = {"default": None}
@@ -161,16 +181,18 @@ def field_option(field, help, group):
     )
 
 
-def parse_integers(context, option, text):
-    """Returns `"1,2,2"` as a list of integers, `None` as it is.
+def parse_integers(
+    context: click.Context | None, option: click.Parameter, text: str | None
+) -> list[int] | None:
+    """Parses a text such as `"1,2,2"`, as a callback of an option.
 
     Args:
         context: A `click.Context`.
         option: The `click.Option`.
-        text: String or `None`.
+        text: String, or `None` if the user does not give the option.
 
     Returns:
-        A list of integers, or `None`.
+        A list of integers, or `None` for `None`.
     """
     if text is None:
         return None
@@ -178,15 +200,16 @@ def parse_integers(context, option, text):
         return [int(number) for number in text.split(",") if number.strip()]
     except ValueError:
         raise click.BadParameter(
-            f"must be integers with commas between. Received: {text}"
+            f"must be integers with commas between. Received: {text}. Write, "
+            "for example, 1,2,2."
         ) from None
 
 
-def given(**settings):
+def given(**settings: Any) -> dict[str, Any]:
     """Returns the settings that the user gave.
 
     Args:
-        **settings: Values by name, `None` where not given.
+        **settings: Values by name, `None` for those that are not given.
 
     Returns:
         A dictionary.

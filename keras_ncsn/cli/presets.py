@@ -1,4 +1,4 @@
-"""keras-ncsn presets: what there is to load."""
+"""keras-ncsn presets: list the presets, or print the card of one."""
 
 import json
 
@@ -6,19 +6,26 @@ import click
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
 def presets(context, as_json):
-    """List the presets of the zoo."""
+    """List the presets, or print the card of one.
+
+    The column `where` tells whether the weights are bundled with the
+    package, in the cache, on the Hub, or not published yet.
+
+    \b
+    keras-ncsn presets show mnist
+    """
     if context.invoked_subcommand is not None:
         if as_json:
-            raise click.UsageError("--json is of the list, not of a card")
+            raise click.UsageError("--json is for the list, not for a card")
         return
     rows = _rows()
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    # Metrics are in the cards: those of two data sets do not compare.
+    # Metrics of different data sets do not compare, so only cards show them.
     head = ["name", "image", "parameters", "data", "steps", "MB", "where"]
     table = [[*head, "license"]]
     for row in rows:
@@ -47,7 +54,10 @@ def presets(context, as_json):
 @presets.command()
 @click.argument("name")
 def show(name):
-    """Print the card of a preset: a name, hf://owner/repo, or a folder."""
+    """Print the card of a preset.
+
+    NAME is a name from the list, a folder, or hf://owner/repo.
+    """
     from keras_ncsn.presets.sources import read_card
     from keras_ncsn.text import printable
 

@@ -8,12 +8,12 @@ from keras_ncsn.text import one_line
 
 CARD = {
     "new": "There is no card on the Hub yet.",
-    "replaced": "The card on the Hub is replaced, as nobody changed it there.",
+    "replaced": "The card on the Hub is replaced: nobody changed it there.",
     "kept": "The card on the Hub was edited and stays as it is. To replace it, "
     "delete it there.",
 }
 UNSEEN_CARD = (
-    "There is no card on the Hub yet, or none that your token, if any, may see."
+    "There is no card on the Hub yet, or your token (if any) cannot see it."
 )
 
 
@@ -21,23 +21,28 @@ UNSEEN_CARD = (
 @click.argument("preset")
 @click.argument("repo_id", metavar="OWNER/REPO")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
-@click.option("--revision", help="Branch to push to. Default: the main one.")
+@click.option("--revision", help="Branch to push to. Default: main.")
 @click.option(
     "--create-pr",
     is_flag=True,
-    help="Propose the commit on the Hub rather than make it.",
+    help="Open a pull request on the Hub instead of a direct commit.",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="Show what would go up, and send nothing."
+    "--dry-run",
+    is_flag=True,
+    help="List the files that would be sent, and send nothing. This needs no "
+    "token.",
 )
 def push(preset, repo_id, private, revision, create_pr, dry_run):
-    """Publish PRESET, a folder or a name, as OWNER/REPO on the Hub.
+    """Publish a preset on the Hugging Face Hub.
 
-    The token is that of `hf auth login`, or of the environment variable
-    HF_TOKEN. README.md in the folder is the card, else one is made; a card
-    that a person edited on the Hub is kept. With the preset go its LICENSE, if
-    it has one, and the pictures that the card shows, and no other files.
-    `--dry-run` takes no token.
+    PRESET is a folder or a name. The token comes from `hf auth login` or the
+    environment variable HF_TOKEN.
+
+    The card is README.md of the folder; without one, a card is generated. A
+    card that somebody edited on the Hub stays. The preset, its LICENSE if
+    there is one, and the pictures that the card shows are sent, and no other
+    files.
 
     \b
     keras-ncsn push runs/mine/best owner/repo

@@ -1,4 +1,4 @@
-"""TensorFlow's log, kept off the screen of who draws digits."""
+"""Keeps TensorFlow's log messages off the screen."""
 
 import contextlib
 import importlib.abc
@@ -9,8 +9,8 @@ import sys
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
-def keep_quiet():
-    """Hides what TensorFlow logs, unless the user sets a level for it."""
+def keep_quiet() -> None:
+    """Hides TensorFlow's log, unless the user sets its level."""
     if LEVEL in os.environ:
         return
     os.environ[LEVEL] = "3"
@@ -19,7 +19,10 @@ def keep_quiet():
 
 
 class _QuietImport(importlib.abc.MetaPathFinder):
-    """Imports TensorFlow, which heeds the level only once it is imported."""
+    """Finds TensorFlow, to import it with stderr closed.
+
+    TensorFlow logs some messages before it reads the level.
+    """
 
     def find_spec(self, name, path=None, target=None):
         if name != "tensorflow":
@@ -45,7 +48,7 @@ class _QuietLoader(importlib.abc.Loader):
 
 @contextlib.contextmanager
 def _without_output():
-    # Of the whole process: it is C++ that writes.
+    # C++ code writes to the file descriptor, not to `sys.stderr`.
     sys.stderr.flush()
     before = os.dup(2)
     nothing = os.open(os.devnull, os.O_WRONLY)

@@ -2,54 +2,76 @@
 
 import click
 
+from keras_ncsn.cli.options import Command, Option
 
-@click.command()
+DATA = "Data"
+LEVELS = "Noise levels"
+
+
+@click.command(cls=Command)
 @click.argument("data")
 @click.option(
-    "--sigma-min",
-    type=click.FloatRange(min=0, min_open=True),
-    default=0.01,
-    show_default=True,
-    help="Smallest noise level.",
-)
-@click.option(
-    "--steps-per-level",
+    "--image-size",
     type=click.IntRange(min=1),
-    help="Langevin steps at each noise level. Default: 5, as in NCSNv2.",
-)
-@click.option(
-    "--total-steps",
-    type=click.IntRange(min=1),
-    help="Langevin steps in all, shared out among the levels, instead of "
-    "--steps-per-level. Default: as many as that makes.",
+    help="Crop and resize the images of a folder to squares of this size. "
+    "Default: unchanged.",
+    cls=Option,
+    group=DATA,
 )
 @click.option(
     "--num-images",
     type=click.IntRange(min=2),
-    help="Compare a sample of so many images only, which finds a distance as "
-    "large or smaller. Default: all.",
+    help="Compare only this many images, drawn at random. This may miss the "
+    "largest distance. Default: all.",
+    cls=Option,
+    group=DATA,
 )
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Seed of the sample.",
-)
-@click.option(
-    "--image-size",
-    type=click.IntRange(min=1),
-    help="Crop a folder's images to squares of this size. Default: as is.",
+    help="Seed that draws the images of --num-images.",
+    cls=Option,
+    group=DATA,
 )
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False),
-    help="Folder of tensorflow-datasets. Default: its own.",
+    help="Folder where tensorflow-datasets keeps its data. Default: its own.",
+    cls=Option,
+    group=DATA,
 )
 @click.option(
     "--skip-unreadable",
     is_flag=True,
-    help="Go on without pictures that cannot be read, and count them.",
+    help="Skip pictures that cannot be read, and report how many.",
+    cls=Option,
+    group=DATA,
+)
+@click.option(
+    "--sigma-min",
+    type=click.FloatRange(min=0, min_open=True),
+    default=0.01,
+    show_default=True,
+    help="Smallest noise level, at which the noise is invisible.",
+    cls=Option,
+    group=LEVELS,
+)
+@click.option(
+    "--steps-per-level",
+    type=click.IntRange(min=1),
+    help="Langevin steps at each noise level. Default: 5, as in NCSNv2.",
+    cls=Option,
+    group=LEVELS,
+)
+@click.option(
+    "--total-steps",
+    type=click.IntRange(min=1),
+    help="Langevin steps in total, divided among the levels. Give this or "
+    "--steps-per-level. Default: the steps per level times the levels.",
+    cls=Option,
+    group=LEVELS,
 )
 def suggest_schedule(
     data,
@@ -62,10 +84,12 @@ def suggest_schedule(
     data_dir,
     skip_unreadable,
 ):
-    """Suggest noise levels and a step size for DATA, with the reasons.
+    """Suggest noise levels and a step size for your images.
 
-    DATA is what `train` takes. The rules are those of NCSNv2 (Song and Ermon,
-    2020, techniques 1, 2 and 4), for annealed Langevin dynamics.
+    DATA is a folder of images, or another data set that `keras-ncsn train`
+    takes. The values are for annealed Langevin dynamics, by the rules of
+    NCSNv2 (Song and Ermon, 2020, techniques 1, 2 and 4). Each is printed with
+    its reason, and as Python code.
 
     \b
     keras-ncsn suggest-schedule my_images/ --image-size 32
@@ -74,7 +98,7 @@ def suggest_schedule(
         raise ValueError(
             "Only one of --steps-per-level and --total-steps may be given. "
             f"Received: --steps-per-level {steps_per_level} --total-steps "
-            f"{total_steps}"
+            f"{total_steps}. Leave one out."
         )
 
     from keras_ncsn import datasets, ladder
@@ -90,13 +114,14 @@ def suggest_schedule(
     check_images(images, image_shape)
     dimension = images[0].size
     distance = ladder.largest_distance(images, num_images, seed)
-    # What is printed is what the rest is computed from.
+    # Rounded first, so that the rest follows from the printed value.
     sigma_max = float(f"{distance:.4g}")
     if sigma_max <= sigma_min:
         raise ValueError(
             "The largest distance between two images must be above the "
             f"smallest noise level. Received: {data}, with the distance "
-            f"{distance:g}, and --sigma-min {sigma_min:g}"
+            f"{distance:g}, and --sigma-min {sigma_min:g}. Pass more varied "
+            "images, or a smaller --sigma-min."
         )
 
     from keras_ncsn.noise import geometric_sigmas
@@ -115,30 +140,34 @@ def suggest_schedule(
         (
             "sigma_max",
             f"{sigma_max:g}",
-            f"largest distance of two among {compared} images: a sample can "
-            "walk from any to any",
+            f"largest distance between two among {compared} images, so that "
+            "a sample can move from any to any other",
         ),
-        ("sigma_min", f"{sigma_min:g}", "as given: where noise is invisible"),
+        (
+            "sigma_min",
+            f"{sigma_min:g}",
+            "as given; the noise is invisible there",
+        ),
         (
             "num_levels",
             num_levels,
-            "smallest number whose neighbours overlap by half",
+            "the fewest levels whose neighbours overlap by half",
         ),
         (
             "ratio",
             f"{ratio:.5g}",
-            f"of neighbours, which overlap by {overlap:.2f}",
+            f"between neighbouring levels, which overlap by {overlap:.2f}",
         ),
         (
             "steps_per_level",
             steps_per_level,
-            f"{num_levels * steps_per_level} steps in all",
+            f"{num_levels * steps_per_level} steps in total",
         ),
         (
             "step_size",
             f"{step_size:g}",
-            "brings the variance nearest to a level's own: from "
-            f"{ratio**2:.3f} times to {variance:.3f}",
+            "brings the variance closest to the level's own: from "
+            f"{ratio**2:.3f} times to {variance:.3f} times",
         ),
     ]
     sides = "x".join(str(side) for side in image_shape)
@@ -158,12 +187,13 @@ model = keras_ncsn.NCSNModel(
 
 
 def _shared_out(total_steps, num_levels):
-    """Returns the steps at each level, 5 if no total is given."""
+    """Returns the number of steps at each level, 5 without a total."""
     if total_steps is None:
         return 5
     if total_steps < num_levels:
         raise ValueError(
             "Every noise level needs a step. Received: --total-steps "
-            f"{total_steps}, for {num_levels} levels"
+            f"{total_steps}, for {num_levels} levels. Pass at least "
+            f"{num_levels}."
         )
     return total_steps // num_levels
