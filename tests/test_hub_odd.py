@@ -8,10 +8,11 @@ import signal
 
 import hub_server
 import pytest
-from hub_runs import HERE, load, push
+from hub_runs import HERE, find, push
 
 import keras_ncsn
-from keras_ncsn import presets, publishing, sources
+from keras_ncsn.presets import format as presets
+from keras_ncsn.presets import publishing, sources
 from keras_ncsn.hub import cache, errors, uploads
 
 CARD = presets.CARD_FILE
@@ -288,7 +289,7 @@ def test_an_answer_that_has_more_digits_than_a_number_is_a_sentence(
             handler.answer(status, content, names | headers)
 
         server.faults["HEAD", "config.json"] = fault
-        report = run.report(load)
+        report = run.report(find)
         error = report["error"]
         assert error is None or error[0] in ("OSError", "ValueError")
         assert error is None or error[1].isprintable()
@@ -312,7 +313,7 @@ def test_a_hub_that_is_none_is_a_sentence(run, server, published):
         handler.wfile.write(b"220 \x1b[2J ready hf_secret_of_the_tests\r\n\r\n")
 
     server.faults["HEAD", "config.json"] = not_http
-    kind, message = run.report(load, HF_TOKEN=hub_server.Hub.token)["error"]
+    kind, message = run.report(find, HF_TOKEN=hub_server.Hub.token)["error"]
     assert kind == "ConnectionError"
     assert message.isprintable()
 
@@ -326,6 +327,6 @@ def test_metadata_on_the_hub_that_are_of_wrong_types(run, published, folder):
     for text in texts:
         content = text if isinstance(text, bytes) else text.encode()
         published.commit({"metadata.json": content}, "main")
-        kind, message = run.report(load)["error"]
+        kind, message = run.report(find)["error"]
         assert kind == "ValueError", text
         assert message.isprintable()
