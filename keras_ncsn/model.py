@@ -1,6 +1,5 @@
 """NCSNModel: a score network that trains, samples and inpaints."""
 
-import contextlib
 import functools
 import math
 import pathlib
@@ -717,31 +716,15 @@ class NCSNModel(keras.Model):
         (28, 28, 1)
         """
         folder = sources.find(preset, revision, token, load_weights)
-        config = loading.read_config(cls, folder, custom_objects)
+        config = loading.read(cls, folder, custom_objects)
         dtype = kwargs.pop("dtype", None)
-        if dtype is not None:
-            _check_dtype(config["network"], dtype)
-        guide = {"guide": kwargs.pop("guide")} if "guide" in kwargs else {}
-        with _dtype_policy(dtype):
-            as_saved = loading.build(
-                lambda config: cls.from_config(config, custom_objects),
-                folder,
-                config,
-                kwargs,
-            )
-            as_wanted = as_saved
-            if guide:
-                config |= kwargs | guide | {"network": as_saved.network}
-                as_wanted = cls.from_config(config, custom_objects)
+        config = loading.build_parts(config, folder, custom_objects, dtype)
+        model = loading.make(cls, config, folder, kwargs)
         if load_weights:
-            # A preset holds one set of weights, of a network and of its own
-            # guide: no average beside them.
-            network, guide = as_saved.network, as_saved.guide
-            bare = cls(network, as_saved.schedule, guide=guide)
-            loading.load_weights(bare, folder)
-            as_wanted.reset_ema()
-            as_wanted._terms = common_terms(format.read_metadata(folder))
-        return as_wanted
+            loading.load_weights(model.network, config.get("guide"), folder)
+            model.reset_ema()
+            model._terms = common_terms(format.read_metadata(folder))
+        return model
 
     def save_to_preset(
         self,
@@ -850,17 +833,6 @@ class NCSNModel(keras.Model):
         return {}
 
 
-@contextlib.contextmanager
-def _dtype_policy(dtype):
-    before = keras.config.dtype_policy()
-    if dtype is not None:
-        keras.config.set_dtype_policy(dtype)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
-
-
 def _check_not_functional(arguments):
     # Keras would make the class that of functional models, for good.
     odd = sorted({"inputs", "outputs"} & arguments.keys())
@@ -868,15 +840,6 @@ def _check_not_functional(arguments):
         raise ValueError(
             "`network` must hold the inputs and outputs of an `NCSNModel`. "
             f"Received: {', '.join(odd)}. Leave them out."
-        )
-
-
-def _check_dtype(network, dtype):
-    if not str(network.get("module")).startswith("keras_ncsn."):
-        raise ValueError(
-            "`dtype` can be chosen for the networks of this package, because "
-            "those of others fix it in each layer. Received: "
-            f"dtype={dtype!r} for a {network['class_name']}"
         )
 
 

@@ -10,6 +10,8 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from fuzzing import mutations
+from hypothesis import given, settings
 from keras import ops
 
 from keras_ncsn import NCSNModel, samplers
@@ -575,3 +577,24 @@ def test_model_samples_as_the_authors_do(path, settings):
     model = load_model(path)
     assert model.sampler == "annealed_langevin"
     assert model.sampler_settings == settings
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_damaged_file_is_read_or_refused(tmp_path, legacy):
+    good, path = tmp_path / "good.pth", tmp_path / "damaged.pth"
+    # Small, and of neither NCSN nor NCSNv2: no network is made of it.
+    state = {"begin_conv.weight": torch.ones(8, 1, 3, 3), "a": torch.ones(3)}
+    torch.save(
+        [OrderedDict(state), {"step": 3}],
+        good,
+        _use_new_zipfile_serialization=not legacy,
+    )
+
+    @settings(max_examples=200, derandomize=True, deadline=None, database=None)
+    @given(mutations(good.read_bytes()))
+    def read(damaged):
+        path.write_bytes(damaged)
+        refuse(path, "Received")
+
+    read()

@@ -137,7 +137,7 @@ def test_a_step_that_fails_takes_no_weights(
     model = make_model()
     model.compile()
     before = model.network.get_weights()
-    monkeypatch.setattr(step, "prepare_images", fail)
+    monkeypatch.setattr("keras_ncsn.training.step.prepare_images", fail)
     with pytest.raises(RuntimeError, match="no step"):
         getattr(model, step)(images)
     monkeypatch.undo()

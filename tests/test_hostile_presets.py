@@ -1,5 +1,6 @@
 """Presets that nobody saved, and what must be left of them: nothing."""
 
+import contextlib
 import copy
 import json
 import os
@@ -13,6 +14,9 @@ import keras
 import numpy as np
 import pytest
 from contract import randomize
+from fuzzing import mutations
+from hypothesis import given, settings
+from json_mutations import json_mutations
 from preset_files import restate
 
 import keras_ncsn
@@ -454,3 +458,99 @@ def test_weights_are_regular_files(tmp_path, make):
     make(tmp_path / "w.h5", tmp_path)
     with pytest.raises(ValueError, match="readable HDF5"):
         weights_files.check(tmp_path / "w.h5", 1000)
+
+
+@contextlib.contextmanager
+def refused_in_words():
+    """Whatever a reader raises must be one printable line, if anything."""
+    said = ""
+    try:
+        yield
+    except ValueError as error:
+        said = str(error)
+    assert said.isprintable()
+    assert len(said) < 3000
+
+
+def fuzz(examples):
+    return settings(
+        max_examples=examples, derandomize=True, deadline=None, database=None
+    )
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A preset that is made in no time, without a checksum of its config."""
+    keras.utils.set_random_seed(0)
+    noisy, sigma = keras.Input((2,)), keras.Input(())
+    x = keras.layers.Dense(2)(noisy) + keras.layers.Reshape((1,))(sigma)
+    model = keras_ncsn.NCSNModel(
+        keras.Model([noisy, sigma], x),
+        value_range=None,
+        guide=Guide(MLP(width=2, num_layers=1)),
+        sampler_settings={"heun": {"num_steps": 3}},
+        seed=0,
+    )
+    folder = tmp_path_factory.mktemp("small") / "preset"
+    model.save_to_preset(folder, max_shard_size=2e-7)
+    metadata = format.read_metadata(folder)
+    del metadata["config_sha256"]
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
+    return folder
+
+
+@pytest.mark.parametrize("mutate", [mutations, json_mutations])
+@pytest.mark.parametrize(
+    ("name", "examples"),
+    [
+        (format.CONFIG_FILE, 100),
+        (format.METADATA_FILE, 60),
+        (format.INDEX_FILE, 40),
+    ],
+)
+def test_damaged_json_is_read_or_refused(
+    small, tmp_path, name, examples, mutate
+):
+    folder = shutil.copytree(small, tmp_path / "preset")
+    path = folder / name
+    good = path.read_bytes()
+    before = traces()
+
+    @fuzz(examples)
+    @given(mutate(good if mutate is mutations else good.decode()))
+    def read(damaged):
+        damaged = damaged if isinstance(damaged, bytes) else damaged.encode()
+        path.write_bytes(damaged)
+        if name == format.INDEX_FILE:
+            state_checksum(folder, name)
+        load_weights = name != format.CONFIG_FILE
+        with refused_in_words():
+            keras_ncsn.NCSNModel.from_preset(folder, load_weights)
+
+    read()
+    assert traces() == before
+    path.write_bytes(good)
+    if name == format.INDEX_FILE:
+        state_checksum(folder, name)
+    keras_ncsn.NCSNModel.from_preset(folder)
+
+
+def test_damaged_weights_are_read_or_refused(small, tmp_path):
+    folder = tmp_path / "preset"
+    model = keras_ncsn.NCSNModel.from_preset(small)
+    model.save_to_preset(folder)
+    path = folder / format.WEIGHTS_FILE
+    good = path.read_bytes()
+
+    @fuzz(150)
+    @given(mutations(good))
+    def read(damaged):
+        path.write_bytes(damaged)
+        state_checksum(folder)
+        with refused_in_words():
+            loading.load_weights(model, folder)
+
+    read()
+    path.write_bytes(good)
+    state_checksum(folder)
+    loading.load_weights(model, folder)

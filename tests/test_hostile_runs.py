@@ -1,5 +1,6 @@
 """Run folders that nobody trained: each file is read, or refused in words."""
 
+import contextlib
 import json
 import os
 import signal
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import two_convolutions
+from fuzzing import mutations
+from hypothesis import given, settings
+from json_mutations import json_mutations
 
 import keras_ncsn
 from keras_ncsn import cli
@@ -463,3 +467,85 @@ def test_the_command_line_says_one_sentence(tmp_path):
     assert result.exit_code != 0
     assert "`steps` must be an integer" in str(result.exception)
     assert isinstance(result.exception, ValueError)
+
+
+@contextlib.contextmanager
+def refused_in_words():
+    """Whatever a reader raises must be one printable line, if anything."""
+    said = ""
+    try:
+        yield
+    except ValueError as error:
+        said = str(error)
+    assert said.isprintable()
+    assert len(said) < 3000
+
+
+def fuzz(examples):
+    return settings(
+        max_examples=examples, derandomize=True, deadline=None, database=None
+    )
+
+
+GOOD_RUN = json.dumps(
+    run_file.describe("mnist", "unet-mnist")
+    | {
+        "images": {"shape": [9, 8, 8, 1], "dtype": "uint8", "crc32_of_some": 3},
+        "writing": run_file.WRITING,
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def test_a_damaged_state_is_read_or_refused(model, good_state, place):
+    path = place / "state.npz"
+
+    @fuzz(150)
+    @given(mutations(good_state.read_bytes()))
+    def read(damaged):
+        path.write_bytes(damaged)
+        with refused_in_words():
+            load_state(model, path)
+
+    read()
+    load_state(model, good_state)
+
+
+def test_a_damaged_log_is_read_or_refused(place):
+    path = place / "log.csv"
+
+    @fuzz(200)
+    @given(mutations(LOG.encode()))
+    def read(damaged):
+        path.write_bytes(damaged)
+        rows = []
+        with refused_in_words():
+            rows = log_file.read_log(path, ("step", "seconds"))
+        for row in rows:
+            assert int(row["step"]) >= 0
+            assert float(row["seconds"]) >= 0
+            float(row.get("validation_loss") or 0)
+
+    read()
+
+
+@pytest.mark.parametrize("mutate", [mutations, json_mutations])
+def test_a_damaged_run_file_is_read_or_refused(place, mutate):
+    good = GOOD_RUN if mutate is json_mutations else GOOD_RUN.encode()
+
+    @fuzz(200)
+    @given(mutate(good))
+    def read(damaged):
+        damaged = damaged if isinstance(damaged, bytes) else damaged.encode()
+        (place / "run.json").write_bytes(damaged)
+        with refused_in_words():
+            before = run_file.read(place)
+            run = run_file.describe("mnist", before=before)
+            run_file.check(place, run, resume=True)
+            run_file.metadata(run)
+
+    read()

@@ -11,11 +11,10 @@ import pytest
 from hub_runs import HERE, find, push
 
 import keras_ncsn
-from keras_ncsn.presets import format as presets
-from keras_ncsn.presets import publishing, sources
 from keras_ncsn.hub import cache, errors, uploads
+from keras_ncsn.presets import format, publishing, sources
 
-CARD = presets.CARD_FILE
+CARD = format.CARD_FILE
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +70,7 @@ def test_a_card_of_an_odd_kind_is_a_sentence(folder, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", [x for x in KINDS if x != "sparse"])
-@pytest.mark.parametrize("name", ["config.json", presets.WEIGHTS_FILE])
+@pytest.mark.parametrize("name", ["config.json", format.WEIGHTS_FILE])
 def test_a_preset_of_odd_files_is_a_sentence(folder, tmp_path, name, kind):
     make_odd(folder / name, kind, tmp_path / "outside")
     with pytest.raises(ValueError, match="Received: ") as e:

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 
+import httpx2
 import pytest
 from hub_runs import HERE, find, push, weights
 from preset_files import restate
@@ -222,6 +223,23 @@ def test_a_resumed_body_without_an_end_is_cut_off(
     assert "must be of the size" in message
     assert endless.ended.wait(10)
     assert endless.sent < 2**23
+
+
+@pytest.mark.parametrize(
+    ("status", "asked", "left"),
+    [
+        (200, None, 100),
+        (206, "bytes=40-", 60),
+        (206, None, 100),
+        # Not the rest that was asked for, but all of it.
+        (200, "bytes=40-", 100),
+    ],
+)
+def test_the_rest_of_a_file_is_smaller_than_the_file(status, asked, left):
+    headers = {} if asked is None else {"Range": asked}
+    request = httpx2.Request("GET", "http://127.0.0.1", headers=headers)
+    response = httpx2.Response(status, request=request)
+    assert sizes.Size("a file", 100).left(response) == left
 
 
 def state(published, folder, **metadata):

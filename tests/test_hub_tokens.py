@@ -202,13 +202,24 @@ def test_a_token_is_known_by_where_it_lies_and_by_its_shape(
     (tmp_path / "token").write_text("third-secret\n")
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     text = (
-        "first-secret, SECOND-SECRET, third%2Dsecret, hf_abcdefghij, "
+        "first-secret, SECOND-SECRET, third%2Dsecret, "
+        "hf_abcdefghijklmnopqrstuvwxyz01234567, owner/hf_digits2026, "
         "Bearer eyJhbGciOiJIUzI1NiJ9, hf_hub_download, Bearer of news"
     )
     assert tokens.said(text) == (
-        "[token], [token], [token], [token], Bearer [token], hf_hub_download, "
-        "Bearer of news"
+        "[token], [token], [token], [token], owner/hf_digits2026, "
+        "Bearer [token], hf_hub_download, Bearer of news"
     )
+
+
+@pytest.mark.parametrize("dress", [as_it_is, quoted, quoted_twice_over])
+def test_no_part_of_a_token_stays_where_a_message_is_cut(monkeypatch, dress):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for length in (*range(270, 305), *range(470, 505)):
+        message = tokens.said("x" * length + " " + dress(TOKEN))
+        message = urllib.parse.unquote(message)
+        assert len(message) <= 500
+        assert not [part for part in parts(TOKEN, 6) if part in message]
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from keras_ncsn.callbacks.every_steps import EverySteps
 from keras_ncsn.callbacks.training_state import load_state, save_state
 from keras_ncsn.files import check_no_links, remove_leftovers
 from keras_ncsn.parallel import is_main_process
-from keras_ncsn.presets import saving
+from keras_ncsn.presets import format, saving
 
 STATE_FILE = "state.npz"
 
@@ -105,7 +105,7 @@ class Checkpoint(EverySteps):
         check_no_links(self.folder, ["last", STATE_FILE])
         self.folder.mkdir(parents=True, exist_ok=True)
         saving.recover(self.folder / "last")
-        saving.check_folder(self.folder / "last")
+        format.check_folder(self.folder / "last")
         remove_leftovers(self.folder / STATE_FILE)
 
     def on_step(self, step, logs):

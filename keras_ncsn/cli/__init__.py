@@ -6,6 +6,7 @@ import warnings
 
 import click
 
+from keras_ncsn.cli.quiet import keep_quiet
 from keras_ncsn.text import printable
 
 COMMANDS = (
@@ -55,6 +56,7 @@ def cli():
 def main():
     """Runs the command line; a wrong value is one sentence and status 2."""
     warnings.formatwarning = _format_warning
+    keep_quiet()
     try:
         cli()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:

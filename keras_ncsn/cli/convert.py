@@ -38,10 +38,12 @@ def convert(checkpoint, preset_dir, image_size, raw, sigma_max, sigma_min):
 
     Needs PyTorch. Only tensors are read from the file; no code in it runs.
     """
-    from keras_ncsn.conversion.checkpoints import load_model
-    from keras_ncsn.presets.saving import check_folder
+    from keras_ncsn.presets.format import check_folder
 
     check_folder(preset_dir)
+
+    from keras_ncsn.conversion import load_model
+
     model = load_model(
         checkpoint,
         image_size=image_size,

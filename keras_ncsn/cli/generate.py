@@ -4,10 +4,15 @@ import pathlib
 
 import click
 
-from keras_ncsn.cli.options import given, sampler_options
+from keras_ncsn.cli.options import (
+    Command,
+    check_sampler,
+    given,
+    sampler_options,
+)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("preset")
 @click.option(
     "--num-images",
@@ -50,6 +55,9 @@ def generate(
     check_output(output)
     if gif is not None:
         check_output(gif, suffixes=(".gif",))
+    settings = given(**settings)
+    guidance = settings.pop("guidance", None)
+    check_sampler(preset, sampler, settings)
 
     import numpy as np
 
@@ -75,7 +83,8 @@ def generate(
         sampler=sampler,
         return_trajectory=gif is not None,
         verbose=1,
-        **given(**settings),
+        guidance=guidance,
+        **settings,
     )
     if gif is not None:
         frames = images.swapaxes(0, 1)

@@ -47,10 +47,9 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
     keras-ncsn train mnist runs/small --width 16 --steps 3000
     keras-ncsn guide runs/mnist/best runs/small/best guided
     """
-    from keras_ncsn import Guide, NCSNModel
     from keras_ncsn.checks import check_at_least, check_levels
     from keras_ncsn.presets import format, sources
-    from keras_ncsn.presets.saving import check_folder
+    from keras_ncsn.presets.format import check_folder
     from keras_ncsn.presets.terms import common_terms
 
     check_folder(output)
@@ -64,6 +63,9 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
         )
     known = [format.read_metadata(folder) for folder in folders]
     terms = common_terms(*known)
+
+    from keras_ncsn import Guide, NCSNModel
+
     model, worse = (NCSNModel.from_preset(folder) for folder in folders)
     if worse.prediction != model.prediction:
         raise ValueError(

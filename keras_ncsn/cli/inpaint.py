@@ -4,10 +4,15 @@ import pathlib
 
 import click
 
-from keras_ncsn.cli.options import given, sampler_options
+from keras_ncsn.cli.options import (
+    Command,
+    check_sampler,
+    given,
+    sampler_options,
+)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("preset")
 @click.argument(
     "images",
@@ -60,7 +65,6 @@ def inpaint(
     """
     import numpy as np
 
-    from keras_ncsn import NCSNModel
     from keras_ncsn.cli.files import (
         check_output,
         read_image,
@@ -70,16 +74,19 @@ def inpaint(
     from keras_ncsn.images import check_drawable, to_floats
 
     check_output(output)
-    model = NCSNModel.from_preset(preset)
+    settings = given(**settings)
+    image_shape, value_range = _image_space(preset, sampler, settings)
     check_drawable(
-        model.image_shape,
-        model.value_range,
+        image_shape,
+        value_range,
         "Complete arrays in Python, by `NCSNModel.inpaint`.",
     )
-    known_mask = read_mask(mask, model.image_shape)
-    given_images = np.stack(
-        [read_image(path, model.image_shape) for path in images]
-    )
+    known_mask = read_mask(mask, image_shape)
+    given_images = np.stack([read_image(path, image_shape) for path in images])
+
+    from keras_ncsn import NCSNModel
+
+    model = NCSNModel.from_preset(preset)
     filled = model.inpaint(
         given_images,
         known_mask,
@@ -88,7 +95,7 @@ def inpaint(
         batch_size=batch_size,
         sampler=sampler,
         verbose=1,
-        **given(**settings),
+        **settings,
     )
     filled = filled.reshape(len(images), num_samples, *model.image_shape)
     if output.suffix.lower() in ("", ".npy"):
@@ -103,3 +110,22 @@ def inpaint(
         rows = rows.reshape(-1, *model.image_shape)
         write_images(rows, output, model.value_range, num_samples + 1)
     click.echo(f"Wrote {output}")
+
+
+def _image_space(preset, sampler, settings):
+    """Returns the shape and range of a preset's images, without Keras if told.
+
+    The config of a network of others does not say the shape.
+    """
+    from keras_ncsn.presets import format
+
+    folder = check_sampler(preset, sampler, settings)
+    image_shape = format.image_shape(folder)
+    if image_shape:
+        config = format.read_config(folder)["config"]
+        return image_shape, config.get("value_range", (0.0, 1.0))
+
+    from keras_ncsn import NCSNModel
+
+    model = NCSNModel.from_preset(preset, load_weights=False)
+    return model.image_shape, model.value_range

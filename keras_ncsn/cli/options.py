@@ -85,6 +85,31 @@ def sampler_options(command):
 SAMPLING = "Sampling"
 
 
+def check_sampler(preset, sampler, settings):
+    """Raises a `ValueError` for wrong settings, before Keras is imported.
+
+    Args:
+        preset: String, as in `sources.find`; there must be such a preset.
+        sampler: String, the name of a sampler, or `None` for the preset's own.
+        settings: Dictionary of settings that override the preset's.
+
+    Returns:
+        A `pathlib.Path`, the folder of the preset, without its weights if
+        these must be downloaded.
+    """
+    from keras_ncsn.presets import format, sources
+
+    folder = sources.find(preset, load_weights=False)
+    config = format.read_config(folder)["config"]
+    name = sampler or config.get("sampler", "annealed_langevin")
+    stored = config.get("sampler_settings")
+    # What is odd in a preset, `from_preset` refuses.
+    known = stored.get(name) if isinstance(stored, dict) else None
+    known = known if isinstance(known, dict) else {}
+    samplers.make(name, known | settings)
+    return folder
+
+
 def _setting_option(fields):
     """Returns the option for the fields of one name, by sampler."""
     help = " ".join(

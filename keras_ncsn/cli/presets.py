@@ -44,7 +44,7 @@ def presets(context, as_json):
             click.echo(f"The terms of {row['name']}: {row['license_link']}")
 
 
-@format.command()
+@presets.command()
 @click.argument("name")
 def show(name):
     """Print the card of a preset: a name, hf://owner/repo, or a folder."""
@@ -57,6 +57,7 @@ def show(name):
 def _rows():
     from keras_ncsn.presets import format as folders
     from keras_ncsn.presets import sources
+    from keras_ncsn.presets.terms import LICENSE
 
     rows = []
     for name, folder in sources.zoo().items():
@@ -71,7 +72,7 @@ def _rows():
                 "steps": metadata.get("steps"),
                 "bytes": metadata.get("weights_bytes"),
                 "where": sources.whereabouts(folder),
-                **{name: metadata.get(name) for name in folders.LICENSE},
+                **{name: metadata.get(name) for name in LICENSE},
                 "metrics": metadata.get("metrics", {}),
             }
         )

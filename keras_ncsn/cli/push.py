@@ -42,12 +42,14 @@ def push(preset, repo_id, private, revision, create_pr, dry_run):
     \b
     keras-ncsn push runs/mine/best owner/repo
     """
-    from keras_ncsn import NCSNModel
     from keras_ncsn.hub import addresses
     from keras_ncsn.presets import publishing, sources
 
     addresses.check_place(repo_id, revision)
     folder = sources.find(preset)
+
+    from keras_ncsn import NCSNModel
+
     model = NCSNModel.from_preset(folder)
     published = publishing.ask(repo_id, revision, dry_run=dry_run)
     with tempfile.TemporaryDirectory() as made:

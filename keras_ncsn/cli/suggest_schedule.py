@@ -79,7 +79,6 @@ def suggest_schedule(
 
     from keras_ncsn import datasets, ladder
     from keras_ncsn.checks import check_images
-    from keras_ncsn.noise import geometric_sigmas
 
     images = datasets.load_images(
         data,
@@ -99,6 +98,9 @@ def suggest_schedule(
             f"smallest noise level. Received: {data}, with the distance "
             f"{distance:g}, and --sigma-min {sigma_min:g}"
         )
+
+    from keras_ncsn.noise import geometric_sigmas
+
     num_levels = ladder.suggested_num_levels(sigma_max, sigma_min, dimension)
     sigmas = geometric_sigmas(sigma_max, sigma_min, num_levels)
     steps_per_level = steps_per_level or _shared_out(total_steps, num_levels)

@@ -10,7 +10,6 @@ import secrets
 import tempfile
 import time
 
-import keras
 import numpy as np
 
 from keras_ncsn.datasets.arrays import load_arrays
@@ -42,6 +41,7 @@ def find_set(name, data_dir=None):
     if not re.fullmatch(r"[a-z][a-z0-9_]*(/[\w.+-]+)?", name):
         return None
     # Here, because they import TensorFlow, which nothing else needs.
+    import keras
     import tensorflow as tf
     import tensorflow_datasets as tfds
 

@@ -11,6 +11,7 @@ import pathlib
 
 from keras_ncsn.files import open_regular, open_whole
 from keras_ncsn.hub.errors import check_time_outs
+from keras_ncsn.text import one_line
 
 _PIECE = 2**20
 
@@ -27,9 +28,9 @@ def check(path):
     if is_whole(path) is False:
         forget(path)
         raise ValueError(
-            f"A file must be as the Hub has it. Received: {path}, which was "
-            "damaged on the way or on this disk, and is removed. Try again to "
-            "fetch it anew."
+            f"A file must be as the Hub has it. Received: {one_line(path)}, "
+            "which was damaged on the way or on this disk, and is removed. Try "
+            "again to fetch it anew."
         )
 
 
@@ -67,7 +68,7 @@ def check_kind(path):
     if not path.is_file():
         raise ValueError(
             "A file in the Hub's cache must be a regular file. Received: "
-            f"{path}, which is none. Remove it, to fetch it anew."
+            f"{one_line(path)}, which is none. Remove it, to fetch it anew."
         )
 
 

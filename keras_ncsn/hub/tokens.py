@@ -14,8 +14,9 @@ from keras_ncsn.text import one_line
 
 _HIDDEN = "[token]"
 _VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
-# As the Hub makes them, and what a header of a request holds.
-_SHAPE = re.compile(r"hf_[A-Za-z0-9]{8,}|(?<=Bearer )[^\s\"',;]{16,}")
+# As the Hub makes them, and what a header of a request holds: longer than
+# words, and than most names of repositories.
+_SHAPE = re.compile(r"hf_[A-Za-z0-9]{20,}|(?<=Bearer )[^\s\"',;]{16,}")
 # What is shorter is no token, and would hide parts of words.
 _SHORTEST = 4
 

@@ -39,6 +39,27 @@ _MAX_BYTES = {
 WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
 
 
+def check_folder(folder):
+    """Raises a `ValueError` where no preset may be saved.
+
+    Args:
+        folder: Path.
+
+    Returns:
+        Boolean, whether there is a preset to replace.
+    """
+    folder = pathlib.Path(folder)
+    files = METADATA_FILE, CONFIG_FILE
+    if all((folder / name).is_file() for name in files):
+        return True
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            "A preset must be saved to a new or empty folder, or to one that "
+            f"holds a preset. Received: {folder}"
+        )
+    return False
+
+
 def check_whole(folder, load_weights=True):
     """Raises a `ValueError` unless what a preset consists of is whole.
 

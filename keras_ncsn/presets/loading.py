@@ -1,21 +1,24 @@
 """Making what a preset holds: a network, and its weights after checks."""
 
+import contextlib
 import math
 import pathlib
 import warnings
 from collections import Counter
 
+import keras
+
 from keras_ncsn.presets import format, trust, weights_files
 from keras_ncsn.text import printable
 
 
-def read_config(cls, folder, custom_objects):
+def read(cls, folder, custom_objects=None):
     """Returns the arguments of the model of a preset, which run no code.
 
     Args:
         cls: The class of the model that takes them.
         folder: Path of the preset.
-        custom_objects: As in `trust.check_config`.
+        custom_objects: As in `trust.check_config`. Defaults to `None`.
 
     Returns:
         A dictionary.
@@ -29,36 +32,75 @@ def read_config(cls, folder, custom_objects):
     return config["config"]
 
 
-def build(make, folder, config, overrides):
-    """Returns what is made of the config of a preset.
+def build_parts(config, folder, custom_objects=None, dtype=None):
+    """Returns the arguments with the network, schedule and guide made.
 
     Args:
-        make: A function of a config.
-        folder: Path of the preset.
-        config: Dictionary, as `read_config` returns it.
-        overrides: Dictionary of what the caller wants instead.
+        config: Dictionary, as `read` returns it.
+        folder: Path of the preset, for messages.
+        custom_objects: As in `read`.
+        dtype: Dtype policy of the networks. Defaults to `None`, the global
+            one.
 
     Returns:
-        What `make` returns. If it cannot because of what the caller wants,
-        its exception is raised as it is.
+        A dictionary like `config`.
+    """
+    if dtype is not None:
+        _check_dtype(config["network"], dtype)
+    parts = {}
+    with _dtype_policy(dtype):
+        try:
+            for name in ("network", "schedule", "guide"):
+                if config.get(name) is not None:
+                    parts[name] = keras.saving.deserialize_keras_object(
+                        config[name], custom_objects=custom_objects
+                    )
+        except Exception as error:  # Whatever makes Keras stumble.
+            raise _unfit(folder, _reason(error)) from error
+    return config | parts
+
+
+def make(cls, config, folder, overrides):
+    """Returns the model of a preset.
+
+    Args:
+        cls: The class of the model.
+        config: Dictionary, as `build_parts` returns it.
+        folder: Path of the preset, for messages.
+        overrides: Dictionary of arguments that the caller wants instead.
+
+    Returns:
+        A model. If it cannot be made because of what the caller wants, the
+        exception of the model is raised as it is.
     """
     try:
-        return make(config | overrides)
+        return cls.from_config(config | overrides)
     except Exception as error:
-        if overrides and _is_buildable(make, config):
+        if overrides and _can_make(cls, config):
             raise
-        reason = f"{type(error).__name__}: {_reason(error)}"
-        raise _unfit(folder, reason) from error
+        raise _unfit(folder, _reason(error)) from error
 
 
-def load_weights(model, folder):
+class _Weights(keras.Model):
+    """The part of a model whose weights a preset holds: no average."""
+
+    def __init__(self, network, guide):
+        super().__init__()
+        self.network = network
+        self.guide = guide
+        self.built = True
+
+
+def load_weights(network, guide, folder):
     """Loads the weights of a preset, after checking what they hold.
 
     Args:
-        model: A Keras model, built from the config of the preset.
-        folder: Path of its folder, whole by `presets.check_whole`.
+        network: A Keras model, built from the config of the preset.
+        guide: The `Guide` of the preset, or `None`.
+        folder: Path of its folder, whole by `format.check_whole`.
     """
     folder = pathlib.Path(folder)
+    model = _Weights(network, guide)
     stated = format.checksums(folder)
     paths = [folder / name for name in stated if name != format.INDEX_FILE]
     for path in paths:
@@ -84,6 +126,26 @@ def load_weights(model, folder):
         ) from None
 
 
+@contextlib.contextmanager
+def _dtype_policy(dtype):
+    before = keras.config.dtype_policy()
+    if dtype is not None:
+        keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _check_dtype(network, dtype):
+    if not str(network.get("module")).startswith("keras_ncsn."):
+        raise ValueError(
+            "`dtype` can be chosen for the networks of this package, because "
+            "those of others fix it in each layer. Received: "
+            f"dtype={dtype!r} for a {network['class_name']}"
+        )
+
+
 def _unfit(folder, reason):
     # One sentence, of which what was received comes last.
     reason = str(reason).replace("Received: ", "")
@@ -96,12 +158,13 @@ def _unfit(folder, reason):
 def _reason(error):
     # Keras says much in many lines, and at the end what is wrong.
     text = printable(" ".join(str(error).split()))
-    return text if len(text) <= 300 else f"...{text[-300:]}"
+    text = text if len(text) <= 300 else f"...{text[-300:]}"
+    return f"{type(error).__name__}: {text}"
 
 
-def _is_buildable(make, config):
+def _can_make(cls, config):
     try:
-        make(config)
+        cls.from_config(config)
     except Exception:
         return False
     return True

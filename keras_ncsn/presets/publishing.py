@@ -8,6 +8,7 @@ from typing import NamedTuple
 from keras_ncsn.hub import addresses, cache, uploads
 from keras_ncsn.images import can_be_drawn, save_grid, to_unit_range
 from keras_ncsn.presets import cards, format, sources
+from keras_ncsn.text import one_line
 
 PICTURE_FILE = "samples.png"
 LICENSE_FILE = "LICENSE"
@@ -135,8 +136,8 @@ def _read_card(path):
         return sources.read_card_file(path).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"A card must be text in UTF-8. Received: {path}, with byte "
-            f"{error.object[error.start]:#04x} at {error.start}"
+            f"A card must be text in UTF-8. Received: {one_line(path)}, with "
+            f"byte {error.object[error.start]:#04x} at {error.start}"
         ) from None
 
 

@@ -59,7 +59,7 @@ def save(
         _check_range(model)
     # Behind a link, or the link would be replaced.
     folder = pathlib.Path(folder).resolve()
-    is_preset = check_folder(folder)
+    is_preset = format.check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = pathlib.Path(
         tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
@@ -117,27 +117,6 @@ def _can_copy(folder, name):
     # To copy a named pipe or a device could take for ever.
     mode = os.lstat(os.path.join(folder, name)).st_mode
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
-
-
-def check_folder(folder):
-    """Raises a `ValueError` where no preset may be saved.
-
-    Args:
-        folder: Path.
-
-    Returns:
-        Boolean, whether there is a preset to replace.
-    """
-    folder = pathlib.Path(folder)
-    files = format.METADATA_FILE, format.CONFIG_FILE
-    if all((folder / name).is_file() for name in files):
-        return True
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            "A preset must be saved to a new or empty folder, or to one that "
-            f"holds a preset. Received: {folder}"
-        )
-    return False
 
 
 def leftovers(folder):

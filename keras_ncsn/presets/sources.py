@@ -62,7 +62,7 @@ def find(preset, revision=None, token=None, load_weights=True):
         if revision is not None:
             raise ValueError(
                 "`revision` must be of a preset on the Hub. Received: "
-                f"revision={revision!r} for the folder {folder}"
+                f"revision={revision!r} for the folder {one_line(folder)}"
             )
         if folder not in known.values():
             _check_links(folder)
@@ -92,7 +92,7 @@ def read_card(preset):
     if not path.is_file():
         raise ValueError(
             f"A preset must have a card, {format.CARD_FILE}, to be shown. "
-            f"Received: {preset}, which has none"
+            f"Received: {one_line(preset)}, which has none"
         )
     return read_card_file(path).decode("utf-8", errors="replace")
 
@@ -110,8 +110,8 @@ def read_card_file(path):
         return read_regular(path, format.MAX_CARD_BYTES)
     except OSError as error:
         raise ValueError(
-            f"A card must be a readable file. Received: {path}, "
-            f"{one_line(error)}"
+            f"A card must be a readable file. Received: {one_line(path)}, "
+            f"{one_line(error)}. Fetch or write it anew."
         ) from None
 
 
@@ -161,8 +161,8 @@ def _check_links(folder):
         if not target.is_relative_to(whole) and not cache.holds(target):
             raise ValueError(
                 "The files of a preset must be in its folder. Received: "
-                f"{path}, a link to {one_line(target)}. Copy it, if you trust "
-                "it."
+                f"{one_line(path)}, a link to {one_line(target)}. Copy it, if "
+                "you trust it."
             )
 
 
@@ -247,6 +247,6 @@ def _weights_bytes(folder):
         raise ValueError(
             "`weights_bytes` in the metadata of a preset must be a whole "
             f"number, 0 or more. Received: weights_bytes={one_line(repr(size))}"
-            f" in {folder}. Tell who published it."
+            f" in {one_line(folder)}. Tell who published it."
         )
     return size

@@ -22,7 +22,7 @@ def make_schedule(recipe):
 
     Example:
 
-    >>> from keras_ncsn import recipes
+    >>> from keras_ncsn.runs import recipes
     >>> make_schedule(recipes.find("ncsnv2-cifar10")).num_levels
     232
     """
@@ -39,7 +39,7 @@ def check_recipe(recipe):
 
     Example:
 
-    >>> from keras_ncsn import recipes
+    >>> from keras_ncsn.runs import recipes
     >>> check_recipe(recipes.find("unet-mnist"))
     """
     for name in ("sigma_distribution", "log_sigma_mean", "log_sigma_std"):
@@ -70,7 +70,7 @@ def make_model(recipe, images, seed):
 
     Example:
 
-    >>> from keras_ncsn import recipes
+    >>> from keras_ncsn.runs import recipes
     >>> recipe = recipes.find("ncsn-mnist", {"width": 8})
     >>> model = make_model(recipe, np.zeros((1, 28, 28, 1), "uint8"), seed=0)
     >>> model.schedule.num_levels
@@ -161,7 +161,7 @@ def make_optimizer(recipe):
 
     Example:
 
-    >>> from keras_ncsn import recipes
+    >>> from keras_ncsn.runs import recipes
     >>> make_optimizer(recipes.find("ncsn-mnist")).epsilon
     1e-08
     """
