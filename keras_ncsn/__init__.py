@@ -14,4 +14,5 @@ __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 def _register_classes(keras):
     # Keras finds the classes of a `.keras` file by the names under which their
     # modules register them.
-    from keras_ncsn import guidance, model  # noqa: F401
+    from keras_ncsn import guidance, layers, model  # noqa: F401
+    from keras_ncsn.networks import mlp, refinenet, unet  # noqa: F401

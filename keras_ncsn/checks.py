@@ -100,17 +100,23 @@ def check_known_mask(known_mask, images_shape):
     return known_mask
 
 
-def check_count(least=1, **counts):
-    """Raises a `ValueError` unless each argument is a large enough integer.
+def check_count(least=1, most=None, **counts):
+    """Raises a `ValueError` unless each argument is an integer in a range.
 
     Args:
         least: Integer, the smallest that is allowed. Defaults to `1`.
+        most: Integer, the largest. Defaults to `None`, any.
         **counts: The arguments by name.
     """
     for name, count in counts.items():
         if not is_integer(count) or count < least:
             raise ValueError(
                 f"`{name}` must be an integer of at least {least}. Received: "
+                f"{name}={count!r}"
+            )
+        if most is not None and count > most:
+            raise ValueError(
+                f"`{name}` must be an integer of at most {most:,}. Received: "
                 f"{name}={count!r}"
             )
 
@@ -270,3 +276,18 @@ def check_no_weights(**weights):
                 f"Images have no weights. Received: {name}. Leave it out, or "
                 "show some images more often."
             )
+
+
+def check_ladder_ends(sigma_max, sigma_min):
+    """Raises a `ValueError` unless noise levels can lie between two ends.
+
+    Args:
+        sigma_max: Float, the largest noise level.
+        sigma_min: Float, the smallest.
+    """
+    if not 0 < sigma_min < sigma_max < float("inf"):
+        raise ValueError(
+            "Noise levels must satisfy 0 < `sigma_min` < `sigma_max`. "
+            f"Received: sigma_min={sigma_min}, sigma_max={sigma_max}. "
+            "Swap the two if they are in the wrong order."
+        )

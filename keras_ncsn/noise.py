@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn.checks import check_count
+from keras_ncsn.checks import check_count, check_ladder_ends
 
 
 def geometric_sigmas(sigma_max=1.0, sigma_min=0.01, num_levels=10):
@@ -41,12 +41,7 @@ def geometric_sigmas(sigma_max=1.0, sigma_min=0.01, num_levels=10):
     """
     # Annealing needs a first and a last noise level.
     check_count(least=2, num_levels=num_levels)
-    if not 0 < sigma_min < sigma_max < float("inf"):
-        raise ValueError(
-            "Noise levels must satisfy 0 < `sigma_min` < `sigma_max`. "
-            f"Received: sigma_min={sigma_min}, sigma_max={sigma_max}. "
-            "Swap the two if they are in the wrong order."
-        )
+    check_ladder_ends(sigma_max, sigma_min)
     sigmas = np.exp(
         np.linspace(np.log(sigma_max), np.log(sigma_min), num_levels)
     )

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import time
+from dataclasses import replace
 
 import filelock
 import keras
@@ -457,27 +458,27 @@ def test_what_cannot_be_is_refused_before_images_are_loaded():
 def test_recipes_make_what_they_say(name):
     printed = CliRunner().invoke(cli.cli, ["train", "--show-recipe", name])
     recipe = recipes.find(name)
-    for setting, value in recipe.items():
+    for setting, value in recipe.values().items():
         assert f"{setting}: {value}" in printed.output
     images = np.zeros((2, 16, 16, 3), "uint8")
     images[0] = 255
     small = {"width": 4, "num_levels": 3}
-    if recipe["network"] == "unet":
+    if recipe.network == "unet":
         small |= {"num_blocks": 1}
-    model = building.make_model(recipe | small, images, seed=0)
-    assert model.schedule.sigma_max == recipe["sigma_max"]
-    assert (model.ema_momentum or None) == recipe["ema_momentum"]
+    model = building.make_model(replace(recipe, **small), images, seed=0)
+    assert model.schedule.sigma_max == recipe.sigma_max
+    assert (model.ema_momentum or None) == recipe.ema_momentum
     optimizer = building.make_optimizer(recipe)
     rate = optimizer._learning_rate
     assert model.sampler_settings["annealed_langevin"] == {
-        name: recipe[name]
+        name: getattr(recipe, name)
         for name in ("steps_per_level", "step_size", "denoise")
     }
-    peak = rate(max(recipe["warmup_steps"], 1))
-    assert float(peak) == pytest.approx(recipe["learning_rate"], rel=1e-4)
-    end = float(rate(recipe["steps"]))
+    peak = rate(max(recipe.warmup_steps, 1))
+    assert float(peak) == pytest.approx(recipe.learning_rate, rel=1e-4)
+    end = float(rate(recipe.steps))
     assert end == pytest.approx(
-        0.0 if recipe["decay"] == "cosine" else recipe["learning_rate"]
+        0.0 if recipe.decay == "cosine" else recipe.learning_rate
     )
 
 
@@ -496,7 +497,7 @@ def test_a_recipe_of_the_paper_may_have_another_sampler(sampler):
         # By its own settings, which may be chosen.
         churn = Heun().churn
         usual = recipes.find("ncsn-mnist", {"sampler": "heun"})
-        assert usual["num_steps"] == Heun().num_steps
+        assert usual.num_steps == Heun().num_steps
         assert model.sampler_settings["heun"] == {
             "num_steps": 5,
             "churn": churn,
@@ -543,8 +544,8 @@ def test_terms_are_those_of_the_set_whatever_its_version(data):
 
 def test_a_recipe_has_attention_in_stages_that_there_are(tmp_path):
     narrow = {"width_multipliers": [1]}
-    assert recipes.find("unet-mnist")["attention_stages"] == (1,)
-    assert recipes.find("unet-mnist", narrow)["attention_stages"] == ()
+    assert recipes.find("unet-mnist").attention_stages == (1,)
+    assert recipes.find("unet-mnist", narrow).attention_stages == ()
     run = run_file.describe("mnist", "unet-mnist", narrow)
     # One that began before the stages were looked at.
     old = run["recipe"] | {"attention_stages": [1]}
@@ -558,7 +559,7 @@ def test_a_recipe_has_attention_in_stages_that_there_are(tmp_path):
 
 
 def test_the_command_says_what_the_preset_would_else_decide():
-    usual = recipes.find("unet-mnist")["sigma_distribution"]
+    usual = recipes.find("unet-mnist").sigma_distribution
     settings = {"sigma_distribution": usual, "batch_size": 128}
     run = run_file.describe("mnist", "unet-mnist", settings, "mnist")
     assert provenance.command(run).endswith(
@@ -749,7 +750,7 @@ def test_images_per_second_are_those_of_training(tmp_path, make_model, images):
 def test_wrong_intervals_are_named_before_images_are_loaded(
     train, tmp_path, monkeypatch
 ):
-    monkeypatch.delattr(runs, "load_images")
+    monkeypatch.setattr(runs, "load_images", None)
     message = "checkpoint_every=2, log_every=3.*--log-every"
     with pytest.raises(ValueError, match=message):
         train("--log-every", 3)
@@ -757,7 +758,8 @@ def test_wrong_intervals_are_named_before_images_are_loaded(
 
 
 def test_all_but_the_network_is_an_option():
-    names = {name for recipe in recipes.RECIPES.values() for name in recipe}
+    known = [recipe.values() for recipe in recipes.RECIPES.values()]
+    names = {name for recipe in known for name in recipe}
     assert names - {"network"} == recipe_options.OPTIONS.keys()
 
 

@@ -283,6 +283,13 @@ def test_churn_is_within_its_range(eagerly, churn, high):
         (samplers.Langevin, {"num_steps": 1.5}, "num_steps=1.5"),
         (samplers.Langevin, {"sigma": 2.0}, r"within the schedule.*sigma=2\.0"),
         (samplers.Heun, {"num_steps": 1}, "at least 2.*num_steps=1"),
+        (samplers.Heun, {"num_steps": 10**15}, "at most 10,000,000.*10000"),
+        (samplers.Langevin, {"num_steps": 10**15}, "at most 10,000,000"),
+        (
+            samplers.AnnealedLangevin,
+            {"steps_per_level": 10**15},
+            "`steps_per_level` must be an integer of at most",
+        ),
         (samplers.Heun, {"churn": -1.0}, r"`churn` must be.*churn=-1\.0"),
         (samplers.Heun, {"churn": float("nan")}, "`churn` must be.*churn=nan"),
         (samplers.Heun, {"churn": "1"}, "`churn` must be.*churn=1"),

@@ -5,12 +5,14 @@ import pathlib
 import keras
 
 from keras_ncsn.callbacks.every_steps import EverySteps
-from keras_ncsn.callbacks.training_state import load_state, save_state
+from keras_ncsn.callbacks.training_state import (
+    STATE_FILE,
+    load_state,
+    save_state,
+)
 from keras_ncsn.files import check_no_links, remove_leftovers
 from keras_ncsn.parallel import is_main_process
 from keras_ncsn.presets import format, saving
-
-STATE_FILE = "state.npz"
 
 
 class Checkpoint(EverySteps):

@@ -7,12 +7,16 @@ number of steps taken, from which the data goes on (see `shuffled_batches`).
 import pathlib
 from zipfile import ZIP_STORED, ZipFile
 
-import keras
+import lazy_loader
 import numpy as np
 
 from keras_ncsn.files import open_regular, open_whole
 from keras_ncsn.text import one_line, reason
 
+# The command line knows the file, and does not wait for Keras.
+keras = lazy_loader.load("keras")
+
+STATE_FILE = "state.npz"
 STEP = "step"
 # Optimizers count in 32 bits.
 MAX_STEPS = 2**31 - 1

@@ -27,10 +27,12 @@ class Command(click.Command):
     """A command whose `--help` shows its options in groups."""
 
     def format_options(self, context, formatter):
-        groups = {}
+        groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(context):
-            record = parameter.get_help_record(context)
-            if record is not None:
+            # Some versions of click have records of arguments too.
+            is_option = isinstance(parameter, click.Option)
+            record = is_option and parameter.get_help_record(context)
+            if record:
                 title = getattr(parameter, "group", "Options")
                 groups.setdefault(title, []).append(record)
         for title, records in groups.items():
@@ -71,7 +73,7 @@ def sampler_options(command):
             group=SAMPLING,
         ),
     ]
-    fields = {}
+    fields: dict[str, dict[str, dataclasses.Field]] = {}
     for sampler, kind in samplers.NAMES.items():
         for field in dataclasses.fields(kind):
             fields.setdefault(field.name, {})[sampler] = field
@@ -121,7 +123,7 @@ def _setting_option(fields):
 
 
 def _by_text(fields):
-    texts = {}
+    texts: dict[str, list[str]] = {}
     for sampler, field in fields.items():
         texts.setdefault(field.metadata["help"], []).append(sampler)
     return texts

@@ -2,30 +2,30 @@
 
 import contextlib
 import signal
-import sys
-import time
 
 import click
 import keras
 
 from keras_ncsn.callbacks.every_steps import training_clock
+from keras_ncsn.progress import make_bar
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """A bar with time left, loss and images per second.
+    """A bar with the step, time left, loss and images per second.
 
-    Where standard error is no terminal, a line each minute instead. Used in a
-    `with` statement, which ends the line of the bar whatever happens.
+    Used in a `with` statement, which ends the line of the bar whatever
+    happens.
 
     Args:
-        recipe: Dictionary, see `recipes.RECIPES`.
+        num_steps: Integer, the steps of the run in all.
+        batch_size: Integer.
         num_images: Integer, images that there are.
     """
 
-    def __init__(self, recipe, num_images):
+    def __init__(self, num_steps, batch_size, num_images):
         super().__init__()
-        self.batch_size = recipe["batch_size"]
-        self.num_steps = recipe["steps"]
+        self.num_steps = num_steps
+        self.batch_size = batch_size
         self.num_images = num_images
         self.bar = None
 
@@ -34,7 +34,7 @@ class ProgressBar(keras.callbacks.Callback):
 
     def __exit__(self, *exception):
         if self.bar is not None:
-            self.bar.render_finish()
+            self.bar.close()
 
     def on_train_begin(self, logs=None):
         start = self.num_steps - self.params["steps"]
@@ -46,30 +46,28 @@ class ProgressBar(keras.callbacks.Callback):
             err=True,
         )
         self.step = self.start = start
-        self.printed = time.monotonic()
-        self.bar = click.progressbar(
-            length=self.params["steps"],
-            item_show_func=lambda text: text,
-            file=sys.stderr,
+        self.bar = make_bar(
+            self.num_steps,
+            initial=start,
+            desc="Training",
+            # Without the rate of tqdm, which counts the time of checkpoints.
+            bar_format="{desc}: {percentage:3.0f}%|{bar}| step {n_fmt} of "
+            "{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
     def on_train_batch_end(self, batch, logs=None):
-        now = time.monotonic()
         trained = training_clock()
-        if self.step == self.start:
-            # The first call compiles: its time says nothing of the others.
-            self.timed_from = trained, self.start + batch + 1
         previous, self.step = self.step, self.start + batch + 1
-        text = f"step {self.step}, loss {float(logs['loss']):.2f}"
+        if previous == self.start:
+            # The first call compiles: its time says nothing of the others.
+            self.timed_from = trained, self.step
+        text = f"loss {float(logs['loss']):.2f}"
         then, first = self.timed_from
         if self.step > first:
             speed = (self.step - first) * self.batch_size / (trained - then)
             text += f", {speed:.1f} images/s"
-        if sys.stderr.isatty():
-            self.bar.update(self.step - previous, text)
-        elif now - self.printed > 60:
-            self.printed = now
-            click.echo(text, err=True)
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(self.step - previous)
 
 
 class StopOnSignal(keras.callbacks.Callback):

@@ -26,16 +26,21 @@ class _QuietImport(importlib.abc.MetaPathFinder):
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def execute_quietly(module):
-            with _without_output():
-                execute(module)
-
-        spec.loader.exec_module = execute_quietly
+        if spec is not None:
+            spec.loader = _QuietLoader(spec.loader)
         return spec
+
+
+class _QuietLoader(importlib.abc.Loader):
+    def __init__(self, loader):
+        self.loader = loader
+
+    def create_module(self, spec):
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module):
+        with _without_output():
+            self.loader.exec_module(module)
 
 
 @contextlib.contextmanager

@@ -5,11 +5,16 @@ import sys
 
 import click
 
-from keras_ncsn.cli.options import given
+from keras_ncsn.cli.options import Command, Option, given
 from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
+from keras_ncsn.runs import run_file
+from keras_ncsn.runs.recipe import DATA, OPTIMISATION
+
+# The title of the options of what a run writes.
+FILES = "Files"
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("data")
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
 @click.option(
@@ -23,65 +28,78 @@ from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
     is_eager=True,
     expose_value=False,
     callback=show_recipe,
-    help="Print a recipe, as it is without other options, and leave. Default: "
-    "train.",
+    help="Print the settings of a recipe and exit. Default: train.",
 )
 @click.option(
     "--from-preset",
     metavar="PRESET",
-    help="Go on from a preset, a name or a folder: the model is the "
-    "preset's, the recipe says how to train it. Default: random weights.",
+    help="Start from the model of a preset, a name or a folder; the recipe "
+    "says how to train it. Default: random weights.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Go on with the run in OUTPUT, to the last bit as if it had not "
-    "stopped, by all that it began with but --data-dir, --skip-unreadable and "
-    "--data-parallel; where there is none, start it.",
+    help="Resume the run in OUTPUT, bit for bit as if it had not stopped, "
+    "with the options that it began with; give --data-dir, --skip-unreadable "
+    "and --data-parallel again. Without a run in OUTPUT, start one.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     help="Seed of weights, noise and order. Default: 0.",
 )
+@recipe_options
 @click.option(
     "--data-dir",
     type=click.Path(file_okay=False),
     help="Folder of tensorflow-datasets. Default: its own.",
+    cls=Option,
+    group=DATA,
 )
 @click.option(
     "--skip-unreadable",
     is_flag=True,
-    help="Go on without pictures that cannot be read, and count them.",
-)
-@click.option(
-    "--log-every",
-    type=click.IntRange(min=1),
-    help="Steps between rows of log.csv. Default: 50.",
-)
-@click.option(
-    "--checkpoint-every",
-    type=click.IntRange(min=1),
-    help="Steps between checkpoints, each with the loss on images held out; "
-    "a multiple of --log-every. Default: 500.",
-)
-@click.option(
-    "--sample-every",
-    type=click.IntRange(min=0),
-    help="Steps between pictures of new images; 0 for none. Default: 1000.",
-)
-@click.option(
-    "--tensorboard/--no-tensorboard",
-    default=None,
-    help="Write logs for TensorBoard as well, into OUTPUT/tensorboard. "
-    "Default: no.",
+    help="Skip pictures that cannot be read, and count them.",
+    cls=Option,
+    group=DATA,
 )
 @click.option(
     "--data-parallel",
     is_flag=True,
     help="Share each batch among all devices (TensorFlow and JAX).",
+    cls=Option,
+    group=OPTIMISATION,
 )
-@recipe_options
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(min=1),
+    help="Steps between checkpoints, each with the loss on held-out images; "
+    "a multiple of --log-every. Default: 500.",
+    cls=Option,
+    group=FILES,
+)
+@click.option(
+    "--log-every",
+    type=click.IntRange(min=1),
+    help="Steps between rows of log.csv. Default: 50.",
+    cls=Option,
+    group=FILES,
+)
+@click.option(
+    "--sample-every",
+    type=click.IntRange(min=0),
+    help="Steps between pictures of new images; 0 for none. Default: 1000.",
+    cls=Option,
+    group=FILES,
+)
+@click.option(
+    "--tensorboard/--no-tensorboard",
+    default=None,
+    help="Also write logs for TensorBoard, into OUTPUT/tensorboard. "
+    "Default: no.",
+    cls=Option,
+    group=FILES,
+)
 def train(
     data,
     output,
@@ -108,27 +126,29 @@ def train(
     \b
     keras-ncsn train mnist runs/mnist
     """
-    from keras_ncsn import parallel, runs
-    from keras_ncsn.cli.progress import ProgressBar, StopOnSignal
-    from keras_ncsn.runs import run_file
-
     settings = given(**{name: options.pop(name) for name in OPTIONS})
     before = run_file.read(output) if resume else None
     run = run_file.describe(data, recipe, settings, from_preset, seed, before)
     run_file.check(output, run, resume)
     if resume and before is None:
         click.echo(
-            f"{output} holds no run to go on with: starting one, by the recipe "
+            f"{output} holds no run to resume: starting one, by the recipe "
             f"{run['recipe_name']}",
             err=True,
         )
     began = run_file.WRITING if before is None else before["writing"]
     writing = began | given(**options)
     run_file.check_intervals(writing["log_every"], writing["checkpoint_every"])
+
+    # Wrong options are refused before Keras is imported.
+    from keras_ncsn import parallel, runs
+    from keras_ncsn.cli.progress import ProgressBar, StopOnSignal
+
     if data_parallel:
         parallel.data_parallel()
     images = runs.load_images(run, data_dir, skip_unreadable)
-    bar = ProgressBar(run["recipe"], len(images))
+    steps, batch_size = run["recipe"]["steps"], run["recipe"]["batch_size"]
+    bar = ProgressBar(steps, batch_size, len(images))
     with bar, StopOnSignal() as signals:
         step = runs.train(
             output,
@@ -139,8 +159,8 @@ def train(
         )
     if signals.received is not None:
         click.echo(
-            f"{signals.received.name}: step {step} is saved in {output}. Go "
-            "on with --resume.",
+            f"{signals.received.name}: step {step} is saved in {output}. "
+            "Continue with --resume.",
             err=True,
         )
         sys.exit(128 + signals.received)

@@ -52,7 +52,7 @@ def _residual_conv_unit(name, unit):
     for index, (norm, conv) in enumerate(
         zip(unit.norms, unit.convs, strict=True)
     ):
-        block, stage = divmod(index, unit.num_stages)
+        block, stage = divmod(index, 2)
         prefix = f"{name}.{block + 1}_{stage + 1}"
         yield from _norm(f"{prefix}_norm", norm)
         yield from _convolution(f"{prefix}_conv", conv)

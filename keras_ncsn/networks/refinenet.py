@@ -5,9 +5,10 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn import layers
-from keras_ncsn.checks import check_count, is_integer
+from keras_ncsn.checks import check_count
 from keras_ncsn.layers.convolution import convolution
 from keras_ncsn.networks.score_network import ScoreNetwork
+from keras_ncsn.networks.sizes import check_refinenet_shape
 from keras_ncsn.noise import check_sigmas, expand_like
 
 
@@ -73,7 +74,7 @@ class RefineNet(ScoreNetwork):
         dtype=None,
         **kwargs,
     ):
-        image_shape = check_image_shape(image_shape)
+        image_shape = check_refinenet_shape(image_shape)
         check_count(least=2, width=width)
         check_count(blocks_per_stage=blocks_per_stage)
         if sigmas is not None:
@@ -232,29 +233,3 @@ def _block_arguments(stage_arguments, block):
     if block == 0:
         return stage_arguments
     return {"dilation_rate": stage_arguments.get("dilation_rate", 1)}
-
-
-def check_image_shape(image_shape):
-    """Returns the shape of images as integers; a `ValueError` if it cannot be.
-
-    Args:
-        image_shape: As in `RefineNet`.
-
-    Returns:
-        A tuple of three integers.
-    """
-    image_shape = tuple(image_shape)
-    if len(image_shape) != 3 or not all(
-        is_integer(size) and size > 0 for size in image_shape
-    ):
-        raise ValueError(
-            "`image_shape` must be (height, width, channels), three integers "
-            f"above 0. Received: image_shape={image_shape}"
-        )
-    if image_shape[0] % 2 or image_shape[1] % 2:
-        raise ValueError(
-            "`image_shape` must have an even height and width, because the "
-            f"network halves them once. Received: image_shape={image_shape}. "
-            "Crop or pad the images."
-        )
-    return tuple(int(size) for size in image_shape)

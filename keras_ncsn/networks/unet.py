@@ -10,7 +10,6 @@ from keras_ncsn.checks import (
     check_above_zero,
     check_count,
     check_rate,
-    is_integer,
 )
 from keras_ncsn.layers.attention import PixelAttention
 from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
@@ -20,6 +19,7 @@ from keras_ncsn.networks.preconditioning import (
     SigmaFeatures,
 )
 from keras_ncsn.networks.score_network import ScoreNetwork
+from keras_ncsn.networks.sizes import check_unet_sizes
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
@@ -98,7 +98,7 @@ class UNet(ScoreNetwork):
         dtype=None,
         **kwargs,
     ):
-        check_sizes(image_shape, widths, patch_size)
+        check_unet_sizes(image_shape, widths, patch_size)
         check_count(num_blocks=num_blocks)
         check_rate(dropout=dropout)
         check_above_zero(data_std=data_std)
@@ -267,38 +267,6 @@ def _convolution(width, dtype, kernel_size=3, *, name, **kwargs):
 def _groups(channels):
     # At least four channels a group, at most 32 groups, as in NCSN++.
     return math.gcd(channels, max(1, min(32, channels // 4)))
-
-
-def check_sizes(image_shape, widths, patch_size):
-    """Raises a `ValueError` unless there is a `UNet` of these sizes.
-
-    Args:
-        image_shape: As in `UNet`, or `None` where it is not known yet.
-        widths: As in `UNet`.
-        patch_size: As in `UNet`.
-    """
-    check_count(patch_size=patch_size)
-    if not widths or not all(is_integer(x) and x > 0 for x in widths):
-        raise ValueError(
-            "`widths` must hold at least one positive integer, the channels "
-            f"of each stage. Received: widths={widths}"
-        )
-    if widths[0] % 2:
-        raise ValueError(
-            "The first of `widths` must be even, because noise levels are told "
-            f"by as many sines as cosines. Received: widths={widths}"
-        )
-    if image_shape is None:
-        return
-    factor = patch_size * 2 ** (len(widths) - 1)
-    if len(image_shape) != 3 or any(side % factor for side in image_shape[:2]):
-        raise ValueError(
-            "`image_shape` must be (height, width, channels), with height and "
-            f"width divisible by {factor}, because patches are of {patch_size} "
-            f"by {patch_size} pixels and {len(widths) - 1} stages halve them. "
-            f"Received: image_shape={tuple(image_shape)}. Use fewer `widths`, "
-            "or resize the images."
-        )
 
 
 def _check_attention(stages, num_heads, num_stages):

@@ -9,7 +9,7 @@ from collections import Counter
 import keras
 
 from keras_ncsn.presets import format, trust, weights_files
-from keras_ncsn.text import printable
+from keras_ncsn.text import one_line, printable
 
 
 def read(cls, folder, custom_objects=None):
@@ -142,7 +142,7 @@ def _check_dtype(network, dtype):
         raise ValueError(
             "`dtype` can be chosen for the networks of this package, because "
             "those of others fix it in each layer. Received: "
-            f"dtype={dtype!r} for a {network['class_name']}"
+            f"dtype={dtype!r} for a {one_line(network['class_name'])}"
         )
 
 

@@ -6,16 +6,15 @@ import numpy as np
 from keras_ncsn.images import to_floats
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks import RefineNet, UNet
-from keras_ncsn.networks.refinenet import check_image_shape
-from keras_ncsn.networks.unet import check_sizes
 from keras_ncsn.noise import NoiseSchedule
+from keras_ncsn.runs.network_recipes import UNetRecipe
 
 
 def make_schedule(recipe):
     """Returns the noise schedule of a recipe.
 
     Args:
-        recipe: Dictionary, see `recipes.RECIPES`.
+        recipe: A `NetworkRecipe`.
 
     Returns:
         A `NoiseSchedule`.
@@ -27,41 +26,15 @@ def make_schedule(recipe):
     232
     """
     return NoiseSchedule.geometric(
-        recipe["sigma_max"], recipe["sigma_min"], recipe["num_levels"]
+        recipe.sigma_max, recipe.sigma_min, recipe.num_levels
     )
-
-
-def check_recipe(recipe):
-    """Raises a `ValueError` for what no images could make a model of.
-
-    Args:
-        recipe: Dictionary, see `recipes.RECIPES`.
-
-    Example:
-
-    >>> from keras_ncsn.runs import recipes
-    >>> check_recipe(recipes.find("unet-mnist"))
-    """
-    for name in ("sigma_distribution", "log_sigma_mean", "log_sigma_std"):
-        if recipe[name] is None:
-            raise ValueError(
-                f"`{name}` must be given, because there is no preset that has "
-                f"one. Received: {name}=None"
-            )
-    make_schedule(recipe)
-    size = recipe["image_size"]
-    if recipe["network"] == "unet":
-        image_shape = None if size is None else (size, size, 3)
-        check_sizes(image_shape, _widths(recipe), recipe["patch_size"])
-    elif size is not None:
-        check_image_shape((size, size, 3))
 
 
 def make_model(recipe, images, seed):
     """Returns the model of a recipe, which knows the images' spread.
 
     Args:
-        recipe: Dictionary, see `recipes.RECIPES`.
+        recipe: A `NetworkRecipe`.
         images: Array of shape `(num_images, height, width, channels)`.
         seed: Integer, seed of the noise in training.
 
@@ -77,47 +50,49 @@ def make_model(recipe, images, seed):
     10
     """
     schedule = make_schedule(recipe)
-    image_shape = images.shape[1:]
-    if recipe["network"] == "unet" or recipe["weighting"] == "edm":
+    mean, std = None, None
+    if isinstance(recipe, UNetRecipe) or recipe.weighting == "edm":
         mean, std = mean_and_spread(images)
         if std == 0:
             raise ValueError(
                 "Images must not be all of one colour, because networks scale "
                 f"by the spread of pixels. Received: pixels of {mean} alone"
             )
-    if recipe["network"] == "unet":
-        network = UNet(
+    return NCSNModel(
+        _make_network(recipe, images.shape[1:], schedule, mean, std),
+        schedule,
+        sigma_distribution=recipe.sigma_distribution,
+        log_sigma_mean=recipe.log_sigma_mean,
+        log_sigma_std=recipe.log_sigma_std,
+        weighting=recipe.weighting,
+        dequantize=recipe.dequantize,
+        ema_momentum=recipe.ema_momentum or None,
+        sampler=recipe.sampler,
+        sampler_settings=recipe.sampler_settings(),
+        seed=seed,
+        **({"data_std": std} if recipe.weighting == "edm" else {}),
+    )
+
+
+def _make_network(recipe, image_shape, schedule, mean, std):
+    if isinstance(recipe, UNetRecipe):
+        return UNet(
             image_shape,
-            widths=_widths(recipe),
-            patch_size=recipe["patch_size"],
-            num_blocks=recipe["num_blocks"],
-            attention_stages=recipe["attention_stages"],
-            num_heads=recipe["num_heads"],
-            dropout=recipe["dropout"],
+            widths=recipe.widths,
+            patch_size=recipe.patch_size,
+            num_blocks=recipe.num_blocks,
+            attention_stages=recipe.attention_stages,
+            num_heads=recipe.num_heads,
+            dropout=recipe.dropout,
             data_mean=mean,
             data_std=std,
-            dtype=recipe["dtype"],
+            dtype=recipe.dtype,
         )
-    else:
-        network = RefineNet(
-            image_shape,
-            recipe["width"],
-            sigmas=schedule.sigmas if recipe["network"] == "ncsn" else None,
-            dtype=recipe["dtype"],
-        )
-    return NCSNModel(
-        network,
-        schedule,
-        sigma_distribution=recipe["sigma_distribution"],
-        log_sigma_mean=recipe["log_sigma_mean"],
-        log_sigma_std=recipe["log_sigma_std"],
-        weighting=recipe["weighting"],
-        dequantize=recipe["dequantize"],
-        ema_momentum=recipe["ema_momentum"] or None,
-        sampler=recipe["sampler"],
-        sampler_settings=_sampler_settings(recipe),
-        seed=seed,
-        **({"data_std": std} if recipe["weighting"] == "edm" else {}),
+    return RefineNet(
+        image_shape,
+        recipe.width,
+        sigmas=schedule.sigmas if recipe.network == "ncsn" else None,
+        dtype=recipe.dtype,
     )
 
 
@@ -153,7 +128,7 @@ def make_optimizer(recipe):
     """Returns the optimizer of a recipe.
 
     Args:
-        recipe: Dictionary, see `recipes.RECIPES`.
+        recipe: A `Recipe`.
 
     Returns:
         A `keras.optimizers.Adam`: its rate rises from 0 over `warmup_steps`
@@ -165,30 +140,17 @@ def make_optimizer(recipe):
     >>> make_optimizer(recipes.find("ncsn-mnist")).epsilon
     1e-08
     """
-    warmup_steps = min(recipe["warmup_steps"], recipe["steps"] // 2)
+    warmup_steps = min(recipe.warmup_steps, recipe.steps // 2)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0,
-        decay_steps=max(1, recipe["steps"] - warmup_steps),
-        alpha=0.0 if recipe["decay"] == "cosine" else 1.0,
-        warmup_target=recipe["learning_rate"],
+        decay_steps=max(1, recipe.steps - warmup_steps),
+        alpha=0.0 if recipe.decay == "cosine" else 1.0,
+        warmup_target=recipe.learning_rate,
         warmup_steps=warmup_steps,
     )
     return keras.optimizers.Adam(
         rate,
-        epsilon=recipe["adam_epsilon"],
-        weight_decay=recipe["weight_decay"] or None,
-        global_clipnorm=recipe["clip_norm"] or None,
+        epsilon=recipe.adam_epsilon,
+        weight_decay=recipe.weight_decay or None,
+        global_clipnorm=recipe.clip_norm or None,
     )
-
-
-def _widths(recipe):
-    return [recipe["width"] * factor for factor in recipe["width_multipliers"]]
-
-
-def _sampler_settings(recipe):
-    langevin = "steps_per_level", "step_size", "denoise"
-    settings = {"annealed_langevin": {name: recipe[name] for name in langevin}}
-    if "num_steps" in recipe:
-        names = "num_steps", "churn"
-        settings["heun"] = {name: recipe[name] for name in names}
-    return settings

@@ -26,6 +26,7 @@ def metadata(run, began_from=None):
 
     Example:
 
+    >>> from keras_ncsn.runs.run_file import describe
     >>> metadata(describe("celeb_a", "unet-celeba"))["license_name"]
     'celeba-non-commercial-research-only'
     """
@@ -55,6 +56,7 @@ def command(run):
 
     Example:
 
+    >>> from keras_ncsn.runs.run_file import describe
     >>> command(describe("mnist", "unet-mnist", {"steps": 9}, seed=1))
     'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
     """
@@ -63,12 +65,7 @@ def command(run):
     if run["from_preset"] is not None:
         words += ["--from-preset", _public_preset(run["from_preset"])]
     words += ["--seed", str(run["seed"])]
-    usual = json.loads(json.dumps(recipes.find(run["recipe_name"])))
-    if run["from_preset"] is not None:
-        # Left out, they are the preset's, not the recipe's.
-        usual = {
-            n: v for n, v in usual.items() if n not in recipes.PRESET_NAMES
-        }
+    usual = json.loads(json.dumps(_usual(run).values()))
     for name, value in run["recipe"].items():
         if value is None or value == usual.get(name):
             continue
@@ -80,6 +77,14 @@ def command(run):
         else:
             words += [f"--{flag}", str(value)]
     return shlex.join(words)
+
+
+def _usual(run):
+    """Returns the recipe of a run without options."""
+    name, preset = run["recipe_name"], run["from_preset"]
+    if preset is None:
+        return recipes.find(name)
+    return recipes.find_for_preset(name, preset)
 
 
 def _public_data(data):

@@ -1,130 +1,64 @@
-"""Recipes: everything about a training run but the data and the seed."""
+"""The recipes with a name, and how a run gets its own."""
+
+import dataclasses
+from typing import Any
 
 from keras_ncsn.checks import check_choice
-from keras_ncsn.runs.recipe_values import check_values
+from keras_ncsn.runs.network_recipes import (
+    NCSNRecipe,
+    NetworkRecipe,
+    UNetRecipe,
+    known_stages,
+)
+from keras_ncsn.runs.recipe import Recipe, check_values
 from keras_ncsn.text import one_line
 
-# A U-Net after NCSN++ and EDM: https://arxiv.org/abs/2206.00364.
-_UNET = {
-    "network": "unet",
-    "image_size": None,
-    "width": 128,
-    "width_multipliers": (1, 2, 2),
-    "patch_size": 1,
-    "num_blocks": 2,
-    "attention_stages": (1,),
-    "num_heads": 1,
-    "dropout": 0.0,
-    "sigma_max": 80.0,
-    "sigma_min": 0.01,
-    "num_levels": 100,
-    "sigma_distribution": "log_normal",
-    "log_sigma_mean": -1.2,
-    "log_sigma_std": 1.2,
-    "weighting": "edm",
-    "dequantize": True,
-    "random_flip": True,
-    "batch_size": 128,
-    "steps": 200_000,
-    "learning_rate": 1e-3,
-    "adam_epsilon": 1e-7,
-    "warmup_steps": 2_000,
-    "decay": "cosine",
-    "weight_decay": 0.0,
-    "clip_norm": 1.0,
-    "ema_momentum": 0.9995,
-    "dtype": "float32",
-    "sampler": "heun",
-    "num_steps": 18,
-    "churn": 0.0,
-    "steps_per_level": 5,
-    "step_size": 1.1e-5,
-    "denoise": True,
-}
-
-# The paper's: https://arxiv.org/abs/1907.05600, Appendix B.
-_NCSN = {
-    "network": "ncsn",
-    "image_size": None,
-    "width": 128,
-    "sigma_max": 1.0,
-    "sigma_min": 0.01,
-    "num_levels": 10,
-    "sigma_distribution": "ladder",
-    "log_sigma_mean": -1.2,
-    "log_sigma_std": 1.2,
-    "weighting": "ncsn",
-    "dequantize": True,
-    "random_flip": True,
-    "batch_size": 128,
-    "steps": 200_000,
-    "learning_rate": 1e-3,
-    "adam_epsilon": 1e-8,
-    "warmup_steps": 0,
-    "decay": "none",
-    "weight_decay": 0.0,
-    "clip_norm": None,
-    "ema_momentum": None,
-    "dtype": "float32",
-    "sampler": "annealed_langevin",
-    "steps_per_level": 100,
-    "step_size": 2e-5,
-    "denoise": False,
-}
-
 # https://arxiv.org/abs/2006.09011, Table 4.
-_NCSNV2 = _NCSN | {
-    "network": "ncsnv2",
-    "dequantize": False,
-    "learning_rate": 1e-4,
-    "ema_momentum": 0.999,
-    "steps_per_level": 5,
-    "denoise": True,
-}
+_NCSNV2 = NCSNRecipe(
+    network="ncsnv2",
+    dequantize=False,
+    learning_rate=1e-4,
+    ema_momentum=0.999,
+    steps_per_level=5,
+    denoise=True,
+)
 
 RECIPES = {
-    "unet-mnist": _UNET
-    | {
-        "width": 44,
-        "width_multipliers": (1, 2),
-        "patch_size": 2,
-        "sigma_max": 20.0,
-        "log_sigma_mean": -0.7,
-        "random_flip": False,
-        "steps": 18_000,
-        "learning_rate": 2e-3,
-        "warmup_steps": 500,
-        "ema_momentum": 0.999,
-        "num_steps": 24,
-        "churn": 10.0,
-    },
-    "unet-cifar10": _UNET | {"num_blocks": 3, "dropout": 0.1},
-    "unet-celeba": _UNET | {"image_size": 32},
-    "ncsn-mnist": _NCSN | {"width": 64, "random_flip": False},
-    "ncsn-cifar10": _NCSN,
-    "ncsn-celeba": _NCSN | {"image_size": 32},
-    "ncsnv2-cifar10": _NCSNV2
-    | {
-        "sigma_max": 50.0,
-        "num_levels": 232,
-        "steps": 300_000,
-        "step_size": 6.2e-6,
-    },
-    "ncsnv2-celeba64": _NCSNV2
-    | {
-        "image_size": 64,
-        "sigma_max": 90.0,
-        "num_levels": 500,
-        "steps": 210_000,
-        "step_size": 3.3e-6,
-    },
+    "unet-mnist": UNetRecipe(
+        width=44,
+        width_multipliers=(1, 2),
+        patch_size=2,
+        sigma_max=20.0,
+        log_sigma_mean=-0.7,
+        random_flip=False,
+        steps=18_000,
+        learning_rate=2e-3,
+        warmup_steps=500,
+        ema_momentum=0.999,
+        num_steps=24,
+        churn=10.0,
+    ),
+    "unet-cifar10": UNetRecipe(num_blocks=3, dropout=0.1),
+    "unet-celeba": UNetRecipe(image_size=32),
+    "ncsn-mnist": NCSNRecipe(width=64, random_flip=False),
+    "ncsn-cifar10": NCSNRecipe(),
+    "ncsn-celeba": NCSNRecipe(image_size=32),
+    "ncsnv2-cifar10": dataclasses.replace(
+        _NCSNV2,
+        sigma_max=50.0,
+        num_levels=232,
+        steps=300_000,
+        step_size=6.2e-6,
+    ),
+    "ncsnv2-celeba64": dataclasses.replace(
+        _NCSNV2,
+        image_size=64,
+        sigma_max=90.0,
+        num_levels=500,
+        steps=210_000,
+        step_size=3.3e-6,
+    ),
 }
-
-# Heun's own defaults, for recipes of other samplers that are told to take it.
-_HEUN = {"num_steps": 18, "churn": 0.0}
-
-# Settings that recipes did not have from the first, and what training did.
-ADDED = {"patch_size": 1, "churn": 0.0}
 
 _OF_DATA = {
     "mnist": "unet-mnist",
@@ -132,105 +66,140 @@ _OF_DATA = {
     "celeb_a": "unet-celeba",
 }
 
-# What a run that goes on from a preset takes of a recipe.
-TRAINING_NAMES = (
-    "image_size",
-    "random_flip",
-    "batch_size",
-    "steps",
-    "learning_rate",
-    "adam_epsilon",
-    "warmup_steps",
-    "decay",
-    "weight_decay",
-    "clip_norm",
-    "ema_momentum",
-)
 
-# What it takes where a person says so: else the preset's own.
-PRESET_NAMES = (
-    "dtype",
-    "sigma_distribution",
-    "log_sigma_mean",
-    "log_sigma_std",
-)
-
-
-def find(name, settings=None):
-    """Returns a recipe, with some of its values replaced.
+def find(name: str, settings: dict[str, Any] | None = None) -> NetworkRecipe:
+    """Returns a recipe with a name, with some of its values replaced.
 
     Args:
         name: String, a key of `RECIPES`.
-        settings: Dictionary of values by name, of names that the recipe has,
-            or with `sampler="heun"` the settings of that. Defaults to `None`.
-            With fewer stages a recipe keeps the attention that is left.
+        settings: Dictionary of values by name, of settings that the recipe
+            has. Defaults to `None`. Without `attention_stages` a U-Net with
+            fewer stages keeps the attention that is left.
 
     Returns:
-        A dictionary.
+        A `UNetRecipe` or `NCSNRecipe`.
 
     Example:
 
-    >>> find("ncsn-cifar10", {"width": 32})["width"]
+    >>> find("ncsn-cifar10", {"width": 32}).width
     32
     """
-    settings = settings or {}
     check_choice("recipe", name, RECIPES)
-    recipe = dict(RECIPES[name])
-    if settings.get("sampler") == "heun":
-        for setting, value in _HEUN.items():
-            recipe.setdefault(setting, value)
-    odd = sorted(settings.keys() - recipe.keys())
-    if odd:
+    settings = dict(settings or {})
+    recipe: NetworkRecipe = RECIPES[name]
+    if "sampler" in settings:
+        # What settings there are may depend on it.
+        recipe = dataclasses.replace(recipe, sampler=settings["sampler"])
+    known = recipe.values()
+    unknown = sorted(settings.keys() - known.keys())
+    if unknown:
         raise ValueError(
             "The recipe must have what is to be replaced. Received: "
-            f"{one_line(', '.join(odd))} for {name}, which has "
-            f"{', '.join(recipe)}"
+            f"{one_line(', '.join(unknown))} for {name}, which has "
+            f"{', '.join(known)}"
         )
-    check_values(settings)
-    recipe |= settings
-    if recipe["network"] == "unet" and "width_multipliers" not in recipe:
+    check_values(type(recipe), settings)
+    if isinstance(recipe, UNetRecipe):
+        stages = known_stages(
+            settings.get("width_multipliers", recipe.width_multipliers),
+            recipe.attention_stages,
+        )
+        settings.setdefault("attention_stages", stages)
+    return dataclasses.replace(recipe, **settings)
+
+
+def find_for_preset(
+    name: str, from_preset: str, settings: dict[str, Any] | None = None
+) -> Recipe:
+    """Returns how to train the model of a preset, by a recipe with a name.
+
+    Args:
+        name: String, a key of `RECIPES`.
+        from_preset: String, the preset.
+        settings: Dictionary of values by name, of settings that a `Recipe`
+            has. Defaults to `None`.
+
+    Returns:
+        A `Recipe`.
+
+    Example:
+
+    >>> recipe = find_for_preset("unet-mnist", "mnist", {"dtype": "float32"})
+    >>> recipe.steps, recipe.dtype, recipe.sigma_distribution
+    (18000, 'float32', None)
+    """
+    check_choice("recipe", name, RECIPES)
+    settings = settings or {}
+    fields = dataclasses.fields(Recipe)
+    unknown = sorted(settings.keys() - {field.name for field in fields})
+    if unknown:
         raise ValueError(
-            "`network` must be one that the recipe has settings for. Received: "
-            f"network='unet' for {name}. Choose another recipe."
+            "What the model is comes from the preset. Received: "
+            f"from_preset={from_preset!r}, and "
+            f"{one_line(', '.join(unknown))}. Leave them out, or start from "
+            "random weights."
         )
-    if "attention_stages" in settings:
-        _check_stages(recipe)
-    elif recipe["network"] == "unet":
-        # With fewer stages, those of the recipe's own that are left.
-        recipe["attention_stages"] = tuple(known_stages(recipe))
+    values = {
+        field.name: getattr(RECIPES[name], field.name)
+        for field in fields
+        if not field.metadata.get("of_preset")
+    }
+    return Recipe(**(values | settings))
+
+
+def restore(
+    name: str, values: dict[str, Any], from_preset: str | None = None
+) -> Recipe:
+    """Returns the recipe that a run file holds.
+
+    Args:
+        name: String, a key of `RECIPES`.
+        values: Dictionary of values by name. Settings that were added later
+            may be missing.
+        from_preset: String, the preset that the run starts from. Defaults to
+            `None`.
+
+    Returns:
+        A `Recipe`; a `UNetRecipe` or `NCSNRecipe` without `from_preset`. A
+        `ValueError` or `KeyError` says what is wrong.
+
+    Example:
+
+    >>> values = find("unet-mnist").values()
+    >>> del values["churn"]
+    >>> restore("unet-mnist", values).churn
+    0.0
+    """
+    kind = type(RECIPES[name]) if from_preset is None else Recipe
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    unknown = sorted(values.keys() - fields.keys())
+    if unknown:
+        raise ValueError(f"{one_line(', '.join(unknown))}, which no recipe has")
+    check_values(kind, values)
+    if {"width_multipliers", "attention_stages"} <= values.keys():
+        # Others had no effect, and were let pass before.
+        stages = known_stages(
+            values["width_multipliers"], values["attention_stages"]
+        )
+        values = values | {"attention_stages": stages}
+    recipe = kind(**values)
+    missing = [
+        name
+        for name in recipe.values().keys() - values.keys()
+        if not _may_be_missing(fields[name])
+    ]
+    if missing:
+        raise ValueError(f"a recipe without {', '.join(sorted(missing))}")
     return recipe
 
 
-def known_stages(recipe):
-    """Returns the stages with attention that a U-Net of the recipe has.
-
-    Args:
-        recipe: Dictionary.
-
-    Returns:
-        A list of integers.
-
-    Example:
-
-    >>> known_stages({"width_multipliers": (1, 2), "attention_stages": (1, 2)})
-    [1]
-    """
-    number = len(recipe["width_multipliers"])
-    return [s for s in recipe["attention_stages"] if 0 <= s < number]
+def _may_be_missing(field):
+    marks = field.metadata
+    of_preset = marks.get("of_preset") and field.default is None
+    return bool(marks.get("added") or of_preset)
 
 
-def _check_stages(recipe):
-    stages = list(recipe["attention_stages"])
-    if known_stages(recipe) != stages:
-        raise ValueError(
-            "`attention_stages` must be stages of the U-Net, from 0 to "
-            f"{len(recipe['width_multipliers']) - 1}, one for each of "
-            f"`width_multipliers`. Received: attention_stages={stages}. "
-            'Choose others, or none: --attention-stages "".'
-        )
-
-
-def recipe_of_data(data):
+def recipe_of_data(data) -> str:
     """Returns the name of the recipe for data, where the user names none.
 
     Args:

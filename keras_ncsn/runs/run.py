@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_ncsn import datasets
 from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
-from keras_ncsn.callbacks.checkpoint import STATE_FILE
 from keras_ncsn.callbacks.tensorboard_log import TensorBoardLog
+from keras_ncsn.callbacks.training_state import STATE_FILE
 from keras_ncsn.checks import check_images
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.parallel import check_batch, is_main_process, process_share
@@ -82,12 +82,14 @@ def train(
     """
     run_file.check_intervals(log_every, checkpoint_every)
     folder = pathlib.Path(folder)
-    recipe = run["recipe"]
+    recipe = recipes.restore(
+        run["recipe_name"], run["recipe"], run["from_preset"]
+    )
     keras.utils.set_random_seed(run["seed"])
     began_from = _began_from(folder, run)
-    model = _make_model(run, images, began_from)
+    model = _make_model(run, recipe, images, began_from)
     check_images(images, model.image_shape, model.value_range)
-    check_batch(recipe["batch_size"])
+    check_batch(recipe.batch_size)
     if sample_every:
         SamplePictures.check(model)
     run = run | {"images": _fingerprint(images)}
@@ -96,7 +98,7 @@ def train(
     metadata = provenance.metadata(run, began_from)
     checkpoint = Checkpoint(folder, checkpoint_every, metadata)
     start = checkpoint.restore(model)
-    if start >= recipe["steps"]:
+    if start >= recipe.steps:
         return start
     indices, held_out = _split(images)
     writing = {
@@ -108,16 +110,16 @@ def train(
     writers = _make_writers(
         folder,
         writing,
-        recipe["batch_size"],
+        recipe.batch_size,
         start,
         None if held_out is None else images[held_out],
         metadata,
     )
     batches = datasets.shuffled_batches(
         images,
-        recipe["batch_size"],
+        recipe.batch_size,
         run["seed"],
-        flip=recipe["random_flip"],
+        flip=recipe.random_flip,
         start=start,
         indices=indices,
     )
@@ -129,7 +131,7 @@ def train(
         try:
             model.fit(
                 process_share(batches),
-                steps_per_epoch=recipe["steps"] - start,
+                steps_per_epoch=recipe.steps - start,
                 # Those of the caller first: one of them may tell the writers
                 # to stop.
                 callbacks=[*extra_callbacks, *writers, checkpoint],
@@ -157,17 +159,16 @@ def _began_from(folder, run):
     return run["from_preset"]
 
 
-def _make_model(run, images, began_from):
-    recipe, seed = run["recipe"], run["seed"]
+def _make_model(run, recipe, images, began_from):
+    seed = run["seed"]
     if began_from is None:
         return building.make_model(recipe, images, seed)
-    overrides = {name: recipe[name] for name in recipes.PRESET_NAMES}
     model = NCSNModel.from_preset(
         began_from,
         load_weights=began_from == run["from_preset"],
         seed=seed,
-        ema_momentum=recipe["ema_momentum"] or None,
-        **{k: v for k, v in overrides.items() if v is not None},
+        ema_momentum=recipe.ema_momentum or None,
+        **recipe.in_place_of_preset(),
     )
     # For other images, or a better network, the guide would be wrong.
     return NCSNModel.from_config(

@@ -3,8 +3,8 @@
 import json
 import pathlib
 
-from keras_ncsn.callbacks.checkpoint import STATE_FILE
 from keras_ncsn.callbacks.log_file import LOG_FILE
+from keras_ncsn.callbacks.training_state import STATE_FILE
 from keras_ncsn.checks import check_count
 from keras_ncsn.files import (
     check_no_links,
@@ -14,7 +14,7 @@ from keras_ncsn.files import (
     remove_leftovers,
 )
 from keras_ncsn.presets import format, sources
-from keras_ncsn.runs import building, recipes, run_values
+from keras_ncsn.runs import recipes, run_values
 from keras_ncsn.text import one_line, reason
 
 RUN_FILE = "run.json"
@@ -56,8 +56,9 @@ def describe(
         data: String, a name or a path, see `datasets.load_images`.
         recipe_name: String, a key of `recipes.RECIPES`. Defaults to `None`,
             what `before` says, else what suits the data.
-        settings: Dictionary of values that replace the recipe's. Defaults to
-            `None`; what they leave out is as `before` says.
+        settings: Dictionary of values that replace the recipe's, see
+            `recipes.find`. Defaults to `None`; what they leave out is as
+            `before` says.
         from_preset: String, a preset whose model to go on with. Defaults to
             `None`, what `before` says, else none.
         seed: Integer, at least 0. Defaults to `None`, what `before` says,
@@ -84,29 +85,18 @@ def describe(
         if (recipe_name, from_preset) == began:
             settings = before["recipe"] | settings
     recipe_name = recipe_name or recipes.recipe_of_data(data)
-    recipe = recipes.find(recipe_name, settings)
     if from_preset is None:
-        building.check_recipe(recipe)
+        recipe = recipes.find(recipe_name, settings)
     else:
+        recipe = recipes.find_for_preset(recipe_name, from_preset, settings)
         if before is None or before["from_preset"] != from_preset:
             sources.find(from_preset)
-        names = recipes.TRAINING_NAMES + recipes.PRESET_NAMES
-        odd = sorted(settings.keys() - set(names))
-        if odd:
-            raise ValueError(
-                "What the model is comes from the preset. Received: "
-                f"from_preset={from_preset!r}, and "
-                f"{one_line(', '.join(odd))}. Leave them out, or start from "
-                "random weights."
-            )
-        recipe = {name: recipe[name] for name in recipes.TRAINING_NAMES}
-        recipe |= {name: settings.get(name) for name in recipes.PRESET_NAMES}
     if before is None:
         _check_distribution(settings, recipe, from_preset)
     run = {
         "data": str(data),
         "recipe_name": recipe_name,
-        "recipe": recipe,
+        "recipe": recipe.values(),
         "from_preset": from_preset,
         "seed": seed or 0,
     }
@@ -115,17 +105,17 @@ def describe(
 
 
 def _check_distribution(settings, recipe, from_preset):
-    unused = sorted({"log_sigma_mean", "log_sigma_std"} & settings.keys())
-    if not unused:
+    given = sorted({"log_sigma_mean", "log_sigma_std"} & settings.keys())
+    if not given:
         return
-    distribution = recipe["sigma_distribution"]
+    distribution = recipe.sigma_distribution
     if distribution is None:
         folder = sources.find(from_preset, load_weights=False)
         config = format.read_config(folder)["config"]
         distribution = config.get("sigma_distribution", "ladder")
     if distribution != "log_normal":
         raise ValueError(
-            f"{' and '.join(unused)} must go with noise levels drawn from a "
+            f"{' and '.join(given)} must go with noise levels drawn from a "
             "log-normal distribution. Received: sigma_distribution="
             f"{distribution!r}. Add --sigma-distribution log_normal."
         )

@@ -1,7 +1,8 @@
 """What a run file may hold: a stranger may have written it."""
 
+import json
+
 from keras_ncsn.runs import recipes
-from keras_ncsn.runs.recipe_values import check_values
 
 
 def checked(run, writing):
@@ -23,15 +24,11 @@ def checked(run, writing):
     unknown = sorted(run.keys() - _KINDS.keys())
     if unknown:
         raise ValueError(f"{', '.join(unknown)}, which no run has")
-    recipe = run["recipe"]
-    check_values(recipe)
-    names = recipes.RECIPES[run["recipe_name"]].keys()
-    if run["from_preset"] is None:
-        added = {n: v for n, v in recipes.ADDED.items() if n in names}
-        recipe = added | recipe
-        if "attention_stages" in recipe:
-            # Others had no effect, and were let pass before.
-            recipe["attention_stages"] = recipes.known_stages(recipe)
+    recipe = recipes.restore(
+        run["recipe_name"], run["recipe"], run["from_preset"]
+    )
+    # As from JSON, with lists for tuples.
+    recipe = json.loads(json.dumps(recipe.values()))
     began = run.get("writing") or {}
     _check_writing(began, writing)
     return run | {"recipe": recipe, "writing": writing | began}

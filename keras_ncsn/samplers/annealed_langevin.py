@@ -9,7 +9,7 @@ from keras_ncsn.samplers.langevin import (
     split_steps,
     start,
 )
-from keras_ncsn.samplers.sampler import Sampler, setting
+from keras_ncsn.samplers.sampler import MAX_STEPS, Sampler, setting
 from keras_ncsn.samplers.score_function import ScoreFunction, denoised
 
 
@@ -62,7 +62,7 @@ class AnnealedLangevin(Sampler):
     denoise: bool = setting(False, "Remove the noise of the last level.")
 
     def __post_init__(self):
-        check_count(steps_per_level=self.steps_per_level)
+        check_count(most=MAX_STEPS, steps_per_level=self.steps_per_level)
         check_above_zero(step_size=self.step_size)
         check_choice("denoise", self.denoise, (False, True))
 

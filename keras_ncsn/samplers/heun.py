@@ -9,7 +9,7 @@ import numpy as np
 
 from keras_ncsn.checks import check_at_least, check_count, check_levels
 from keras_ncsn.samplers.flow_inpainting import inpaint_along_flow
-from keras_ncsn.samplers.sampler import Sampler, setting
+from keras_ncsn.samplers.sampler import MAX_STEPS, Sampler, setting
 from keras_ncsn.samplers.score_function import (
     ScoreFunction,
     flow_slope,
@@ -79,7 +79,7 @@ class Heun(Sampler):
     )
 
     def __post_init__(self):
-        check_count(num_steps=self.num_steps)
+        check_count(most=MAX_STEPS, num_steps=self.num_steps)
         if self.num_steps < 2:
             raise ValueError(
                 "`num_steps` must be at least 2, from the largest to the "

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_ncsn.checks import check_above_zero, check_choice, check_count
 from keras_ncsn.samplers.known import Known
-from keras_ncsn.samplers.sampler import Sampler, setting
+from keras_ncsn.samplers.sampler import MAX_STEPS, Sampler, setting
 from keras_ncsn.samplers.score_function import (
     ScoreFunction,
     denoised,
@@ -66,7 +66,7 @@ class Langevin(Sampler):
     def __post_init__(self):
         if self.sigma is not None:
             check_above_zero(sigma=self.sigma)
-        check_count(num_steps=self.num_steps)
+        check_count(most=MAX_STEPS, num_steps=self.num_steps)
         check_above_zero(step_size=self.step_size)
         check_choice("denoise", self.denoise, (False, True))
 

@@ -4,6 +4,9 @@ import abc
 import dataclasses
 from typing import Any, ClassVar
 
+# The most steps: tables and lists have an entry for each.
+MAX_STEPS = 10**7
+
 
 def setting(default: Any, help: str) -> Any:
     """Returns a field of a sampler, with what the command line says of it.

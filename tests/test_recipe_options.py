@@ -1,0 +1,198 @@
+"""The options of `keras-ncsn train`, which follow from the recipes."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from keras_ncsn import cli
+from keras_ncsn.runs import recipes, run_file
+from keras_ncsn.runs.network_recipes import NCSNRecipe, UNetRecipe
+from keras_ncsn.runs.recipe import GROUPS, Recipe
+
+HELP = ["train", "--help"]
+WRONG = {
+    "--steps 0": "`steps` must be an integer from 1 to",
+    "--dropout 1": "`dropout` must be a finite number of at least 0 and below",
+    "--learning-rate nan": "`learning_rate` must be a finite number above 0",
+    "--num-steps 1": "`num_steps` must be an integer from 2 to",
+    "--attention-stages 5": "`attention_stages` must be stages of the U-Net",
+    "--width 33": "The first of `widths` must be even",
+    "--image-size 30": "divisible by 4",
+    "--sigma-min 90": "0 < `sigma_min` < `sigma_max`",
+    "--recipe no-such": "`recipe` must be one of unet-mnist",
+    "--recipe ncsn-mnist --image-size 31": "even height and width",
+    "--recipe ncsn-mnist --dropout 0.5": "dropout for ncsn-mnist",
+    "--recipe ncsn-mnist --log-sigma-std 1": "noise levels drawn from a log-",
+    "--from-preset mnist --width 8": "What the model is comes from the preset",
+    "--from-preset no-such": "`preset` must be a name of the zoo",
+    "--checkpoint-every 7": "`checkpoint_every` must be a multiple of",
+    "--resume": "A run must have a readable run.json",
+    "--seed 1": "A run must have a readable run.json",
+}
+
+
+def test_help_recipes_and_refusals_wait_for_no_keras(tmp_path):
+    for name in ("run", "damaged"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "damaged" / "run.json").write_text("{")
+    damaged = "--resume", "--seed 1"
+    arguments = [HELP, ["train", "--show-recipe", "unet-mnist"]] + [
+        ["train", "pictures", "damaged" if options in damaged else "run"]
+        + options.split()
+        for options in WRONG
+    ]
+    code = f"""
+import sys
+from keras_ncsn import cli
+for arguments in {arguments!r}:
+    sys.argv = ["keras-ncsn", *arguments]
+    try:
+        cli.main()
+    except SystemExit as end:
+        status = end.code
+    heavy = {{"keras.src", "tensorflow", "jax", "torch"}} & sys.modules.keys()
+    assert not heavy, (arguments, heavy)
+    print("status", status, file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "steps: 18000\n" in done.stdout
+    *printed, rest = done.stderr.split("status ")
+    assert rest == "2\n"
+    for said, message in zip(printed[2:], WRONG.values(), strict=True):
+        # After the status of the one before: one sentence, no traceback.
+        status, sentence = said.split("\n", 1)
+        assert status in "02"
+        assert sentence.startswith("Error: ")
+        assert message in sentence
+        assert sentence.count("\n") == 1
+    assert sorted(os.listdir(tmp_path / "run")) == []
+
+
+def sections(text):
+    """Returns the options of a help text by title."""
+    found = {}
+    for line in text.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            names = found[line.removesuffix(":")] = []
+        elif line.lstrip().startswith("--"):
+            names.append(line.split()[0])
+    return found
+
+
+def test_help_has_groups_with_the_usual_options_first():
+    shown = CliRunner().invoke(cli.cli, HELP)
+    groups = sections(shown.output)
+    assert list(groups) == ["Options", *GROUPS, "Files"]
+    first = {title: names[0] for title, names in groups.items()}
+    assert first == {
+        "Options": "--recipe",
+        "Data": "--image-size",
+        "Network": "--width",
+        "Noise": "--sigma-max",
+        "Optimisation": "--steps",
+        "Sampling": "--sampler",
+        "Files": "--checkpoint-every",
+    }
+    assert groups["Data"][-2:] == ["--data-dir", "--skip-unreadable"]
+    # The sampler's own words.
+    assert "heun: Extra noise added" in shown.output
+    assert "\n  DATA\n" not in shown.output
+
+
+def test_options_become_the_recipe(tmp_path, monkeypatch):
+    class Described(Exception):
+        pass
+
+    def check(folder, run, resume):
+        raise Described(run)
+
+    monkeypatch.setattr(run_file, "check", check)
+    options = "--width-multipliers 1,2,2 --no-random-flip --decay none "
+    options += "--step-size 1e-6 --attention-stages= --dtype mixed_float16"
+    done = CliRunner().invoke(
+        cli.cli, ["train", "pictures", str(tmp_path), *options.split()]
+    )
+    (run,) = done.exception.args
+    given = {
+        "width_multipliers": [1, 2, 2],
+        "attention_stages": [],
+        "random_flip": False,
+        "decay": "none",
+        "step_size": 1e-6,
+        "dtype": "mixed_float16",
+    }
+    usual = json.loads(json.dumps(recipes.find("unet-cifar10").values()))
+    assert run["recipe"] == usual | given
+
+
+@pytest.mark.parametrize("recipe", [Recipe, NCSNRecipe, UNetRecipe])
+def test_every_setting_has_a_sentence_and_a_group(recipe):
+    for field in dataclasses.fields(recipe):
+        assert field.metadata["help"].endswith((".", "1,2.", "1,2,2."))
+        assert field.metadata["group"] in GROUPS
+        # A default is a value that the setting may have.
+        recipe(**{field.name: getattr(recipe(), field.name)})
+
+
+def test_a_recipe_does_not_change():
+    recipe = recipes.find("unet-mnist")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.steps = 1
+
+
+def test_a_recipe_for_a_preset_leaves_the_model_to_it():
+    recipe = recipes.find_for_preset("unet-mnist", "mnist")
+    assert type(recipe) is Recipe
+    assert (recipe.steps, recipe.learning_rate) == (18_000, 2e-3)
+    assert recipe.in_place_of_preset() == {}
+    given = {"dtype": "float32", "log_sigma_std": 1.0}
+    recipe = recipes.find_for_preset("unet-mnist", "mnist", given)
+    assert recipe.in_place_of_preset() == given
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda values: values.pop("width"), "a recipe without width"),
+        (lambda values: values.update(wide=3), "wide, which no recipe has"),
+        (lambda values: values.update(NETWORKS=3), "which no recipe has"),
+        (lambda values: values.update({"\x1b[2J": 3}), "which no recipe has"),
+    ],
+)
+@pytest.mark.parametrize("name", ["unet-mnist", "ncsn-mnist"])
+def test_a_run_file_has_all_settings_and_no_others(
+    tmp_path, name, change, message
+):
+    run = run_file.describe("mnist", name)
+    change(run["recipe"])
+    run_file.write(tmp_path, run)
+    with pytest.raises(ValueError, match=f"readable run.json.*{message}"):
+        run_file.read(tmp_path)
+
+
+def test_settings_added_later_may_be_missing_from_a_run_file(tmp_path):
+    # Neither is what the recipe has now.
+    run = run_file.describe("mnist", "unet-mnist")
+    for name in ("churn", "patch_size"):
+        del run["recipe"][name]
+    run_file.write(tmp_path, run)
+    restored = run_file.read(tmp_path)["recipe"]
+    assert (restored["churn"], restored["patch_size"]) == (0.0, 1)
+    # What a run took from its preset, it did not always say.
+    run = run_file.describe("mnist", "unet-mnist", from_preset="mnist")
+    del run["recipe"]["dtype"]
+    run_file.write(tmp_path, run)
+    assert run_file.read(tmp_path)["recipe"]["dtype"] is None
