@@ -25,8 +25,11 @@ HERE = "hf://owner/preset"
 def processes():
     """Processes that have Keras and the package, and not yet the client."""
     context = multiprocessing.get_context("forkserver")
-    # The package imports Keras with its first model: once, not in each process.
-    context.set_forkserver_preload(["keras_ncsn.model", "hub_runs"])
+    # What takes long to import is imported once, not in each process: Keras,
+    # which the package's first model needs, and what the client is made of.
+    context.set_forkserver_preload(
+        ["keras_ncsn.model", "hub_runs", "httpx2", "yaml", "tqdm.auto"]
+    )
     return context
 
 

@@ -87,6 +87,11 @@ def test_a_folder_in_a_circle_is_no_preset(tmp_path, kind):
         sources.read_card(tmp_path / "preset" / ".." / "preset")
 
 
+@pytest.fixture(scope="module")
+def model(made_once):
+    return keras_ncsn.NCSNModel.from_preset(made_once)
+
+
 def prepare(folder, made):
     model = keras_ncsn.NCSNModel.from_preset(folder)
     return publishing.prepare(folder, made, model, "owner/preset", None)
@@ -94,9 +99,8 @@ def prepare(folder, made):
 
 @pytest.mark.parametrize("kind", [x for x in KINDS if x != "sparse"])
 @pytest.mark.parametrize("name", [CARD, "LICENSE", "samples.png", "a.png"])
-def test_odd_files_do_not_go_up(folder, tmp_path, name, kind):
+def test_odd_files_do_not_go_up(model, folder, tmp_path, name, kind):
     (folder / CARD).write_text("![A](a.png)\n")
-    model = keras_ncsn.NCSNModel.from_preset(folder)
     make_odd(folder / name, kind, tmp_path / "outside")
     (tmp_path / "made").mkdir()
     upload = publishing.prepare(
