@@ -1,4 +1,5 @@
 import contextlib
+import importlib.util
 
 import keras
 import numpy as np
@@ -15,6 +16,12 @@ from keras import ops
 
 import keras_ncsn
 from keras_ncsn.backend import BACKEND
+
+# The extra `test` has no PyTorch, which is large.
+needs_torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None,
+    reason="needs PyTorch: pip install torch",
+)
 
 
 @pytest.fixture(autouse=True)

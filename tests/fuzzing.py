@@ -1,6 +1,37 @@
 """Damaged files for tests: good ones with a few bytes wrong."""
 
-from hypothesis import strategies
+import contextlib
+
+import pytest
+from hypothesis import HealthCheck, settings, strategies
+
+# A test takes `num_cases` and passes it to `fuzz`.
+few_or_many = pytest.mark.parametrize(
+    "num_cases", [20, pytest.param(200, marks=pytest.mark.slow)]
+)
+
+
+def fuzz(num_cases):
+    """Returns settings of hypothesis: the same cases in every run."""
+    return settings(
+        max_examples=num_cases,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@contextlib.contextmanager
+def refused_in_words():
+    """Whatever a reader raises must be one printable line, if anything."""
+    said = ""
+    try:
+        yield
+    except ValueError as error:
+        said = str(error)
+    assert said.isprintable()
+    assert len(said) < 3000
 
 
 def mutations(good):
@@ -16,9 +47,13 @@ def mutations(good):
 
     Example:
 
-        @hypothesis.settings(max_examples=50, derandomize=True, deadline=None)
-        @hypothesis.given(mutations(GOOD))
-        def test_damage_is_refused(damaged): ...
+        @few_or_many
+        def test_damage_is_refused(num_cases):
+            @fuzz(num_cases)
+            @hypothesis.given(mutations(GOOD))
+            def read(damaged): ...
+
+            read()
     """
     return strategies.one_of(
         _flips(good), _truncations(good), _insertions(good), _copies(good)

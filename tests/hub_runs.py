@@ -3,6 +3,7 @@
 import gc
 import multiprocessing
 import os
+import pathlib
 import shutil
 import time
 import traceback
@@ -15,15 +16,20 @@ import pytest
 
 import keras_ncsn
 from keras_ncsn.images import save_grid
+from keras_ncsn.presets import sources
 
 HERE = "hf://owner/preset"
 
 
 @pytest.fixture(scope="session")
 def processes():
-    """Processes that have the package, and not yet the client."""
+    """Processes that have Keras and the package, and not yet the client."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["keras_ncsn", "hub_runs"])
+    # What takes long to import is imported once, not in each process: Keras,
+    # which the package's first model needs, and what the client is made of.
+    context.set_forkserver_preload(
+        ["keras_ncsn.model", "hub_runs", "httpx2", "yaml", "tqdm.auto"]
+    )
     return context
 
 
@@ -149,13 +155,24 @@ def read_files(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
-def load(preset=HERE, **kwargs):
-    model = keras_ncsn.NCSNModel.from_preset(preset, **kwargs)
-    return [weight.tobytes() for weight in model.network.get_weights()]
+def find(preset=HERE, **kwargs):
+    """Returns the weights of a preset as they are stored, once verified."""
+    return weights(sources.find(preset, **kwargs))
 
 
 def weights(folder):
-    return load(folder)
+    paths = pathlib.Path(folder).glob("*.weights.h5")
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def load(preset=HERE, **kwargs):
+    """Builds the model too, as its user does."""
+    model = keras_ncsn.NCSNModel.from_preset(preset, **kwargs)
+    return loaded(model)
+
+
+def loaded(model):
+    return [weight.tobytes() for weight in model.network.get_weights()]
 
 
 def command(*arguments):

@@ -1,3 +1,4 @@
+import contextlib
 import importlib.util
 import pathlib
 import sys
@@ -5,8 +6,7 @@ import sys
 import click
 import numpy as np
 import pytest
-import torch
-from conftest import two_convolutions
+from conftest import needs_torch, two_convolutions
 from PIL import Image
 
 from keras_ncsn import NCSNModel
@@ -26,12 +26,15 @@ def load_benchmark(name):
     return module
 
 
-plain_refinenet = load_benchmark("plain_refinenet")
+with contextlib.suppress(ImportError):
+    import torch
+
+    plain_refinenet = load_benchmark("plain_refinenet")
 sample_quality = load_benchmark("sample_quality")
 face_quality = load_benchmark("face_quality")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def one_thread():
     """Small convolutions wait for threads that other processes hold up."""
     before = torch.get_num_threads()
@@ -40,6 +43,8 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@needs_torch
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     ("name", "channels"), [("ncsn_28x28x1_ngf8", 1), ("ncsn_32x32x3_ngf8", 3)]
 )
@@ -59,6 +64,8 @@ def test_plain_network_gives_the_scores_of_the_checkpoints(name, channels):
     assert np.all(error.max(axis=(1, 2, 3)) < 1e-4 * scale)
 
 
+@needs_torch
+@pytest.mark.usefixtures("one_thread")
 def test_plain_training_step_is_that_of_the_paper():
     torch.manual_seed(0)
     network = plain_refinenet.PlainRefineNet(1, width=2)

@@ -9,15 +9,16 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-import torch
-from fuzzing import mutations
-from hypothesis import given, settings
+from fuzzing import few_or_many, fuzz, mutations
+from hypothesis import given
 from keras import ops
 
 from keras_ncsn import NCSNModel, samplers
 from keras_ncsn.conversion.checkpoints import load_checkpoint, load_model
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.training import step
+
+torch = pytest.importorskip("torch", reason="PyTorch reads these files")
 
 DATA = pathlib.Path(__file__).parent / "data"
 NCSN = DATA / "ncsn_28x28x1_ngf8.pth"
@@ -596,8 +597,9 @@ def test_model_samples_as_the_authors_do(path, settings):
 
 
 @pytest.mark.filterwarnings("ignore")
+@few_or_many
 @pytest.mark.parametrize("legacy", [False, True])
-def test_a_damaged_file_is_read_or_refused(tmp_path, legacy):
+def test_a_damaged_file_is_read_or_refused(tmp_path, legacy, num_cases):
     good, path = tmp_path / "good.pth", tmp_path / "damaged.pth"
     # Small, and of neither NCSN nor NCSNv2: no network is made of it.
     state = {"begin_conv.weight": torch.ones(8, 1, 3, 3), "a": torch.ones(3)}
@@ -607,7 +609,7 @@ def test_a_damaged_file_is_read_or_refused(tmp_path, legacy):
         _use_new_zipfile_serialization=not legacy,
     )
 
-    @settings(max_examples=200, derandomize=True, deadline=None, database=None)
+    @fuzz(num_cases)
     @given(mutations(good.read_bytes()))
     def read(damaged):
         path.write_bytes(damaged)

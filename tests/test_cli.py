@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import needs_torch
 from contract import randomize
 from PIL import Image
 from preset_files import restate
@@ -92,8 +93,13 @@ def test_inpaint_keeps_what_is_known(preset, tmp_path, mask):
     same = filled == given
     assert same[:, :, known].all()
     assert not same[:, :, ~known].any()
+
+
+def test_inpaint_draws_a_row_for_each_image(preset, tmp_path):
+    save_images(np.random.default_rng(0).random((2, 8, 8, 1)), tmp_path / "in")
     run(
-        *("inpaint", preset, *files, "--mask", mask, "--num-samples", 3),
+        *("inpaint", preset, *sorted((tmp_path / "in").iterdir())),
+        *("--mask", "centre", "--num-samples", 3),
         *("--output", tmp_path / "grid.png"),
     )
     with Image.open(tmp_path / "grid.png") as grid:
@@ -318,6 +324,7 @@ def test_what_strangers_write_gives_no_orders(preset, monkeypatch, capsys):
     assert printed.rstrip("\n").isprintable()
 
 
+@needs_torch
 def test_convert_makes_a_preset(tmp_path):
     printed = run(
         "convert", DATA / "ncsn_28x28x1_ngf8.pth", tmp_path / "preset"
@@ -405,7 +412,11 @@ def test_help_shows_options_in_groups(command, first, titles):
             ],
             "Only one of --steps-per-level and --total-steps",
         ),
-        (["convert", "digit.png", "out"], "holds tensors only"),
+        pytest.param(
+            ["convert", "digit.png", "out"],
+            "holds tensors only",
+            marks=needs_torch,
+        ),
     ],
 )
 def test_wrong_use_is_one_sentence_and_status_2(

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from conftest import needs_torch
 
 from keras_ncsn.training import data
 
@@ -65,8 +66,8 @@ def generator(images):
         lambda images: images.astype("float64"),
         Batches,
         tf_data,
-        torch_loader,
-        bare_torch_loader,
+        pytest.param(torch_loader, marks=needs_torch),
+        pytest.param(bare_torch_loader, marks=needs_torch),
     ],
 )
 def test_fit_takes(make_model, images, make):
@@ -94,6 +95,7 @@ def test_a_stream_that_says_no_shape_is_told_to(make_model, images, shape):
         model.fit(stream, verbose=0)
 
 
+@needs_torch
 def test_workers_that_persist_are_not_those_of_before(images):
     import torch
 
@@ -187,7 +189,11 @@ def test_generator_keeps_its_first_batch():
         (lambda x: iter([{"image": x}]), "a dictionary of image"),
         (lambda x: generator(x * 2), r"lie in \[0, 1\]"),
         (lambda x: Batches(x * 2), r"lie in \[0, 1\]"),
-        (lambda x: torch_loader(x * 2), r"lie in \[0, 1\]"),
+        pytest.param(
+            lambda x: torch_loader(x * 2),
+            r"lie in \[0, 1\]",
+            marks=needs_torch,
+        ),
     ],
 )
 def test_fit_refuses(make_model, images, change, message):

@@ -1,5 +1,7 @@
 """What a model is for, on every backend."""
 
+import functools
+
 import numpy as np
 import pytest
 from contract import assert_equal, randomize
@@ -63,11 +65,13 @@ def test_each_sampler_runs_on_each_network(networks, name, sampler):
     assert np.all(np.isfinite(samples))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def networks():
+    """Makes each network once: it is only called."""
     sigmas = NoiseSchedule.geometric(1.0, 0.01, 3).sigmas
     nets = keras_ncsn.networks
 
+    @functools.cache
     def make(name):
         if name == "mlp":
             return nets.MLP(width=8), None

@@ -16,8 +16,8 @@ import zlib
 
 import numpy as np
 import pytest
-from fuzzing import mutations
-from hypothesis import HealthCheck, given, settings, strategies
+from fuzzing import few_or_many, fuzz, mutations
+from hypothesis import given
 from PIL import EpsImagePlugin, Image
 
 from keras_ncsn import datasets
@@ -709,21 +709,6 @@ ARRAYS = {
         for name, method in METHODS.items()
     },
 }
-fuzzed = settings(
-    max_examples=40,
-    derandomize=True,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
-
-
-def damaged(files):
-    return strategies.sampled_from(sorted(files)).flatmap(
-        lambda name: strategies.tuples(
-            strategies.just(name), mutations(files[name])
-        )
-    )
 
 
 def read_or_refuse(read, folder, name, content):
@@ -736,9 +721,10 @@ def read_or_refuse(read, folder, name, content):
     path.unlink()
 
 
+@few_or_many
 @pytest.mark.parametrize("name", PICTURES)
-def test_damaged_pictures_are_read_or_refused(tmp_path, name):
-    @fuzzed
+def test_damaged_pictures_are_read_or_refused(tmp_path, name, num_cases):
+    @fuzz(num_cases)
     @given(mutations(PICTURES[name]))
     def check(content):
         read_or_refuse(datasets.load_image, tmp_path, name, content)
@@ -750,9 +736,10 @@ def test_damaged_pictures_are_read_or_refused(tmp_path, name):
     check()
 
 
+@few_or_many
 @pytest.mark.parametrize("name", ARRAYS)
-def test_damaged_arrays_are_read_or_refused(tmp_path, name):
-    @fuzzed
+def test_damaged_arrays_are_read_or_refused(tmp_path, name, num_cases):
+    @fuzz(num_cases)
     @given(mutations(ARRAYS[name]))
     def check(content):
         read_or_refuse(datasets.load_arrays, tmp_path, name, content)

@@ -1,6 +1,5 @@
 """Run folders that nobody trained: each file is read, or refused in words."""
 
-import contextlib
 import json
 import os
 import signal
@@ -13,8 +12,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import two_convolutions
-from fuzzing import mutations
-from hypothesis import given, settings
+from fuzzing import few_or_many, fuzz, mutations, refused_in_words
+from hypothesis import given
 from json_mutations import json_mutations
 
 import keras_ncsn
@@ -475,24 +474,6 @@ def test_the_command_line_says_one_sentence(tmp_path):
     assert isinstance(result.exception, ValueError)
 
 
-@contextlib.contextmanager
-def refused_in_words():
-    """Whatever a reader raises must be one printable line, if anything."""
-    said = ""
-    try:
-        yield
-    except ValueError as error:
-        said = str(error)
-    assert said.isprintable()
-    assert len(said) < 3000
-
-
-def fuzz(examples):
-    return settings(
-        max_examples=examples, derandomize=True, deadline=None, database=None
-    )
-
-
 GOOD_RUN = json.dumps(
     run_file.describe("mnist", "unet-mnist")
     | {
@@ -507,10 +488,13 @@ def place(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-def test_a_damaged_state_is_read_or_refused(model, good_state, place):
+@few_or_many
+def test_a_damaged_state_is_read_or_refused(
+    model, good_state, place, num_cases
+):
     path = place / "state.npz"
 
-    @fuzz(150)
+    @fuzz(num_cases)
     @given(mutations(good_state.read_bytes()))
     def read(damaged):
         path.write_bytes(damaged)
@@ -521,10 +505,11 @@ def test_a_damaged_state_is_read_or_refused(model, good_state, place):
     load_state(model, good_state)
 
 
-def test_a_damaged_log_is_read_or_refused(place):
+@few_or_many
+def test_a_damaged_log_is_read_or_refused(place, num_cases):
     path = place / "log.csv"
 
-    @fuzz(200)
+    @fuzz(num_cases)
     @given(mutations(LOG.encode()))
     def read(damaged):
         path.write_bytes(damaged)
@@ -539,11 +524,12 @@ def test_a_damaged_log_is_read_or_refused(place):
     read()
 
 
+@few_or_many
 @pytest.mark.parametrize("mutate", [mutations, json_mutations])
-def test_a_damaged_run_file_is_read_or_refused(place, mutate):
+def test_a_damaged_run_file_is_read_or_refused(place, mutate, num_cases):
     good = GOOD_RUN if mutate is json_mutations else GOOD_RUN.encode()
 
-    @fuzz(200)
+    @fuzz(num_cases)
     @given(mutate(good))
     def read(damaged):
         damaged = damaged if isinstance(damaged, bytes) else damaged.encode()

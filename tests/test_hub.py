@@ -6,7 +6,15 @@ import pathlib
 import hub_server
 import numpy as np
 import pytest
-from hub_runs import HERE, command, load, push, read_files, weights
+from hub_runs import (
+    HERE,
+    command,
+    find,
+    load,
+    push,
+    read_files,
+    weights,
+)
 
 import keras_ncsn
 from keras_ncsn.hub import addresses
@@ -28,12 +36,12 @@ def test_what_is_pushed_is_pulled_elsewhere_and_offline(
     assert len(server.repositories["owner/preset"].commits) == 2
     empty = str(tmp_path / "elsewhere")
     offline = {"HF_HOME": empty, "HF_HUB_OFFLINE": "1"}
-    nothing = run.report(load, **offline)
+    nothing = run.report(find, **offline)
     assert nothing["error"][0] == "FileNotFoundError"
     assert "HF_HUB_OFFLINE is set" in nothing["error"][1]
-    assert run(load, HF_HOME=empty) == weights(folder)
+    assert run(load, HF_HOME=empty) == load(folder)
     filled = run.report(load, **offline)
-    assert filled["result"] == weights(folder)
+    assert filled["result"] == load(folder)
     assert filled["warnings"] == []
 
 
@@ -45,36 +53,36 @@ def test_revisions_and_subfolders(run, server, published, folder):
         ("hf://owner/preset/zoo", "second"),
         (f"hf://owner/preset/zoo@{oid}", None),
     ]:
-        assert run(load_at, preset, revision) == weights(folder)
-    missing = run.report(load_at, "hf://owner/preset/zoo")
+        assert run(find_at, preset, revision) == weights(folder)
+    missing = run.report(find_at, "hf://owner/preset/zoo")
     assert "no config.json" in missing["error"][1]
     address = "hf://owner/preset/zoo@second"
-    assert run(load_at, address, HF_HUB_OFFLINE="1") == weights(folder)
+    assert run(find_at, address, HF_HUB_OFFLINE="1") == weights(folder)
 
 
-def load_from_the_cache():
+def find_in_the_cache():
     import huggingface_hub
 
     path = huggingface_hub.try_to_load_from_cache("owner/preset", WEIGHTS)
-    return load(pathlib.Path(path).parent)
+    return find(pathlib.Path(path).parent)
 
 
 def test_the_folder_in_the_cache_is_a_preset_too(run, published, folder):
     """Of links, which lead to elsewhere in the cache."""
-    run(load)
-    assert run(load_from_the_cache) == weights(folder)
+    run(find)
+    assert run(find_in_the_cache) == weights(folder)
 
 
-def load_at(preset, revision=None):
-    return load(preset, revision=revision)
+def find_at(preset, revision=None):
+    return find(preset, revision=revision)
 
 
 def test_private_repositories_want_a_token(run, server, folder):
     secret = {"HF_TOKEN": server.token}
     run(push, folder, "owner/preset", "--private", **secret)
     assert server.repositories["owner/preset"].private
-    assert "pass `token` or set HF_TOKEN" in run.report(load)["error"][1]
-    assert run(load_with_token) == weights(folder)
+    assert "pass `token` or set HF_TOKEN" in run.report(find)["error"][1]
+    assert run(find_with_token) == weights(folder)
     refused = run.report(push, folder, "owner/other")
     assert "pass `token` or set HF_TOKEN" in refused["error"][1]
     for files in server.repositories["owner/preset"].commits.values():
@@ -82,8 +90,8 @@ def test_private_repositories_want_a_token(run, server, folder):
             assert server.token.encode() not in content
 
 
-def load_with_token():
-    return load(token=hub_server.Hub.token)
+def find_with_token():
+    return find(token=hub_server.Hub.token)
 
 
 def test_a_card_that_a_person_edited_stays(run, server, folder):
@@ -139,14 +147,14 @@ def test_a_model_is_pushed_from_python(run, server, published, folder):
     assert b"license: apache-2.0" in files["README.md"]
     assert files["samples.png"].startswith(b"\x89PNG")
     assert len(files[WEIGHTS]) < len((folder / WEIGHTS).read_bytes())
-    assert len(run(load, "hf://owner/copy")) == len(weights(folder))
+    assert len(run(load, "hf://owner/copy")) == len(load(folder))
 
 
 def zoo_without_weights(folder, name):
     sources.ZOO_FOLDERS = (pathlib.Path(folder),)
     where = command("presets")
-    loaded = load(name)
-    return where, loaded, command("presets")
+    found = find(name)
+    return where, found, command("presets")
 
 
 def test_names_of_the_zoo_come_from_the_hub(
@@ -162,8 +170,8 @@ def test_names_of_the_zoo_come_from_the_hub(
     metadata = json.loads((zoo / "metadata.json").read_text())
     metadata |= {"hub_repository": "owner/preset", "hub_revision": "v1"}
     (zoo / "metadata.json").write_text(json.dumps(metadata))
-    before, loaded, after = run(zoo_without_weights, zoo.parent, "small")
-    assert loaded == weights(folder)
+    before, found, after = run(zoo_without_weights, zoo.parent, "small")
+    assert found == weights(folder)
     assert "on the Hub" in before
     assert "cached" in after
     (digest,) = metadata["sha256"].values()
@@ -174,7 +182,7 @@ def test_names_of_the_zoo_come_from_the_hub(
     # To the version that they were made for, they are still there.
     (zoo / "metadata.json").write_text(json.dumps(metadata))
     asked = len(server.requests)
-    assert run(zoo_without_weights, zoo.parent, "small")[1] == loaded
+    assert run(zoo_without_weights, zoo.parent, "small")[1] == found
     assert len(server.requests) == asked
 
 
@@ -262,5 +270,5 @@ def test_the_mnist_preset_goes_there_and_comes_back(run, server, tmp_path):
     assert pulled.shape == (2, 28, 28, 1)
     offline = {"HF_HOME": empty, "HF_HUB_OFFLINE": "1"}
     before = len(server.requests)
-    assert run(load, address, **offline) == weights("mnist")
+    assert run(load, address, **offline) == load("mnist")
     assert len(server.requests) == before

@@ -8,7 +8,7 @@ import socket
 
 import hub_server
 import pytest
-from hub_runs import HERE, load, read_files, weights
+from hub_runs import HERE, find, load, read_files, weights
 from preset_files import restate
 
 import keras_ncsn
@@ -71,7 +71,7 @@ def test_each_fault_is_a_sentence_and_passes(
     run, server, published, folder, tmp_path, method, end, fault, expected
 ):
     server.faults[method, end] = fault
-    failed = run.report(load, patience=2.0)
+    failed = run.report(find, patience=2.0)
     kind, message = failed["error"]
     assert kind == expected[0]
     assert re.search(expected[1], message)
@@ -81,7 +81,7 @@ def test_each_fault_is_a_sentence_and_passes(
     assert before == []
     server.faults.clear()
     if method == "GET" or fault == (500,):
-        assert run(load) == weights(folder)
+        assert run(find) == weights(folder)
 
 
 @pytest.mark.parametrize(
@@ -101,21 +101,21 @@ def test_a_hub_that_says_nothing_is_given_up(
 ):
     server.faults[method, end] = fault
     # The client's own limit for the first question, which it would repeat.
-    failed = run.report(load, patience=2.5, HF_HUB_ETAG_TIMEOUT="2")
+    failed = run.report(find, patience=2.5, HF_HUB_ETAG_TIMEOUT="2")
     kind, message = failed["error"]
     assert kind == "TimeoutError"
     assert re.search(f"did not answer in time.*about {end}", message)
     assert message.count("\n") == 0
     assert failed["seconds"] < 5.0
     server.faults.clear()
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
 
 
 def test_what_is_in_xet_comes_without_it(run, server, published, folder):
     """Its client waits for minutes for a store that is silent."""
     pytest.importorskip("hf_xet")
     server.xet = (".h5",)
-    loaded = run.report(load)
+    loaded = run.report(find)
     assert loaded["error"] is None
     assert loaded["result"] == weights(folder)
     assert ("GET", hub_server.XET_TOKEN) not in server.requests
@@ -162,7 +162,7 @@ def test_a_slow_download_is_no_silence(run, server, published, folder):
     server.faults["GET", WEIGHTS] = "slow"
     server.pause = 0.6
     # The second waits for the first, which holds the lock of the file.
-    finish = [run.start(load, patience=2.0), run.start(load, patience=2.0)]
+    finish = [run.start(find, patience=2.0), run.start(find, patience=2.0)]
     results = [wait() for wait in finish]
     assert [result["error"] for result in results] == [None, None]
     assert results[0]["result"] == results[1]["result"] == weights(folder)
@@ -177,7 +177,7 @@ def test_a_download_waits_as_long_as_the_hub_says(
     later = [(429, None, 0), (503, None, 1)]
     server.faults["HEAD", "config.json"] = later[::-1]
     server.faults["GET", WEIGHTS] = later
-    loaded = run.report(load)
+    loaded = run.report(find)
     assert loaded["error"] is None
     assert loaded["result"] == weights(folder)
     assert loaded["seconds"] > 3.0
@@ -194,15 +194,15 @@ def cached(tmp_path, name):
 def test_the_cache_serves_while_the_hub_does_not(
     run, server, published, folder, tmp_path, fault
 ):
-    run(load)
+    run(find)
     server.faults["HEAD", "config.json"] = fault
-    served = run.report(load, patience=2.0)
+    served = run.report(find, patience=2.0)
     assert served["result"] == weights(folder)
     assert "in the cache, because the Hub could not" in served["warnings"][0]
     flip(cached(tmp_path, WEIGHTS).resolve())
-    assert "SHA-256" in run.report(load, patience=2.0)["error"][1]
+    assert "SHA-256" in run.report(find, patience=2.0)["error"][1]
     server.faults.clear()
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
 
 
 @pytest.mark.parametrize("name", ["config.json", "metadata.json"])
@@ -210,16 +210,16 @@ def test_a_text_that_came_damaged_is_refused_and_fetched_anew(
     run, server, published, folder, tmp_path, name
 ):
     server.faults["GET", name] = "flip"
-    failed = run.report(load)
+    failed = run.report(find)
     assert failed["error"][0] == "ValueError"
     assert re.search(rf"as the Hub has.*{name}.*Try again", failed["error"][1])
     assert failed["error"][1].count("\n") == 0
     server.faults.clear()
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
     # So it is where the disk damages it later.
     flip(cached(tmp_path, name).resolve())
-    assert "as the Hub has" in run.report(load)["error"][1]
-    assert run(load) == weights(folder)
+    assert "as the Hub has" in run.report(find)["error"][1]
+    assert run(find) == weights(folder)
 
 
 def test_a_cache_that_cannot_be_written_keeps_what_is_damaged(
@@ -269,19 +269,19 @@ def test_mirrors_may_name_files_in_other_ways(
 ):
     server.etag = etag
     server.faults["GET", WEIGHTS] = "flip"
-    assert "SHA-256" in run.report(load)["error"][1]
+    assert "SHA-256" in run.report(find)["error"][1]
     server.faults.clear()
-    assert run(load) == weights(folder)
-    assert run(load, **OFFLINE) == weights(folder)
+    assert run(find) == weights(folder)
+    assert run(find, **OFFLINE) == weights(folder)
 
 
 def test_a_cache_without_links_serves_too(run, server, published, folder):
     no_links = {"HF_HUB_DISABLE_SYMLINKS": "1"}
     server.faults["GET", WEIGHTS] = "flip"
-    assert "SHA-256" in run.report(load, **no_links)["error"][1]
+    assert "SHA-256" in run.report(find, **no_links)["error"][1]
     server.faults.clear()
-    assert run(load, **no_links) == weights(folder)
-    assert run(load, **no_links, **OFFLINE) == weights(folder)
+    assert run(find, **no_links) == weights(folder)
+    assert run(find, **no_links, **OFFLINE) == weights(folder)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_names_that_leave_the_cache_are_refused(
     run, server, published, tmp_path, etag, commit, message
 ):
     server.etag, server.commit = etag, commit
-    kind, said = run.report(load)["error"]
+    kind, said = run.report(find)["error"]
     assert kind == "OSError"
     assert re.search(f"must answer what.*{message}", said)
     assert cached_files(tmp_path) == []
@@ -333,27 +333,27 @@ def test_damage_to_a_text_of_unknown_hash_passes(
     environment = {} if links else {"HF_HUB_DISABLE_SYMLINKS": "1"}
     name, old, new = DAMAGE[damage]
     damaged, fetched = run(
-        load_damaged_then_anew, name, old, new, **environment
+        find_damaged_then_anew, name, old, new, **environment
     )
     assert damaged[0] == "ValueError"
     assert fetched == weights(folder)
 
 
-def load_damaged_then_anew(name, old, new):
+def find_damaged_then_anew(name, old, new):
     import huggingface_hub
 
-    load()
+    find()
     path = huggingface_hub.try_to_load_from_cache("owner/preset", name)
     path = pathlib.Path(path).resolve()
     content = path.read_bytes()
     assert old in content
     path.write_bytes(content.replace(old, new))
     try:
-        load()
+        find()
         error = None
     except ValueError as raised:
         error = type(raised).__name__, str(raised)
-    return error, load()
+    return error, find()
 
 
 def update(published, folder, target):
@@ -383,30 +383,30 @@ def update(published, folder, target):
 def test_an_update_that_fails_leaves_the_old_preset(
     run, server, published, folder, tmp_path, name, fault, message
 ):
-    run(load)
+    run(find)
     before = cached_files(tmp_path)
     update(published, folder, tmp_path / "second")
     server.faults["GET", name] = fault
-    assert message in run.report(load)["error"][1]
+    assert message in run.report(find)["error"][1]
     assert set(before) <= set(cached_files(tmp_path))
-    assert run(load, **OFFLINE) == weights(folder)
+    assert run(find, **OFFLINE) == weights(folder)
     server.faults.clear()
     assert run(load_bare)
-    assert run(load, **OFFLINE) == weights(folder)
-    assert run(load) == run(load, **OFFLINE) == weights(tmp_path / "second")
+    assert run(find, **OFFLINE) == weights(folder)
+    assert run(find) == run(find, **OFFLINE) == weights(tmp_path / "second")
 
 
 def test_an_update_that_is_wrong_leaves_what_it_shares_with_the_old_preset(
     run, published, folder, tmp_path
 ):
-    run(load)
+    run(find)
     before = cached_files(tmp_path)
     update(published, folder, tmp_path / "second")
     published.commit({WEIGHTS: (folder / WEIGHTS).read_bytes()}, "main")
     for _ in range(2):
-        assert "SHA-256" in run.report(load)["error"][1]
+        assert "SHA-256" in run.report(find)["error"][1]
         assert set(before) <= set(cached_files(tmp_path))
-        assert run(load, **OFFLINE) == weights(folder)
+        assert run(find, **OFFLINE) == weights(folder)
 
 
 def load_bare():
@@ -466,7 +466,7 @@ def test_what_cannot_be_made_stays_in_the_cache(
 
 
 def test_two_processes_fetch_at_the_same_time(run, published, folder):
-    finish = [run.start(load), run.start(load)]
+    finish = [run.start(find), run.start(find)]
     results = [wait() for wait in finish]
     assert [result["error"] for result in results] == [None, None]
     assert results[0]["result"] == results[1]["result"] == weights(folder)

@@ -8,7 +8,7 @@ import signal
 
 import hub_server
 import pytest
-from hub_runs import HERE, load, push
+from hub_runs import HERE, find, push
 
 import keras_ncsn
 from keras_ncsn.hub import cache, errors, uploads
@@ -87,6 +87,11 @@ def test_a_folder_in_a_circle_is_no_preset(tmp_path, kind):
         sources.read_card(tmp_path / "preset" / ".." / "preset")
 
 
+@pytest.fixture(scope="module")
+def model(made_once):
+    return keras_ncsn.NCSNModel.from_preset(made_once)
+
+
 def prepare(folder, made):
     model = keras_ncsn.NCSNModel.from_preset(folder)
     return publishing.prepare(folder, made, model, "owner/preset", None)
@@ -94,9 +99,8 @@ def prepare(folder, made):
 
 @pytest.mark.parametrize("kind", [x for x in KINDS if x != "sparse"])
 @pytest.mark.parametrize("name", [CARD, "LICENSE", "samples.png", "a.png"])
-def test_odd_files_do_not_go_up(folder, tmp_path, name, kind):
+def test_odd_files_do_not_go_up(model, folder, tmp_path, name, kind):
     (folder / CARD).write_text("![A](a.png)\n")
-    model = keras_ncsn.NCSNModel.from_preset(folder)
     make_odd(folder / name, kind, tmp_path / "outside")
     (tmp_path / "made").mkdir()
     upload = publishing.prepare(
@@ -288,7 +292,7 @@ def test_an_answer_that_has_more_digits_than_a_number_is_a_sentence(
             handler.answer(status, content, names | headers)
 
         server.faults["HEAD", "config.json"] = fault
-        report = run.report(load)
+        report = run.report(find)
         error = report["error"]
         assert error is None or error[0] in ("OSError", "ValueError")
         assert error is None or error[1].isprintable()
@@ -312,7 +316,7 @@ def test_a_hub_that_is_none_is_a_sentence(run, server, published):
         handler.wfile.write(b"220 \x1b[2J ready hf_secret_of_the_tests\r\n\r\n")
 
     server.faults["HEAD", "config.json"] = not_http
-    kind, message = run.report(load, HF_TOKEN=hub_server.Hub.token)["error"]
+    kind, message = run.report(find, HF_TOKEN=hub_server.Hub.token)["error"]
     assert kind == "ConnectionError"
     assert message.isprintable()
 
@@ -326,6 +330,6 @@ def test_metadata_on_the_hub_that_are_of_wrong_types(run, published, folder):
     for text in texts:
         content = text if isinstance(text, bytes) else text.encode()
         published.commit({"metadata.json": content}, "main")
-        kind, message = run.report(load)["error"]
+        kind, message = run.report(find)["error"]
         assert kind == "ValueError", text
         assert message.isprintable()

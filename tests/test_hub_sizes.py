@@ -8,7 +8,7 @@ import time
 
 import httpx2
 import pytest
-from hub_runs import HERE, load, push, weights
+from hub_runs import HERE, find, push, weights
 from preset_files import restate
 
 from keras_ncsn.hub import sizes
@@ -79,7 +79,7 @@ def test_what_is_said_to_be_too_large_is_not_fetched(
     run, server, published, name, size, header
 ):
     server.faults["HEAD", name] = head(size, header)
-    kind, message = run.report(load)["error"]
+    kind, message = run.report(find)["error"]
     assert kind == "OSError"
     assert re.search(f"{name} of {HERE} must be .* size", message)
     assert f"{size:,}" in message
@@ -105,7 +105,7 @@ def test_a_body_without_an_end_is_cut_off(
 ):
     server.faults["HEAD", name] = head(size, header)
     endless = server.faults["GET", name] = Endless()
-    kind, message = run.report(load)["error"]
+    kind, message = run.report(find)["error"]
     assert kind == "OSError"
     assert re.search(f"{name} of {HERE} must be .* size", message)
     assert endless.ended.wait(10)
@@ -113,7 +113,7 @@ def test_a_body_without_an_end_is_cut_off(
     assert endless.sent < format.MAX_CONFIG_BYTES + 2**23
     assert cached(tmp_path, name) == []
     server.faults.clear()
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
 
 
 def cached(tmp_path, name):
@@ -151,7 +151,7 @@ def test_a_body_that_is_packed_is_no_bomb(
         handler.wfile.write(packed)
 
     server.faults["GET", name] = send
-    kind, said = run.report(load)["error"]
+    kind, said = run.report(find)["error"]
     assert kind == "OSError"
     assert message in said
 
@@ -171,7 +171,7 @@ def test_a_hub_may_pack_what_it_sends(run, server, published, folder):
 
     for name in ("config.json", "metadata.json", WEIGHTS):
         server.faults["GET", name] = send
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
 
 
 def test_what_is_resumed_ends_too(run, server, published, folder):
@@ -196,7 +196,7 @@ def test_what_is_resumed_ends_too(run, server, published, folder):
 
     asked = []
     server.faults["GET", WEIGHTS] = cut_once
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
     assert asked == [0, half]
 
 
@@ -218,7 +218,7 @@ def test_a_resumed_body_without_an_end_is_cut_off(
         handler.wfile.write(content[: len(content) // 2])
 
     server.faults["GET", WEIGHTS] = send
-    kind, message = run.report(load)["error"]
+    kind, message = run.report(find)["error"]
     assert kind == "OSError"
     assert "must be of the size" in message
     assert endless.ended.wait(10)
@@ -256,7 +256,7 @@ def test_weights_are_of_the_size_that_the_metadata_state(
     run, server, published, folder, size
 ):
     state(published, folder, weights_bytes=size)
-    kind, message = run.report(load)["error"]
+    kind, message = run.report(find)["error"]
     assert kind == "OSError"
     assert re.search(f"{WEIGHTS} .*at most {size:,} bytes", message)
     fetched = [path for method, path in server.requests if method == "GET"]
@@ -268,7 +268,7 @@ def test_a_size_of_weights_that_is_none_is_refused(
     run, published, folder, size
 ):
     state(published, folder, weights_bytes=size)
-    kind, message = run.report(load)["error"]
+    kind, message = run.report(find)["error"]
     assert kind == "ValueError"
     assert re.search(r"weights_bytes.*whole number.*Received", message)
 
@@ -278,11 +278,11 @@ def test_weights_of_a_size_that_only_the_hub_states(
 ):
     state(published, folder, weights_bytes=None)
     server.faults["HEAD", WEIGHTS] = head(None)
-    kind, message = run.report(load)["error"]
+    kind, message = run.report(find)["error"]
     assert kind == "OSError"
     assert "neither states a size" in message
     server.faults.clear()
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
 
 
 def show():
@@ -350,25 +350,25 @@ def test_answers_without_an_end_are_cut_off(
     assert endless.sent < sizes.MAX_ANSWER_BYTES + 2**23
 
 
-def load_two():
-    """Loads from two repositories at the same time."""
-    loaded, threads = {}, []
+def find_two():
+    """Finds in two repositories at the same time."""
+    found, threads = {}, []
     for name in ("preset", "other"):
 
         def fetch(name=name):
-            loaded[name] = load(f"hf://owner/{name}")
+            found[name] = find(f"hf://owner/{name}")
 
         threads.append(threading.Thread(target=fetch))
         threads[-1].start()
         time.sleep(0.1)
     for thread in threads:
         thread.join()
-    return loaded
+    return found
 
 
 def test_two_threads_have_a_limit_each(run, server, published, folder):
     server.repositories["owner/other"] = published
     server.pause = 0.1
     server.faults["GET", WEIGHTS] = "slow"
-    loaded = run(load_two)
-    assert loaded["preset"] == loaded["other"] == weights(folder)
+    found = run(find_two)
+    assert found["preset"] == found["other"] == weights(folder)

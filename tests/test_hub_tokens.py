@@ -9,7 +9,7 @@ import urllib.parse
 
 import httpx2
 import pytest
-from hub_runs import HERE, holds, load, push, weights
+from hub_runs import HERE, find, holds, push, weights
 
 from keras_ncsn.hub import addresses, errors, tokens
 
@@ -118,20 +118,20 @@ def test_a_download_that_fails_shows_no_token(
     run, server, published, place, fault
 ):
     server.faults[place] = fault
-    failed = run.report(load_with, TOKEN)
+    failed = run.report(find_with, TOKEN)
     assert "Bad:" in failed["error"][1]
     message = urllib.parse.unquote(failed["error"][1])
     assert not [part for part in parts(TOKEN) if part in message]
 
 
-def load_with(token):
-    return load(HERE, token=token)
+def find_with(token):
+    return find(HERE, token=token)
 
 
 def test_a_warning_shows_no_token(run, server, published, folder):
-    run(load)
+    run(find)
     server.faults[CONFIG] = echo(418, as_it_is, in_a_header)
-    served = run.report(load, HF_TOKEN=TOKEN)
+    served = run.report(find, HF_TOKEN=TOKEN)
     assert served["result"] == weights(folder)
     (warning,) = served["warnings"]
     assert "Bad: " in warning
@@ -142,7 +142,7 @@ def logged():
     written = io.StringIO()
     # The client takes hold of it where it is imported, which is here.
     with contextlib.redirect_stderr(written):
-        load()
+        find()
     return written.getvalue()
 
 

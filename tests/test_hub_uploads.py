@@ -9,7 +9,7 @@ import traceback
 import hub_server
 import numpy as np
 import pytest
-from hub_runs import load, push, read_files, weights
+from hub_runs import find, push, read_files, weights
 from PIL import Image
 
 import keras_ncsn
@@ -175,7 +175,7 @@ def test_large_files_go_up_apart(run, server, folder):
     assert address
     assert list(server.objects) == [digest]
     assert ("POST", verify) in server.requests
-    assert run(load) == weights(folder)
+    assert run(find) == weights(folder)
 
 
 def test_what_xet_says_is_a_sentence(run, server, folder):
@@ -342,11 +342,11 @@ def test_a_rehearsal_needs_no_token(run, server, folder):
 def test_a_push_leaves_what_is_cached_to_offline_mode(
     run, server, published, folder
 ):
-    run(load)
+    run(find)
     published.commit({"README.md": b"# Mine\n"}, "main")
     dry = (push, folder, "owner/preset", "--dry-run")
     assert "stays as it is" in run(*dry)
-    assert run(load, HF_HUB_OFFLINE="1") == weights(folder)
+    assert run(find, HF_HUB_OFFLINE="1") == weights(folder)
     server.commit = lambda oid: "../x"
     assert "X-Repo-Commit='../x'" in run.report(*dry)["error"][1]
 

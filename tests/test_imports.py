@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import needs_torch
 
 import keras_ncsn
 from keras_ncsn.backend import BACKEND
@@ -39,6 +40,7 @@ print(sorted(heavy & set(sys.modules) - before))
     assert done.stdout.strip() == "[]", done.stderr
 
 
+@needs_torch
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow is what runs")
 def test_all_but_tensorflow_datasets_works_without_tensorflow(tmp_path):
     sources = [str(tmp_path / name) for name in ("", "in.npy", "in.npz")]

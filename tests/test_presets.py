@@ -16,13 +16,22 @@ from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.presets import format, saving, sources
 
 
+@pytest.fixture(scope="module")
+def made():
+    """A model, and the weights that it began with."""
+    model = make_model()
+    return model, model.get_weights()
+
+
 @pytest.fixture
-def model():
-    return make_model()
+def model(made):
+    model, weights = made
+    model.set_weights(weights)
+    return model
 
 
 def make_model():
-    # Made once a module too, before any test is `seeded`.
+    # Before any test is `seeded`.
     keras.utils.set_random_seed(0)
     network = keras_ncsn.networks.UNet(
         (4, 4, 1), widths=(4,), num_blocks=1, data_mean=0.2, data_std=0.3
@@ -41,9 +50,20 @@ def make_model():
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(made, tmp_path_factory):
+    model, weights = made
+    model.set_weights(weights)
     folder = tmp_path_factory.mktemp("saved") / "preset"
-    make_model().save_to_preset(folder, {"data": "nothing"}, card="# A card\n")
+    model.save_to_preset(folder, {"data": "nothing"}, card="# A card\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sharded(made, tmp_path_factory):
+    model, weights = made
+    model.set_weights(weights)
+    folder = tmp_path_factory.mktemp("sharded") / "preset"
+    model.save_to_preset(folder, max_shard_size=4e-6)
     return folder
 
 
@@ -547,8 +567,8 @@ def test_saving_over_a_preset_takes_in_nothing_from_elsewhere(
 
 
 @pytest.mark.parametrize("places", [[["x"]], [{}], {}, [], None, "other.h5"])
-def test_an_index_of_something_else_is_refused(model, folder, places):
-    model.save_to_preset(folder, max_shard_size=4e-6)
+def test_an_index_of_something_else_is_refused(sharded, tmp_path, places):
+    folder = shutil.copytree(sharded, tmp_path / "preset")
     path = folder / "model.weights.json"
     index = json.loads(path.read_text()) | {"weight_map": {"a": places}}
     path.write_text(json.dumps(index))

@@ -1,7 +1,8 @@
+import contextlib
+
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
+from conftest import needs_torch
 from contract import assert_equal, check_layer, random_images, randomize
 from keras import ops
 
@@ -11,6 +12,10 @@ from keras_ncsn.layers import (
     RefineBlock,
     ResidualConvUnit,
 )
+
+with contextlib.suppress(ImportError):
+    import torch
+    import torch.nn.functional as F
 
 LEVELS = np.array([0.0, 1.5], "float32")
 
@@ -81,6 +86,7 @@ def test_refine_block_contract_with_one_input():
     check_layer(layer, [random_images(2, 6, 8, 4)])
 
 
+@needs_torch
 def test_residual_conv_unit_equals_torch():
     images = random_images(2, 6, 8, 4)
     unit = ResidualConvUnit(num_blocks=2)
@@ -91,6 +97,7 @@ def test_residual_conv_unit_equals_torch():
     assert_equal(outputs, from_torch(x), rtol=1e-5)
 
 
+@needs_torch
 def test_conditional_residual_conv_unit_equals_torch():
     images = random_images(2, 6, 8, 4)
     unit = ResidualConvUnit(num_blocks=1, num_levels=3)
@@ -101,6 +108,7 @@ def test_conditional_residual_conv_unit_equals_torch():
     assert_equal(outputs, from_torch(x + h), rtol=1e-5)
 
 
+@needs_torch
 def test_chained_pooling_is_max_pooling_without_levels():
     images = random_images(2, 7, 8, 4)
     layer = ChainedResidualPooling()
@@ -111,6 +119,7 @@ def test_chained_pooling_is_max_pooling_without_levels():
     assert_equal(outputs, from_torch(x + first + second), rtol=1e-5)
 
 
+@needs_torch
 def test_chained_pooling_averages_padding_too_with_levels():
     images = random_images(2, 7, 8, 4)
     layer = ChainedResidualPooling(num_levels=3)
@@ -123,6 +132,7 @@ def test_chained_pooling_averages_padding_too_with_levels():
     assert_equal(outputs, from_torch(x + first + second), rtol=1e-5)
 
 
+@needs_torch
 @pytest.mark.parametrize("size", [(7, 8), (14, 16), (8, 9)])
 def test_fusion_aligns_corners(size):
     sharp = random_images(2, *size, 4)
@@ -139,6 +149,7 @@ def test_fusion_aligns_corners(size):
     assert_equal(outputs, from_torch(expected), rtol=1e-5)
 
 
+@needs_torch
 def test_conditional_fusion_normalizes_first():
     sharp = random_images(2, 6, 8, 4)
     other = random_images(2, 6, 8, 5, seed=1)

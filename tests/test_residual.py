@@ -1,12 +1,17 @@
+import contextlib
+
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
+from conftest import needs_torch
 from contract import assert_equal, check_layer, random_images, randomize
 from keras import ops
 
 from keras_ncsn.layers import ResidualBlock
 from keras_ncsn.layers.convolution import convolution
+
+with contextlib.suppress(ImportError):
+    import torch
+    import torch.nn.functional as F
 
 LEVELS = np.array([0.0, 1.5], "float32")
 
@@ -80,6 +85,7 @@ def test_conditional_contract():
     check_layer(block, random_images(2, 6, 8, 4), levels=LEVELS)
 
 
+@needs_torch
 @pytest.mark.parametrize("dilation_rate", [1, 2, 4])
 def test_plain_block_equals_torch(dilation_rate):
     images = random_images(2, 10, 12, 4)
@@ -97,6 +103,7 @@ def test_plain_block_equals_torch(dilation_rate):
     assert_equal(outputs, expected, rtol=1e-5)
 
 
+@needs_torch
 def test_pooled_block_equals_torch():
     images = random_images(2, 6, 8, 4)
     block, outputs = built(ResidualBlock(6, downsample=True), images)
@@ -110,6 +117,7 @@ def test_pooled_block_equals_torch():
     assert_equal(outputs, expected, rtol=1e-5)
 
 
+@needs_torch
 def test_dilated_block_with_convolved_shortcut_equals_torch():
     images = random_images(2, 6, 8, 4)
     block, outputs = built(

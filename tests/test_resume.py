@@ -90,7 +90,7 @@ def run_process():
     """Runs `train` in a process; they share one import of the packages."""
     context = multiprocessing.get_context("forkserver")
     # TensorFlow is imported by `keras.utils.set_random_seed` on any backend.
-    shared = ["tensorflow", "keras_ncsn", "test_resume"]
+    shared = ["tensorflow", "keras_ncsn.model", "test_resume"]
     context.set_forkserver_preload(shared)
 
     def run(*args):
@@ -116,18 +116,29 @@ def losses(folder):
     ]
 
 
+@pytest.fixture(scope="module")
+def whole(run_process, tmp_path_factory):
+    """A run that nothing stopped."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert run_process(folder) == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "num_kills", [2, pytest.param(10, marks=pytest.mark.slow)]
+)
 def test_a_run_killed_again_and_again_ends_to_the_last_bit(
-    run_process, tmp_path
+    run_process, whole, tmp_path, num_kills
 ):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert run_process(whole) == 0
+    killed = tmp_path / "killed"
     # The first with half of its second checkpoint on the disk.
     assert run_process(killed, None, 2) == -signal.SIGKILL
     assert len(list(killed.glob(".state*"))) == 1
     with np.load(killed / "state.npz") as file:
         assert file["step"] == 4
-    # Then nine more, at any step past that one.
-    for step in sorted(random.Random(0).sample(range(5, NUM_STEPS + 1), 9)):
+    # Then the others, at any step past that one.
+    steps = random.Random(0).sample(range(5, NUM_STEPS + 1), num_kills - 1)
+    for step in sorted(steps):
         assert run_process(killed, step) == -signal.SIGKILL
     assert run_process(killed) == 0
     assert losses(killed) == losses(whole)

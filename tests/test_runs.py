@@ -1,6 +1,7 @@
 """`keras-ncsn train`, from images to what it leaves behind."""
 
 import csv
+import functools
 import json
 import os
 import shutil
@@ -43,37 +44,64 @@ TINY = [
 ]
 
 
+def save_pictures(folder):
+    """Saves forty small pictures."""
+    images = np.random.default_rng(0).random((40, 8, 8, 1))
+    save_images(images, folder / "pictures")
+
+
 @pytest.fixture
 def pictures(tmp_path):
-    """A folder of forty small pictures."""
-    images = np.random.default_rng(0).random((40, 8, 8, 1))
-    save_images(images, tmp_path / "pictures")
+    save_pictures(tmp_path)
     return tmp_path / "pictures"
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A preset of a network that compiles in no time."""
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("small") / "small"
+    keras_ncsn.NCSNModel(two_convolutions()).save_to_preset(folder)
+    return folder
+
+
+def train_in(folder, *arguments, network=None, data=None, status=0):
+    """Runs `keras-ncsn train` on what lies in a folder."""
+    data = data or folder / "pictures"
+    if network is None:
+        network = "--from-preset", folder / "small"
+    command = [
+        *("train", data, folder / "run", "--steps", 4),
+        *("--batch-size", 4, "--log-every", 2, "--checkpoint-every", 2),
+        *("--sample-every", 0, *network, *arguments),
+    ]
+    command = [str(argument) for argument in command]
+    result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
+    assert result.exit_code == status, result.output
+    return result.output
+
+
 @pytest.fixture
-def train(pictures, tmp_path):
-    """Runs `keras-ncsn train`, on a network that compiles in no time."""
-    preset = tmp_path / "small"
-    keras_ncsn.NCSNModel(two_convolutions()).save_to_preset(preset)
+def train(pictures, small, tmp_path):
+    shutil.copytree(small, tmp_path / "small")
+    return functools.partial(train_in, tmp_path)
 
-    def run(
-        *arguments,
-        network=("--from-preset", preset),
-        data=pictures,
-        status=0,
-    ):
-        command = [
-            *("train", data, tmp_path / "run", "--steps", 4),
-            *("--batch-size", 4, "--log-every", 2, "--checkpoint-every", 2),
-            *("--sample-every", 0, *network, *arguments),
-        ]
-        command = [str(argument) for argument in command]
-        result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
-        assert result.exit_code == status, result.output
-        return result.output
 
-    return run
+@pytest.fixture(scope="module")
+def trained(small, tmp_path_factory):
+    """A folder in which a run took two steps."""
+    folder = tmp_path_factory.mktemp("trained")
+    save_pictures(folder)
+    shutil.copytree(small, folder / "small")
+    train_in(folder, "--steps", 2)
+    return folder
+
+
+@pytest.fixture
+def resume(trained, tmp_path):
+    """Continues a copy of that run."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    return functools.partial(train_in, tmp_path, "--resume", network=())
 
 
 def read_rows(folder):
@@ -823,10 +851,9 @@ def test_pictures_of_points_are_refused_before_training(tmp_path):
 )
 @pytest.mark.parametrize("target", ["emacs", "*"])
 def test_a_run_writes_nothing_outside_its_folder(
-    train, tmp_path, name, target, monkeypatch
+    resume, tmp_path, name, target, monkeypatch
 ):
     home, run = tmp_path / "home", tmp_path / "run"
-    train("--steps", 2)
     (home / ".emacs.d").mkdir(parents=True)
     (home / "emacs").mkdir()
     if name == "run.json":
@@ -840,12 +867,11 @@ def test_a_run_writes_nothing_outside_its_folder(
     before = sorted(home.rglob("*")), sorted(run.rglob("*"))
     monkeypatch.setattr(datasets, "load_images", None)
     with pytest.raises(ValueError, match=f"`{name}` must lie in its folder"):
-        train("--resume")
+        resume()
     assert (sorted(home.rglob("*")), sorted(run.rglob("*"))) == before
 
 
-def test_temporary_names_that_were_planted_are_not_used(train, tmp_path):
-    train("--steps", 2)
+def test_temporary_names_that_were_planted_are_not_used(resume, tmp_path):
     profile = tmp_path / "profile"
     profile.write_text("mine")
     for name in ("log.csv", "run.json", "state.npz"):
@@ -854,7 +880,7 @@ def test_temporary_names_that_were_planted_are_not_used(train, tmp_path):
     written = json.loads((tmp_path / "run" / "run.json").read_text())
     written["recipe"]["steps"] = 4
     (tmp_path / "run" / "run.json").write_text(json.dumps(written))
-    assert "Step 4 is saved" in train("--resume")
+    assert "Step 4 is saved" in resume()
     assert profile.read_text() == "mine"
     # What a killed run left is removed, and nothing else.
     names = {path.name for path in (tmp_path / "run").iterdir()}
