@@ -25,16 +25,6 @@ needs_torch = pytest.mark.skipif(
 
 
 @pytest.fixture(autouse=True)
-def doctest_names(doctest_namespace):
-    doctest_namespace |= {
-        "keras": keras,
-        "keras_ncsn": keras_ncsn,
-        "np": np,
-        "ops": ops,
-    }
-
-
-@pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)
 

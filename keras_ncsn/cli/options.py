@@ -93,7 +93,7 @@ def sampler_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ]
     fields: dict[str, dict[str, dataclasses.Field]] = {}
     for sampler, kind in samplers.NAMES.items():
-        for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        for field in dataclasses.fields(kind):
             fields.setdefault(field.name, {})[sampler] = field
     options += [_setting_option(of) for of in fields.values()]
     for option in reversed(options):

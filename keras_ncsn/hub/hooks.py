@@ -6,9 +6,10 @@ hooks must not end with it.
 
 import contextlib
 import functools
+from typing import Any
 
 # Of the contexts that are open, in all threads: the client is one for all.
-_open = {"request": [], "response": []}
+_open: dict[str, list[Any]] = {"request": [], "response": []}
 
 
 @contextlib.contextmanager

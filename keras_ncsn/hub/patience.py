@@ -33,7 +33,7 @@ def patiently(function, started=None):
         What it returned; what it raises is raised, or a `TimeoutError`.
     """
     waited = 0.0 if started is None else _seconds_since(started)
-    results = queue.SimpleQueue()
+    results: queue.SimpleQueue = queue.SimpleQueue()
 
     def run():
         try:

@@ -21,7 +21,7 @@ _SHAPE = re.compile(r"hf_[A-Za-z0-9]{20,}|(?<=Bearer )[^\s\"',;]{16,}")
 _SHORTEST = 4
 
 # Of this process, wherever the client had them from.
-_sent = set()
+_sent: set[str] = set()
 
 
 def note(request):

@@ -73,7 +73,7 @@ class RefineNet(ScoreNetwork):
         self,
         image_shape: Sequence[int],
         width: int = 128,
-        sigmas: Sequence[float] | None = None,
+        sigmas: Sequence[float] | np.ndarray | None = None,
         blocks_per_stage: int = 2,
         dtype: str | keras.DTypePolicy | None = None,
         **kwargs: Any,

@@ -1,5 +1,7 @@
 """What a recipe says, built: noise schedule, model and optimizer."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -61,6 +63,9 @@ def make_model(
                 "Images must not be all of one colour, because networks scale "
                 f"by the spread of pixels. Received: pixels of {mean} alone"
             )
+    spread: dict[str, Any] = {}
+    if recipe.weighting == "edm":
+        spread = {"data_std": std}
     return NCSNModel(
         _make_network(recipe, images.shape[1:], schedule, mean, std),
         schedule,
@@ -73,7 +78,7 @@ def make_model(
         sampler=recipe.sampler,
         sampler_settings=recipe.sampler_settings(),
         seed=seed,
-        **({"data_std": std} if recipe.weighting == "edm" else {}),
+        **spread,
     )
 
 
