@@ -1,21 +1,29 @@
-"""What must hold of arguments, checked before any work is done."""
+"""Checks of arguments, before any work is done."""
 
 import math
 import random
+from collections.abc import Iterable, Sequence
 from numbers import Real
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 
-def check_images(images, image_shape, value_range=(0.0, 1.0), name="images"):
+def check_images(
+    images: np.ndarray,
+    image_shape: Sequence[int],
+    value_range: Sequence[float] | None = (0.0, 1.0),
+    name: str = "images",
+) -> None:
     """Raises a `ValueError` unless images fit the network.
 
     Args:
         images: NumPy array.
         image_shape: Tuple, the shape of one image.
-        value_range: Pair of floats, inclusive, or `None` to take any finite
-            numbers. uint8 images always fit. Defaults to `(0.0, 1.0)`.
-        name: String, what the message calls the images.
+        value_range: Pair of floats, inclusive, or `None` to allow any finite
+            numbers. uint8 images always pass. Defaults to `(0.0, 1.0)`.
+        name: String, the name of the argument. Defaults to `"images"`.
     """
     image_shape = tuple(image_shape)
     if images.ndim != len(image_shape) + 1 or images.shape[1:] != image_shape:
@@ -54,13 +62,15 @@ def check_images(images, image_shape, value_range=(0.0, 1.0), name="images"):
         )
 
 
-def check_known_mask(known_mask, images_shape):
-    """Returns a mask of known pixels, checked, as booleans.
+def check_known_mask(
+    known_mask: npt.ArrayLike, images_shape: Sequence[int]
+) -> np.ndarray:
+    """Checks a mask of known pixels, and returns it as booleans.
 
     Args:
         known_mask: Array of booleans or of zeros and ones, of shape
             `(height, width)`, `(height, width, 1)`, `(batch, height, width, 1)`
-            or that of the images. `True` (1) where a pixel is known.
+            or the shape of the images. `True` (1) where a pixel is known.
         images_shape: Tuple `(batch, height, width, channels)`.
 
     Returns:
@@ -100,7 +110,7 @@ def check_known_mask(known_mask, images_shape):
     return known_mask
 
 
-def check_count(least=1, most=None, **counts):
+def check_count(least: int = 1, most: int | None = None, **counts: Any) -> None:
     """Raises a `ValueError` unless each argument is an integer in a range.
 
     Args:
@@ -121,15 +131,15 @@ def check_count(least=1, most=None, **counts):
             )
 
 
-def check_choice(name, value, choices):
+def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
     """Raises a `ValueError` unless `value` is one of `choices`.
 
     Args:
         name: String, the name of the argument.
-        value: What was received.
+        value: The received value, of any type.
         choices: Iterable of strings, or of booleans.
     """
-    # Not `in` a dictionary: a list that was passed has no hash.
+    # In a list, not in a dictionary: the value may have no hash.
     if value not in list(choices):
         allowed = ", ".join(map(str, choices))
         raise ValueError(
@@ -137,7 +147,7 @@ def check_choice(name, value, choices):
         )
 
 
-def check_above_zero(**numbers):
+def check_above_zero(**numbers: Any) -> None:
     """Raises a `ValueError` unless each argument is a finite number above 0.
 
     Args:
@@ -150,11 +160,11 @@ def check_above_zero(**numbers):
             )
 
 
-def check_at_least(least, **numbers):
+def check_at_least(least: float, **numbers: Any) -> None:
     """Raises a `ValueError` unless each argument is finite and large enough.
 
     Args:
-        least: Float, the smallest that is allowed.
+        least: Float, the smallest allowed value.
         **numbers: The arguments by name.
     """
     for name, number in numbers.items():
@@ -164,7 +174,7 @@ def check_at_least(least, **numbers):
             )
 
 
-def check_levels(**pairs):
+def check_levels(**pairs: Any) -> None:
     """Raises a `ValueError` unless each argument is a range of noise levels.
 
     Args:
@@ -183,7 +193,7 @@ def check_levels(**pairs):
             )
 
 
-def check_rate(**rates):
+def check_rate(**rates: Any) -> None:
     """Raises a `ValueError` unless each argument is in [0, 1).
 
     Args:
@@ -197,7 +207,7 @@ def check_rate(**rates):
             )
 
 
-def is_integer(value):
+def is_integer(value: object) -> bool:
     """Returns whether a value is an integer, Python's or NumPy's."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
@@ -210,8 +220,8 @@ def _is_number(value):
     )
 
 
-def check_seed(seed):
-    """Returns a seed, checked; a random one for `None`.
+def check_seed(seed: int | None) -> int:
+    """Checks a seed and returns it, or a random one for `None`.
 
     Args:
         seed: Integer, at least 0, or `None`.
@@ -220,7 +230,7 @@ def check_seed(seed):
         An integer.
     """
     if seed is None:
-        # Python's generator, which `keras.utils.set_random_seed` sets.
+        # From Python's generator, which `keras.utils.set_random_seed` seeds.
         return random.getrandbits(63)
     if not is_integer(seed) or seed < 0:
         raise ValueError(
@@ -229,8 +239,8 @@ def check_seed(seed):
     return int(seed)
 
 
-def check_momentum(ema_momentum):
-    """Raises a `ValueError` unless an average can be kept with it.
+def check_momentum(ema_momentum: Any) -> None:
+    """Raises a `ValueError` unless a momentum suits a moving average.
 
     Args:
         ema_momentum: Float, or `None` for no average.
@@ -244,8 +254,8 @@ def check_momentum(ema_momentum):
         )
 
 
-def check_value_range(value_range):
-    """Raises a `ValueError` unless images can lie in that range.
+def check_value_range(value_range: Any) -> None:
+    """Raises a `ValueError` unless a value range of images is valid.
 
     Args:
         value_range: Pair of floats, or `None` for no range.
@@ -259,13 +269,14 @@ def check_value_range(value_range):
         or not value_range[0] < value_range[1]
     ):
         raise ValueError(
-            "`value_range` must be a smaller and a larger number, or None. "
+            "`value_range` must be a pair of numbers, the smaller first, or "
+            "None. "
             f"Received: value_range={value_range}"
         )
 
 
-def check_no_weights(**weights):
-    """Raises a `ValueError` where images were given weights.
+def check_no_weights(**weights: Any) -> None:
+    """Raises a `ValueError` if images come with weights.
 
     Args:
         **weights: The arguments by name, `None` where not given.
@@ -278,7 +289,7 @@ def check_no_weights(**weights):
             )
 
 
-def check_ladder_ends(sigma_max, sigma_min):
+def check_ladder_ends(sigma_max: float, sigma_min: float) -> None:
     """Raises a `ValueError` unless noise levels can lie between two ends.
 
     Args:

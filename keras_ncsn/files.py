@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and read only if they are regular."""
+"""Files: written completely or not at all, and read only if regular."""
 
 import contextlib
 import os
@@ -6,8 +6,12 @@ import pathlib
 import re
 import secrets
 import stat
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
 
 from keras_ncsn.text import one_line
+
+StrPath = str | os.PathLike[str]
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -19,10 +23,10 @@ _KINDS = {
 
 
 @contextlib.contextmanager
-def open_whole(path):
-    """Opens a file for bytes that takes its place when it is complete.
+def open_whole(path: StrPath) -> Iterator[BinaryIO]:
+    """Opens a binary file that appears at `path` when it is complete.
 
-    What was there before stays until then, and for good where writing fails
+    Until then, an existing file stays there. It also stays if writing fails
     or the process dies. A link at `path` is replaced, never followed.
 
     Args:
@@ -41,8 +45,8 @@ def open_whole(path):
     'all of it'
     """
     path = pathlib.Path(path)
-    # A name that nobody can know, and "x": a file or a link that lies there
-    # already is an error, not a place to write to.
+    # A random name and mode "x": a file or link that already has this name
+    # is an error, and is never written to.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with open(temporary, "xb") as file:
         try:
@@ -56,14 +60,14 @@ def open_whole(path):
             raise
 
 
-def leftovers(path):
+def leftovers(path: StrPath) -> list[pathlib.Path]:
     """Returns the temporary files that killed processes left beside a file.
 
     Args:
         path: Path of a file that `open_whole` writes.
 
     Returns:
-        A list of paths. Their names are the ones that `open_whole` makes.
+        A list of paths, with names as `open_whole` makes them.
     """
     path = pathlib.Path(path)
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
@@ -72,30 +76,33 @@ def leftovers(path):
     return sorted(x for x in path.parent.iterdir() if name.fullmatch(x.name))
 
 
-def remove_leftovers(path):
-    """Removes what killed processes left; no other may be writing the file.
+def remove_leftovers(path: StrPath) -> None:
+    """Removes the temporary files that killed processes left beside a file.
+
+    No other process may be writing the file at the same time.
 
     Args:
         path: Path of a file that `open_whole` writes.
     """
     for left_over in leftovers(path):
-        # A folder of this name is not ours.
+        # A folder with such a name is not ours.
         if left_over.is_symlink() or left_over.is_file():
             left_over.unlink(missing_ok=True)
 
 
-def open_regular(path, max_bytes=None):
-    """Opens a regular file for reading bytes, and waits for no other kind.
+def open_regular(path: StrPath, max_bytes: int | None = None) -> BinaryIO:
+    """Opens a regular file for reading bytes, and refuses any other kind.
 
-    A named pipe would wait for a writer for ever, and a device may never end.
+    Opening a named pipe could block for ever, and a device may never end.
 
     Args:
         path: Path of the file, or of a link to it.
-        max_bytes: Integer, the largest size in bytes. Defaults to `None`, any.
+        max_bytes: Integer, the largest size in bytes. Defaults to `None`, no
+            limit.
 
     Returns:
-        A binary file. An `OSError` says if there is none, if it is not a
-        regular file, or if it is too large.
+        A binary file. An `OSError` is raised if the file does not exist, is
+        not a regular file, or is too large.
 
     Example:
 
@@ -105,7 +112,7 @@ def open_regular(path, max_bytes=None):
     OSError: it must be a regular file, and is a folder
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-    # Without O_NONBLOCK, to open a named pipe waits.
+    # Without O_NONBLOCK, opening a named pipe blocks.
     flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
     descriptor = os.open(path, flags)
     try:
@@ -124,7 +131,7 @@ def open_regular(path, max_bytes=None):
         raise
 
 
-def read_regular(path, max_bytes):
+def read_regular(path: StrPath, max_bytes: int) -> bytes:
     """Returns the bytes of a regular file.
 
     Args:
@@ -138,21 +145,21 @@ def read_regular(path, max_bytes):
         return file.read(max_bytes)
 
 
-def check_no_links(folder, names):
+def check_no_links(folder: StrPath, names: Iterable[str]) -> None:
     """Raises a `ValueError` if a name in a folder is a link.
 
-    What is written inside a folder then stays inside it.
+    This keeps everything that is written to the folder inside it.
 
     Args:
         folder: Path of the folder, which may itself be a link.
-        names: Iterable of strings, what will be written there.
+        names: Iterable of strings, the names that will be written.
     """
     for name in names:
         path = pathlib.Path(folder, name)
         if path.is_symlink():
             raise ValueError(
-                f"`{name}` must lie in its folder itself, because it will be "
-                f"written. Received: {path}, a link to "
+                f"`{name}` must not be a link, because it will be written. "
+                f"Received: {path}, a link to "
                 f"{one_line(os.readlink(path))}. Remove the link, or choose "
                 "another folder."
             )

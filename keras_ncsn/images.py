@@ -1,22 +1,26 @@
-"""Images: uint8 and [0, 1], grids, pictures and films."""
+"""Images: conversion between uint8 and floats, grids, and picture files."""
 
 import io
 import math
 import pathlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from keras_ncsn.files import open_whole
+from keras_ncsn.files import StrPath, open_whole
 
 
-def to_floats(images, value_range=(0.0, 1.0)):
+def to_floats(
+    images: npt.ArrayLike, value_range: Sequence[float] | None = (0.0, 1.0)
+) -> np.ndarray:
     """Returns images as float32; uint8 is mapped from [0, 255] to a range.
 
     Args:
         images: Array of uint8 or floats.
-        value_range: Pair of floats, or `None` to keep uint8 values. Defaults
-            to `(0.0, 1.0)`.
+        value_range: Pair of floats, the range that uint8 is mapped to, or
+            `None` to keep the values from 0 to 255. Defaults to `(0.0, 1.0)`.
 
     Returns:
         A float32 NumPy array of the same shape.
@@ -29,16 +33,16 @@ def to_floats(images, value_range=(0.0, 1.0)):
     images = np.asarray(images)
     floats = images.astype("float32")
     if images.dtype == np.uint8 and value_range is not None:
-        low, high = np.float32(value_range)
+        low, high = map(np.float32, value_range)
         return low + (high - low) * (floats / np.float32(255))
     return floats
 
 
-def to_uint8(images):
-    """Returns images in [0, 1] as uint8, rounded; what lies outside is clipped.
+def to_uint8(images: npt.ArrayLike) -> np.ndarray:
+    """Returns images in [0, 1] as uint8, rounded; other values are clipped.
 
     Args:
-        images: Array of floats, or of uint8, which stays as it is.
+        images: Array of floats, or of uint8, which is returned unchanged.
 
     Returns:
         A uint8 NumPy array of the same shape.
@@ -54,12 +58,14 @@ def to_uint8(images):
     return np.clip(images * 255 + 0.5, 0, 255).astype("uint8")
 
 
-def to_unit_range(images, value_range):
-    """Returns images of a range in [0, 1], as pictures take them.
+def to_unit_range(
+    images: np.ndarray, value_range: Sequence[float]
+) -> np.ndarray:
+    """Returns images mapped from a range to [0, 1], as pictures need.
 
     Args:
         images: Array of floats.
-        value_range: Pair of floats, where the images lie.
+        value_range: Pair of floats, the range of the images.
 
     Returns:
         An array of the same shape.
@@ -73,13 +79,15 @@ def to_unit_range(images, value_range):
     return (images - low) / (high - low)
 
 
-def can_be_drawn(image_shape, value_range):
-    """Returns whether pictures can be made of a model's images.
+def can_be_drawn(
+    image_shape: Sequence[int], value_range: Sequence[float] | None
+) -> bool:
+    """Returns whether a model's images can be drawn as pictures.
 
     Args:
         image_shape: Tuple, the shape of one image.
-        value_range: Pair of floats, where the images lie, or `None`: of
-            values without a range nobody knows which are bright.
+        value_range: Pair of floats, the range of the images, or `None`.
+            Without a range, nothing says which values are black and white.
 
     Returns:
         A boolean.
@@ -88,8 +96,12 @@ def can_be_drawn(image_shape, value_range):
     return is_image and value_range is not None
 
 
-def check_drawable(image_shape, value_range, advice):
-    """Raises a `ValueError` unless pictures can be made of a model's images.
+def check_drawable(
+    image_shape: Sequence[int],
+    value_range: Sequence[float] | None,
+    advice: str,
+) -> None:
+    """Raises a `ValueError` unless a model's images can be drawn.
 
     Args:
         image_shape: As in `can_be_drawn`.
@@ -98,20 +110,22 @@ def check_drawable(image_shape, value_range, advice):
     """
     if not can_be_drawn(image_shape, value_range):
         raise ValueError(
-            "Pictures can be made of images of 1 or 3 channels that have a "
-            f"`value_range`. Received: a model of shape {tuple(image_shape)} "
-            f"with value_range={value_range}. {advice}"
+            "Pictures need images with 1 or 3 channels and a `value_range`. "
+            f"Received: a model of shape {tuple(image_shape)} with "
+            f"value_range={value_range}. {advice}"
         )
 
 
-def make_grid(images, columns=None, gap=2):
-    """Returns images side by side, row by row, on white.
+def make_grid(
+    images: np.ndarray, columns: int | None = None, gap: int = 2
+) -> np.ndarray:
+    """Returns images side by side, row by row, on a white background.
 
     Args:
         images: Float array of shape `(num_images, height, width, channels)`,
             in [0, 1].
         columns: Integer, images in a row. Defaults to `None`, as square as
-            can be.
+            possible.
         gap: Integer, pixels between images. Defaults to `2`.
 
     Returns:
@@ -137,7 +151,7 @@ def make_grid(images, columns=None, gap=2):
     return grid
 
 
-def to_pil(image):
+def to_pil(image: np.ndarray) -> Image.Image:
     """Returns a uint8 array of 1 or 3 channels as a PIL image.
 
     Args:
@@ -149,38 +163,41 @@ def to_pil(image):
     return Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
 
 
-def save_grid(images, path, columns=None):
+def save_grid(
+    images: np.ndarray, path: StrPath, columns: int | None = None
+) -> None:
     """Writes images as one picture, side by side.
 
     Args:
         images: As in `make_grid`.
-        path: Path of the file; its ending says the format, such as `.png`.
+        path: Path of the file. Its ending, such as `.png`, sets the format.
         columns: As in `make_grid`.
     """
     picture = to_pil(make_grid(images, columns))
     _write_whole(path, lambda file, kind: picture.save(file, kind))
 
 
-def save_images(images, folder):
+def save_images(images: np.ndarray, folder: StrPath) -> None:
     """Writes each image as a PNG, named by its number.
 
     Args:
         images: As in `make_grid`.
-        folder: Path; made if it does not exist.
+        folder: Path of the folder, created if it does not exist.
     """
     for index, image in enumerate(to_uint8(images)):
         path = pathlib.Path(folder, f"{index:05d}.png")
         _write_whole(path, to_pil(image).save)
 
 
-def save_gif(frames, path, seconds=4.0):
-    """Writes a film that stays on its last frame for a second.
+def save_gif(frames: np.ndarray, path: StrPath, seconds: float = 4.0) -> None:
+    """Writes an animation that stays on its last frame for a second.
 
     Args:
         frames: Float array of shape `(num_frames, height, width, channels)`,
             in [0, 1].
         path: Path of the file, ending in `.gif`.
-        seconds: Float, how long the film takes. Defaults to `4.0`.
+        seconds: Float, how long the animation takes, without the stay at its
+            end. Defaults to `4.0`.
     """
     pictures = [to_pil(frame) for frame in to_uint8(frames)]
     duration = max(20, round(1000 * seconds / len(pictures)))
@@ -198,8 +215,8 @@ def save_gif(frames, path, seconds=4.0):
     )
 
 
-def picture_format(path):
-    """Returns the format that the ending of a file name stands for.
+def picture_format(path: StrPath) -> str:
+    """Returns the picture format that the ending of a file name stands for.
 
     Args:
         path: Path of a picture to write.
@@ -217,8 +234,8 @@ def picture_format(path):
     return kind
 
 
-def _write_whole(path, write):
-    # To memory first: a picture that cannot be written leaves no half file.
+def _write_whole(path: StrPath, write: Callable[[io.BytesIO, str], object]):
+    # Encoded in memory first: if that fails, no partial file is left.
     buffer = io.BytesIO()
     write(buffer, picture_format(path))
     path = pathlib.Path(path)

@@ -1,35 +1,40 @@
 """Which noise levels suit a data set: the ladder of NCSNv2.
 
-Where the ladder begins: at the largest distance between two images (technique
-1 of the paper). How far apart the levels are (technique 2), and how large a
-Langevin step is (technique 4). Backend-free.
+The largest level is the largest distance between two images (technique 1 of
+the paper). Technique 2 gives the ratio of neighbouring levels, and technique 4
+the step size of Langevin dynamics. Nothing here needs a backend.
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_ncsn.checks import check_above_zero, check_count, check_seed
 from keras_ncsn.images import to_floats
 
-# Images compared at a time.
+# The most images that are compared at a time.
 MAX_CHUNK = 1024
 
 
-def largest_distance(images, num_images=None, seed=0):
+def largest_distance(
+    images: npt.ArrayLike, num_images: int | None = None, seed: int | None = 0
+) -> float:
     """Returns the largest Euclidean distance between two images.
 
-    It is what the largest noise level should be: then a sample can walk from
-    any image to any other at that level. Pairs that the triangle inequality
-    rules out are not looked at, which for pictures leaves few. A sample of
-    the images has a distance as large or smaller.
+    It is a good choice for the largest noise level: at that level, a sample
+    can move from any image to any other. The result is exact. Pairs that the
+    triangle inequality rules out are skipped, which leaves few for pictures.
+    With `num_images`, only a random sample of the images is compared, and the
+    result may be too small.
 
     Args:
         images: Array of shape `(num_images, ...)`, at least two; uint8 is
             divided by 255, as the model does.
         num_images: Integer, at least 2, how many images to sample. Defaults
             to `None`, all.
-        seed: Integer, at least 0, of the sample. Defaults to `0`.
+        seed: Integer, at least 0, the seed of the sample. Defaults to `0`.
 
     Returns:
         A float.
@@ -46,10 +51,10 @@ def largest_distance(images, num_images=None, seed=0):
     images = np.asarray(images)
     _check_images(images)
     if num_images is not None:
-        _check_at_least_two(num_images=num_images)
+        check_count(2, num_images=num_images)
         rng = np.random.default_rng(check_seed(seed))
         num_images = min(num_images, len(images))
-        # Sorted, which reads a file on disk in order.
+        # Sorted, so that a file on disk is read in order.
         rows = rng.choice(len(images), num_images, replace=False)
         images = images[np.sort(rows)]
     first, second = _farthest_pair(images)
@@ -58,9 +63,10 @@ def largest_distance(images, num_images=None, seed=0):
 
 
 def _farthest_pair(images):
-    # In order of distance from the mean: two images are at most as far apart
-    # as both are from there together, so that the first few chunks mostly do.
-    # A chunk is some hundred megabytes, however large the images.
+    # Images are compared in order of their distance from the mean, farthest
+    # first. Two images are no farther apart than the sum of these distances,
+    # so the first few chunks are mostly enough. A chunk takes a few hundred
+    # megabytes, whatever the size of the images.
     dimension = math.prod(images.shape[1:])
     size = min(MAX_CHUNK, max(1, 2**24 // dimension))
     starts = range(0, len(images), size)
@@ -90,8 +96,8 @@ def _farthest_pair(images):
 
 
 def _farthest(first, second):
-    # Products in float32 find the pair, twice as fast; what is returned of it
-    # is computed anew.
+    # float32 finds the pair twice as fast. The distance that is returned is
+    # computed again in float64.
     first, second = first.astype("float32"), second.astype("float32")
     squares = (
         np.square(first).sum(axis=1)[:, None]
@@ -118,33 +124,24 @@ def _check_images(images):
     if images.dtype.kind not in "fiub" or not np.isfinite(images).all():
         raise ValueError(
             "`images` must be finite numbers. Received: an array of "
-            f"{images.dtype} with a value that is none"
+            f"{images.dtype} with other values, such as NaN"
         )
 
 
-def _check_at_least_two(**counts):
-    for name, count in counts.items():
-        if not isinstance(count, (int, np.integer)) or count < 2:
-            raise ValueError(
-                f"`{name}` must be an integer of at least 2, because a "
-                f"distance is between two. Received: {name}={count!r}"
-            )
-
-
-def suggested_ratio(dimension, overlap=0.5):
-    """Returns the ratio of two neighbouring noise levels.
+def suggested_ratio(dimension: int, overlap: float = 0.5) -> float:
+    """Returns a good ratio of two neighbouring noise levels.
 
     Noise of dimension D and level sigma lies in a thin shell of radius
-    sigma * sqrt(D). The ratio is such that a shell reaches into the next: of
-    the noise of one level, the share `overlap` lies within three standard
-    deviations of the shell of the next. More pixels make thinner shells, and
-    so need more levels.
+    sigma * sqrt(D). With this ratio, neighbouring shells overlap: the share
+    `overlap` of one level's noise lies within three standard deviations of
+    the next level's shell. More pixels make thinner shells, and so need more
+    levels.
 
     Args:
         dimension: Integer, numbers in an image (height * width * channels),
             at least 5: in fewer dimensions all shells overlap.
-        overlap: Float above 0 and below 0.99. Defaults to `0.5`, the paper's.
-            The ladders that the paper used have 0.57.
+        overlap: Float above 0 and below 0.99. Defaults to `0.5`, as in the
+            paper's text. The paper's own ladders have 0.57.
 
     Returns:
         A float above 1.
@@ -170,8 +167,8 @@ def suggested_ratio(dimension, overlap=0.5):
             "`overlap` must be above 0 and below 0.99. Received: "
             f"overlap={overlap}"
         )
-    # The overlap of equal levels is 0.997; it rises, then falls to 0, so it
-    # takes a smaller value once.
+    # Equal levels have an overlap of 0.997. As the ratio grows, the overlap
+    # first rises and then falls to 0, so it takes each smaller value once.
     high = 2.0
     while shell_overlap(high, dimension) > overlap:
         high *= 2.0
@@ -180,8 +177,8 @@ def suggested_ratio(dimension, overlap=0.5):
     )
 
 
-def shell_overlap(ratio, dimension):
-    """Returns the share of a level's noise that the next level has seen.
+def shell_overlap(ratio: float, dimension: int) -> float:
+    """Returns the share of one level's noise that lies in the next's shell.
 
     Args:
         ratio: Float, at least 1, a noise level divided by the next.
@@ -203,10 +200,12 @@ def shell_overlap(ratio, dimension):
     return _normal_cdf(centre + 3.0 * ratio) - _normal_cdf(centre - 3.0 * ratio)
 
 
-def suggested_num_levels(sigma_max, sigma_min, dimension, overlap=0.5):
+def suggested_num_levels(
+    sigma_max: float, sigma_min: float, dimension: int, overlap: float = 0.5
+) -> int:
     """Returns how many levels a geometric ladder needs.
 
-    The smallest number whose neighbours are no farther apart than
+    It is the smallest number of levels whose ratio is at most
     `suggested_ratio`.
 
     Args:
@@ -238,14 +237,14 @@ def suggested_num_levels(sigma_max, sigma_min, dimension, overlap=0.5):
     return 1 + max(1, math.ceil(num_ratios))
 
 
-def suggested_step_size(sigmas, steps_per_level):
-    """Returns the step of annealed Langevin dynamics for a ladder.
+def suggested_step_size(sigmas: Sequence[float], steps_per_level: int) -> float:
+    """Returns the step size of annealed Langevin dynamics for a ladder.
 
-    At each level the samples arrive with the noise of the level before, too
-    large by the ratio of the two. Steps that are too small leave it there,
-    and steps that are too large add noise of their own; this is the step
-    after which the variance is nearest to that of the level. More steps may
-    be smaller and get nearer.
+    Samples arrive at each level with the noise of the previous level, which
+    is too large by the ratio of the two. Steps that are too small leave it
+    there, and steps that are too large add too much noise of their own. This
+    step size brings the variance closest to that of the level. With more steps
+    per level, each step can be smaller and the variance gets closer.
 
     Args:
         sigmas: Sequence of floats, the noise levels, largest first, evenly
@@ -270,8 +269,8 @@ def suggested_step_size(sigmas, steps_per_level):
     square, sigma_min = _checked_ratio(sigmas) ** 2, float(sigmas[-1])
 
     def slope(step):
-        # The derivative of `variance_after` by the step: it rises while the
-        # noise of the steps is the smaller part, and is positive after.
+        # The derivative of `variance_after` by the step. It rises as long as
+        # `noise` is below `square`, and is positive beyond: it has one root.
         noise = 2.0 / (2.0 - step)
         kept = math.exp((2 * steps_per_level - 1) * math.log1p(-step))
         lost = -math.expm1(2 * steps_per_level * math.log1p(-step))
@@ -282,17 +281,19 @@ def suggested_step_size(sigmas, steps_per_level):
     return _bisect(slope, 0.0, highest) * sigma_min**2
 
 
-def variance_after(sigmas, steps_per_level, step_size):
-    """Returns the variance after the steps of a level, over that of the level.
+def variance_after(
+    sigmas: Sequence[float], steps_per_level: int, step_size: float
+) -> float:
+    """Returns the variance after the steps of a level, relative to the level's.
 
-    For samples around a single image, whose score is known. Above 1, which it
-    always is, they take noise along to the next level.
+    It is computed for samples around a single image, whose score is known. It
+    is always above 1: samples carry some extra noise to the next level.
 
     Args:
         sigmas: As in `suggested_step_size`.
         steps_per_level: As in `suggested_step_size`.
         step_size: Float above 0 and below the square of the smallest level,
-            as of the sampler.
+            the `step_size` of the sampler.
 
     Returns:
         A float above 1.
@@ -316,14 +317,15 @@ def variance_after(sigmas, steps_per_level, step_size):
             "`step_size` must be below the square of the smallest noise level. "
             f"Received: step_size={step_size}, sigmas[-1]={sigmas[-1]}"
         )
-    # The paper's 2 step / (1 - (1 - step)^2), which is 0 / 0 at 0.
+    # The paper's 2 step / (1 - (1 - step)^2), simplified: that is 0 / 0 at 0.
     noise = 2.0 / (2.0 - step)
     kept = math.exp(2 * steps_per_level * math.log1p(-step))
     return kept * (square - noise) + noise
 
 
-def _bisect(function, low, high):
-    # Of a function below 0 at `low` and above 0 at `high`, to the last digit.
+def _bisect(function: Callable[[float], float], low: float, high: float):
+    # Finds the root of a function that is negative at `low` and positive at
+    # `high`, to the last digit.
     while True:
         middle = (low + high) / 2.0
         if middle in (low, high):
@@ -347,6 +349,6 @@ def _checked_ratio(sigmas):
             return float((sigmas[0] / sigmas[-1]) ** (1 / len(ratios)))
     raise ValueError(
         "`sigmas` must be at least two noise levels above 0, largest first, "
-        "each the same ratio above the next. Received: sigmas="
+        "with the same ratio between neighbours. Received: sigmas="
         f"{np.array2string(sigmas, threshold=8, edgeitems=3, separator=', ')}"
     )

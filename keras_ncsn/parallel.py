@@ -1,27 +1,32 @@
 """Training on many devices: each takes its share of every batch."""
 
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
 from keras_ncsn import backend
 
 
-def data_parallel():
-    """Lets models that are built from now on train on all devices at once.
+def data_parallel() -> int:
+    """Makes models that are built afterwards train on all devices at once.
 
     Call it before any model is built. `fit` then splits each batch among the
-    devices, with the noise that one device would draw for the whole, so the
-    loss is that of one device, to float tolerance. Batches must be multiples
-    of the number of devices.
+    devices. The noise is the same as on one device, so the loss is the same
+    too, to float tolerance. Batch sizes must be multiples of the number of
+    devices.
 
-    - JAX: all devices of this process; of several processes, where the
+    - JAX: all devices of this process. To use several processes, set the
       environment variables `KERAS_DISTRIBUTION_JOB_ADDRESSES`,
-      `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`
-      are set, or after `keras.distribution.initialize`. Each process then
-      trains on its own part of every batch, see `process_share`, and all take
-      part in `fit`, `evaluate` and `predict`; `generate`, `inpaint` and
-      `save_to_preset` may be called in one of them.
-    - TensorFlow: all GPUs, or if there is none all logical CPUs, through
-      `tf.distribute`. Keras does not run several steps per execution on it,
+      `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`,
+      or call `keras.distribution.initialize` first. Each process then trains
+      on its own part of every batch, see `process_share`. All processes must
+      call `fit`, `evaluate` and `predict`; `generate`, `inpaint` and
+      `save_to_preset` may be called in only one of them.
+    - TensorFlow: all GPUs, or all logical CPUs if there is no GPU, through
+      `tf.distribute`. There, Keras does not run several steps per execution,
       and `train_on_batch` gives every device the whole batch.
-    - PyTorch: a `ValueError`, as Keras has nothing for it.
+    - PyTorch: raises a `ValueError`, because Keras has no data parallelism
+      for it.
 
     Returns:
         Integer, the number of devices, in all processes together.
@@ -43,11 +48,11 @@ def data_parallel():
     return backend.distribute()
 
 
-def is_main_process():
+def is_main_process() -> bool:
     """Returns whether this process is the one that writes files.
 
     Returns:
-        Boolean, `True` where there is but one process.
+        Boolean, `True` if there is only one process.
 
     Example:
 
@@ -57,7 +62,7 @@ def is_main_process():
     return backend.processes()[0] == 0
 
 
-def process_share(batches):
+def process_share(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields the part of each batch that this process trains on.
 
     All processes must be given the same batches.
@@ -80,7 +85,7 @@ def process_share(batches):
         yield batch[index * size : (index + 1) * size]
 
 
-def check_batch(size):
+def check_batch(size: int) -> None:
     """Raises a `ValueError` for a batch that the devices cannot share.
 
     Args:
@@ -94,6 +99,6 @@ def _check(size, count, what):
         raise ValueError(
             f"Batches must be multiples of the number of {what}, because each "
             f"takes an equal share. Received: a batch of {size} for {count} "
-            f"{what}. Choose another batch size, or leave out the rest that "
-            "fills no batch."
+            f"{what}. Choose another batch size, or drop a last batch that is "
+            "smaller."
         )

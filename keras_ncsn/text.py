@@ -1,22 +1,22 @@
-"""Text of strangers: cards, names of files, what a server says."""
+"""Untrusted text made safe to show: cards, file names, server messages."""
 
 import unicodedata
 
-# They turn the direction of what follows, so that it reads as something else.
+# These change the direction of the text, so that it looks like other text.
 _TURNING = set(
     "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 )
 
 
-def printable(text):
-    """Returns a text without what would give orders to a terminal.
+def printable(text: str) -> str:
+    """Returns a text without control characters, safe for a terminal.
 
     Args:
         text: String.
 
     Returns:
-        The same without control characters but for ends of lines and tabs.
-        Bytes of a file name that are not UTF-8 become question marks.
+        The text without control characters, except newlines and tabs. Bytes
+        of a file name that are not UTF-8 become question marks.
 
     Example:
 
@@ -34,13 +34,14 @@ def printable(text):
     )
 
 
-def one_line(value, max_length=300):
-    """Returns what a stranger chose as one printable line for a message.
+def one_line(value: object, max_length: int = 300) -> str:
+    """Returns untrusted text as one printable line, for a message.
 
     Args:
-        value: A string, or what has one: a path, an exception.
-        max_length: Integer, characters; longer text loses its end. Defaults
-            to `300`.
+        value: A string, or an object that has one, such as a path or an
+            exception.
+        max_length: Integer, the most characters. Longer text is cut at the
+            end. Defaults to `300`.
 
     Returns:
         A string.
@@ -54,11 +55,11 @@ def one_line(value, max_length=300):
     return text if len(text) <= max_length else f"{text[: max_length - 3]}..."
 
 
-def reason(error):
-    """Returns what an exception says, or at least its kind, as one line.
+def reason(error: BaseException) -> str:
+    """Returns the message of an exception, or else its type, as one line.
 
     Args:
-        error: An exception that a library raised on a file.
+        error: An exception that a library raised while it read a file.
 
     Returns:
         A string for the end of a message.
@@ -72,6 +73,6 @@ def reason(error):
     """
     text, kind = one_line(error), type(error).__name__
     if isinstance(error, KeyError):
-        # It says the key, and nothing else.
+        # Its message is only the key.
         return f"{kind} {text}"
     return text or kind

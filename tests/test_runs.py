@@ -15,11 +15,11 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import two_convolutions
 from PIL import Image
 from tensorboard.backend.event_processing import event_accumulator
 
 import keras_ncsn
+from conftest import two_convolutions
 from keras_ncsn import cli, datasets, runs
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.callbacks import (

@@ -5,9 +5,9 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import two_convolutions
 
 import keras_ncsn
+from conftest import two_convolutions
 from keras_ncsn.presets import saving
 
 

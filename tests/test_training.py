@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from conftest import two_convolutions
 from contract import assert_equal, randomize
 from keras import ops
 
 import keras_ncsn
+from conftest import two_convolutions
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.training import step

@@ -1,7 +1,12 @@
-"""What the authors' PyTorch code calls the weights of a `RefineNet`."""
+"""The names of a `RefineNet`'s weights in the authors' PyTorch code."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from keras_ncsn.networks.refinenet import RefineNet
 
 
-def named_weights(network):
+def named_weights(network: RefineNet) -> Iterator[tuple[str, Any]]:
     """Yields the authors' name and the variable of every weight.
 
     Args:
@@ -24,7 +29,7 @@ def named_weights(network):
 
 
 def _residual_block(name, block):
-    # A pooled convolution is a module of its own there, around a `conv`.
+    # There, a convolution with pooling is a module that contains a `conv`.
     inner = ".conv" if block.downsample else ""
     yield from _norm(f"{name}.normalize1", block.norm1)
     yield from _convolution(f"{name}.conv1", block.conv1)

@@ -1,18 +1,19 @@
 """The authors' PyTorch checkpoints of NCSN and NCSNv2, converted."""
 
 import os
+from typing import Any
 
 import numpy as np
 
 from keras_ncsn import noise
 from keras_ncsn.conversion import pth_file
 from keras_ncsn.conversion.authors_names import named_weights
-from keras_ncsn.files import open_regular
+from keras_ncsn.files import StrPath, open_regular
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks.refinenet import RefineNet
 from keras_ncsn.text import one_line, reason
 
-# Steps a level and step size that NCSNv2's authors use, by number of levels.
+# Steps per level and step size of NCSNv2's authors, by number of levels.
 NCSNV2_SAMPLING = {
     232: (5, 6.2e-6),
     500: (5, 3.3e-6),
@@ -21,26 +22,28 @@ NCSNV2_SAMPLING = {
     2311: (3, 0.9e-6),
 }
 
-# Others are of complex numbers, or of so few bits that they need a scale.
+# Other types hold complex numbers, or have so few bits that they need a scale.
 _DTYPES = {
     *("torch.float16", "torch.bfloat16", "torch.float32", "torch.float64"),
     *("torch.int8", "torch.int16", "torch.int32", "torch.int64"),
     *("torch.uint8", "torch.bool"),
 }
 
-# Kernels are (out, in, height, width) there.
+# PyTorch's kernels are (out, in, height, width), Keras' (height, width, in,
+# out).
 _AXES = (2, 3, 1, 0)
 
 # A `RefineNet` has a little more than 1,800 * width**2 weights.
 _WEIGHTS = 1800
 
 
-def load_model(path, **kwargs):
+def load_model(path: StrPath, **kwargs: Any) -> NCSNModel:
     """Reads a checkpoint as a model that samples as its authors do.
 
-    NCSN: annealed Langevin dynamics, 100 steps of size 2e-5 a level, no
-    denoising at the end. NCSNv2: few steps, and denoising; the step size is
-    that of the authors' ladder with as many levels, else that of CIFAR-10.
+    NCSN uses annealed Langevin dynamics with 100 steps of size 2e-5 per
+    level, and no denoising step at the end. NCSNv2 uses fewer steps per level,
+    and a denoising step. Its step size is the authors' for the same number of
+    levels, or else the one for CIFAR-10.
 
     Args:
         path: As in `load_checkpoint`.
@@ -71,31 +74,37 @@ def load_model(path, **kwargs):
 
 
 def load_checkpoint(
-    path, image_size=None, raw=False, sigma_max=None, sigma_min=None
-):
+    path: StrPath,
+    image_size: int | None = None,
+    raw: bool = False,
+    sigma_max: float | None = None,
+    sigma_min: float | None = None,
+) -> tuple[RefineNet, noise.NoiseSchedule]:
     """Reads a checkpoint of the authors' PyTorch code, NCSN's or NCSNv2's.
 
-    What the network is follows from the tensors, except for the size of its
-    images, which no tensor depends on. Nothing stored in the file is run. It
-    works on every backend, but needs PyTorch to read the file.
+    The tensors determine the network, except for the size of its images. No
+    code in the file is run. Every backend works, but PyTorch is needed to read
+    the file.
 
     Args:
-        path: String or path, the `.pth` file, or one with its bare
-            `state_dict`.
+        path: Path of the `.pth` file, which holds a whole checkpoint or only
+            its `state_dict`.
         image_size: Even integer, height and width of the images. Defaults to
             `None`: 28 for one channel, else 32, the authors' sizes (except 64
             for NCSNv2 on CelebA).
-        raw: Boolean, whether to take the weights of the last training step
-            from a file that also has their average. Defaults to `False`.
+        raw: Boolean, whether to use the weights of the last training step if
+            the file also holds their average. Defaults to `False`.
         sigma_max: Float, the largest noise level of an NCSN. Defaults to
-            `None`, 1.0. An NCSNv2 brings its noise levels along, and takes no
-            others.
-        sigma_min: Float, its smallest noise level. Defaults to `None`, 0.01.
+            `None`, 1.0. A checkpoint of NCSNv2 holds its noise levels, so
+            there it must be `None`.
+        sigma_min: Float, the smallest noise level of an NCSN. Defaults to
+            `None`, 0.01.
 
     Returns:
         A `RefineNet` and its `NoiseSchedule`.
     """
-    state = _state_dict(*_read(path), raw, path)
+    checkpoint, size = _read(path)
+    state = _state_dict(checkpoint, size, raw, path)
     begin_conv = state.get("begin_conv.weight")
     if begin_conv is None or begin_conv.ndim != 4:
         raise ValueError(
@@ -168,8 +177,8 @@ def _read(path):
 
 def _state_dict(checkpoint, size, raw, path):
     """Returns the weights to use: `{name: tensor}`, without `module.`."""
-    # NCSN saves [weights, optimizer]; NCSNv2 [weights, optimizer, epoch, step]
-    # and, where it keeps one, the average of the weights.
+    # NCSN saves [weights, optimizer]. NCSNv2 saves [weights, optimizer, epoch,
+    # step] and, if there is one, the average of the weights.
     parts = [checkpoint]
     if isinstance(checkpoint, (list, tuple)):
         parts = list(checkpoint) or [None]
@@ -177,7 +186,7 @@ def _state_dict(checkpoint, size, raw, path):
     if raw or len(parts) < 5:
         return state
     averaged = _tensors(parts[4], size, path)
-    # The average is of what is trained. The noise levels are not.
+    # The average has only trained weights, and so no noise levels.
     if "sigmas" in state:
         averaged.setdefault("sigmas", state["sigmas"])
     return averaged
@@ -186,8 +195,8 @@ def _state_dict(checkpoint, size, raw, path):
 def _tensors(state, size, path):
     import torch
 
-    # A dictionary of a file may hide its methods behind values of the same
-    # names, and a tensor its own: only those of the classes are called.
+    # Objects from the file may hide their methods behind attributes of the
+    # same name. So the methods of the classes are called.
     if not isinstance(state, dict) or not all(
         map(torch.is_tensor, dict.values(state))
     ):
@@ -218,25 +227,25 @@ def _tensors(state, size, path):
 
 def _not_plain(name, path):
     return ValueError(
-        "The tensors of a checkpoint must have strings as names, and be "
-        "dense, of real numbers, finite in 32 bits. Received: "
-        f"path={str(path)!r} where {one_line(repr(name))} is not so"
+        "A checkpoint must map strings to dense tensors of real numbers, finite "
+        f"in 32 bits. Received: path={str(path)!r}, where "
+        f"{one_line(repr(name))} is something else"
     )
 
 
 def _check_size(tensors, size, path):
-    # A tensor may state any shape over a few stored numbers.
+    # A tensor may claim any shape while few numbers are stored.
     needed = sum(x.numel() * x.element_size() for x in tensors.values())
     if needed > size:
         raise ValueError(
-            "The tensors of a checkpoint must be stored in full, each of its "
-            f"own. Received: path={str(path)!r} of {size:,} bytes, with "
-            f"tensors of {needed:,}"
+            "Each tensor of a checkpoint must be stored in full. Received: "
+            f"path={str(path)!r} of {size:,} bytes, with tensors of "
+            f"{needed:,} bytes"
         )
 
 
 def _check_width(width, state, path):
-    # Before a network is made that may not fit into the memory.
+    # Before a network is built that may not fit into memory.
     stored = sum(tensor.numel() for tensor in state.values())
     if stored < _WEIGHTS * width**2:
         raise ValueError(
@@ -249,7 +258,7 @@ def _check_width(width, state, path):
 def _is_plain(tensor):
     import torch
 
-    # Quantized and nested tensors say that they are strided.
+    # Quantized and nested tensors report a strided layout, too.
     return (
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
         and str(tensor.layout) == "torch.strided"
@@ -268,7 +277,7 @@ def _assign(weights, state, path):
             "`path` must be a checkpoint of NCSN or NCSNv2, with their tensors "
             f"and no others. Received: path={str(path)!r}, where "
             f"{_abbreviate(missing)} are missing and {_abbreviate(unknown)} "
-            "left over"
+            "are left over"
         )
     misshapen = [
         f"{name} {_keras_shape(state[name])}, not {tuple(weight.shape)}"

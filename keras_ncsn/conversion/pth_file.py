@@ -1,26 +1,28 @@
-"""What a PyTorch file of someone else may be, before PyTorch reads it."""
+"""Checks of an untrusted PyTorch file, before PyTorch reads it."""
 
 import io
 import zipfile
+from typing import BinaryIO
 
 _ZIP = b"PK\x03\x04"
 
 
-def checked(file, size):
-    """Returns what to give to PyTorch in place of a file.
+def checked(file: BinaryIO, size: int) -> BinaryIO:
+    """Returns a checked copy of a file, for PyTorch to read.
 
-    PyTorch does not compress what it stores. A stranger may, and then a small
-    file takes all memory. Two readers of zip files may find different lists of
-    members in one, so PyTorch gets an archive that has but what is seen here.
+    PyTorch does not compress its files. A forged file may be compressed, and
+    fill all memory although it is small. Two readers of zip files may find
+    different members in the same file, so PyTorch gets a new archive with
+    only the members that are checked here.
 
     Args:
         file: A binary file, at its beginning.
         size: Integer, its size in bytes.
 
     Returns:
-        A binary file, no larger than the file by much. What PyTorch wrote
-        before it used zip files is returned as it is. A `ValueError` says what
-        is wrong.
+        A binary file of about the same size. A file that is no zip file, in
+        PyTorch's older format, is returned as it is. A `ValueError` is raised
+        if a check fails.
     """
     is_zip = file.read(len(_ZIP)) == _ZIP
     file.seek(0)
@@ -43,8 +45,8 @@ def _without_the_rest(file, size):
 
 def _check(members, size):
     if len({member.filename for member in members}) < len(members):
-        raise ValueError("two of its members have one name")
+        raise ValueError("two of its members have the same name")
     if any(x.compress_type != zipfile.ZIP_STORED for x in members):
-        raise ValueError("it is compressed, which PyTorch's files are not")
+        raise ValueError("it is compressed, but PyTorch's files are not")
     if sum(member.file_size for member in members) > size:
         raise ValueError("its members are larger than the file")

@@ -9,40 +9,39 @@ import math
 import os
 import pathlib
 import struct
-import typing
 import zipfile
 import zlib
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from keras_ncsn.datasets.scratch import NoRoomError, open_scratch
-from keras_ncsn.files import open_regular
+from keras_ncsn.files import StrPath, open_regular
 from keras_ncsn.text import one_line, reason
 
-# NumPy's own limit, and what stands before the header.
+# NumPy's limit for a header, and the 12 bytes before it.
 HEADER_BYTES = 10_000 + 12
-# Archives are read in pieces of at most this size, their directory in one.
+# Archives are read in pieces of at most this size. The directory must fit into
+# one.
 PIECE_BYTES = 2**20
-# A dictionary of LZMA, in memory; that of its strongest setting takes a
-# quarter.
+# The most memory for LZMA's dictionary. Its strongest preset takes a quarter.
 DICTIONARY_BYTES = 2**28
 NAMES = ("images", "x_train", "x")
 
 
-def load_arrays(path):
+def load_arrays(path: StrPath) -> np.ndarray:
     """Returns the images in an array file, which stay on disk.
 
-    What the file states is compared with what it holds before any of it is
-    unpacked.
+    The sizes that the file states are checked before any of it is unpacked.
 
     Args:
-        path: Path of an `.npy` file, or of an `.npz` file with one array, or
-            one named `images`, `x_train` or `x`, which is unpacked to a
-            temporary file.
+        path: Path of an `.npy` or `.npz` file. An `.npz` file must hold one
+            array, or one named `images`, `x_train` or `x`, and is unpacked to
+            a temporary file.
 
     Returns:
-        An array of shape `(num_images, height, width, channels)`, read-only;
-        where the file holds no channels, there is one.
+        A read-only array of shape `(num_images, height, width, channels)`.
+        Images without an axis for channels get one channel.
     """
     path = pathlib.Path(path)
     try:
@@ -54,27 +53,27 @@ def load_arrays(path):
             )
     except NoRoomError:
         raise
-    # NumPy and zipfile raise whatever a broken file makes them stumble on.
+    # A broken file can make NumPy and zipfile raise any exception.
     except Exception as error:
         raise ValueError(
             f"Images must be readable. Received: {one_line(path)}, "
-            f"{reason(error)}. Write the images anew by `np.save` or "
+            f"{reason(error)}. Write the images again with `np.save` or "
             "`np.savez`."
         ) from None
     return images[..., None] if images.ndim == 3 else images
 
 
-class _Header(typing.NamedTuple):
-    """What an array file says of itself."""
+class _Header(NamedTuple):
+    """What the header of an array file states."""
 
-    shape: tuple
-    order: str
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
     dtype: np.dtype
     offset: int
 
     @property
     def num_bytes(self):
-        # Of Python's integers, which do not overflow.
+        # In Python's integers, which do not overflow.
         return math.prod(self.shape) * self.dtype.itemsize
 
     def map(self, file, offset):
@@ -82,9 +81,9 @@ class _Header(typing.NamedTuple):
 
 
 def _read_header(file):
-    # NumPy would read as many bytes as the file says that there are.
+    # NumPy would read as many bytes as the header claims to have.
     start = io.BytesIO(file.read(HEADER_BYTES))
-    # As `np.load` does for paths; a temporary file has none.
+    # As `np.load` does, but for a file that need not have a path.
     version = np.lib.format.read_magic(start)
     read = np.lib.format.read_array_header_2_0
     if version == (1, 0):
@@ -108,7 +107,7 @@ def _check_shape(shape):
         raise ValueError(
             "the array must have the shape (num_images, height, width) or "
             "(num_images, height, width, channels), with 1 or 3 channels, and "
-            f"is of shape {shape}"
+            f"has the shape {shape}"
         )
 
 
@@ -124,7 +123,7 @@ def _map_array(file):
 
 
 class _Pieces:
-    """A file for `zipfile`, which gives no more than a piece at a time."""
+    """A file for `zipfile` that never reads more than a piece at a time."""
 
     def __init__(self, file):
         self._file = file
@@ -132,7 +131,7 @@ class _Pieces:
         self.seekable = file.seekable
 
     def read(self, size=-1):
-        # Only the directory is ever asked for in one piece.
+        # Only the directory is read at once, whatever its size.
         if size > PIECE_BYTES:
             raise ValueError(
                 f"its directory must have at most {PIECE_BYTES:,} bytes, and "
@@ -157,7 +156,7 @@ def _map_member(file, path):
                 checksum = zlib.crc32(packed.read(header.offset))
                 checksum = _copy(packed, scratch, header.num_bytes, checksum)
             if checksum != member.CRC:
-                raise ValueError("what it holds must have its checksum")
+                raise ValueError("its content must match its checksum")
             scratch.flush()
             return header.map(scratch, 0)
 
@@ -183,12 +182,13 @@ def _open_member(archive, member):
         with archive.open(member) as file:
             yield file
         return
-    # zipfile gives its other decompressors a piece at a time, of which they
-    # may make gigabytes.
+    # With other methods, zipfile unpacks a whole piece at once, which may
+    # become gigabytes. So the packed bytes are read as if they were stored,
+    # and `_Unpacked` limits what is unpacked.
     packed = copy.copy(member)
     packed.compress_type = zipfile.ZIP_STORED
     packed.file_size = packed.compress_size
-    # It is that of what is unpacked.
+    # The checksum is that of the unpacked bytes.
     del packed.CRC
     with archive.open(packed) as file:
         yield _Unpacked(file, _make_decompressor(member.compress_type, file))
@@ -202,8 +202,9 @@ def _make_decompressor(method, file):
             "it must be stored, deflated, or packed by bzip2 or LZMA, and is "
             f"packed by method {method}"
         )
-    # A version, and how many bytes of settings follow; before an .lzma file,
-    # the same settings stand, and a size, here unknown.
+    # The member begins with a version, the length of LZMA's settings, and the
+    # settings. An .lzma file begins with the same settings and a size, which is
+    # unknown here.
     _, num_settings = struct.unpack("<HH", file.read(4))
     start = file.read(num_settings) + b"\xff" * 8
     decompressor = lzma.LZMADecompressor(lzma.FORMAT_ALONE, DICTIONARY_BYTES)
@@ -212,7 +213,7 @@ def _make_decompressor(method, file):
 
 
 class _Unpacked:
-    """What a decompressor makes of a file, and no more than is asked for."""
+    """An unpacked file that never unpacks more than is asked for."""
 
     def __init__(self, file, decompressor):
         self._file = file
@@ -232,7 +233,7 @@ class _Unpacked:
 
 
 def _copy(packed, scratch, num_bytes, checksum):
-    """Returns the checksum of what was unpacked and written."""
+    """Writes the unpacked bytes, and returns their checksum."""
     left = num_bytes
     while left and (piece := packed.read(min(left, PIECE_BYTES))):
         scratch.write(piece)

@@ -1,25 +1,30 @@
-"""Batches to train on: shuffled, mirrored, with images held out."""
+"""Batches to train on, shuffled and mirrored, and held-out images."""
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_ncsn.checks import check_count, check_seed
 
 
-def hold_out(images, num_validation, seed=0):
-    """Returns which images to train on, and which to keep for validation.
+def hold_out(
+    images: np.ndarray, num_validation: int, seed: int | None = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns which images to train on, and which to hold out for validation.
 
     They are drawn at random, because the images of a folder are often sorted
     by what they show.
 
     Args:
         images: Array of shape `(num_images, ...)`.
-        num_validation: Integer, how many images to keep, fewer than there are.
+        num_validation: Integer, how many images to hold out, fewer than there
+            are.
         seed: Integer, at least 0. Defaults to `0`.
 
     Returns:
-        Two sorted arrays of integers, which together number all images.
+        Two sorted arrays of indices: training images and held-out images.
 
     Example:
 
@@ -38,24 +43,29 @@ def hold_out(images, num_validation, seed=0):
 
 
 def shuffled_batches(
-    images, batch_size, seed, flip=False, start=0, indices=None
-):
-    """Returns batches without end, each image once an epoch.
+    images: np.ndarray,
+    batch_size: int,
+    seed: int | None,
+    flip: bool = False,
+    start: int = 0,
+    indices: npt.ArrayLike | None = None,
+) -> Iterator[np.ndarray]:
+    """Returns endless batches, in which each epoch shows an image once.
 
-    The order is a function of seed and epoch; what is left of an epoch and
-    does not fill a batch is not used.
+    The order depends only on the seed and the epoch. Images at the end of an
+    epoch that do not fill a batch are left out.
 
     Args:
         images: Array of shape `(num_images, ...)`.
-        batch_size: Integer; no more than there are images.
+        batch_size: Integer, at most the number of images.
         seed: Integer, at least 0.
-        flip: Boolean, whether to mirror left and right of half of the images,
-            drawn anew each epoch; the paper does so for CIFAR-10 and CelebA.
-            Defaults to `False`.
-        start: Integer, how many batches to pass over, without reading them:
-            what follows is the same. Defaults to `0`.
-        indices: Array of integers, which images to take. Defaults to `None`,
-            all.
+        flip: Boolean, whether to mirror half of the images left to right,
+            drawn at random in each epoch. The paper does so for CIFAR-10 and
+            CelebA. Defaults to `False`.
+        start: Integer, how many batches to skip. They are not read, and the
+            batches that follow are the same as without `start`. Defaults to
+            `0`.
+        indices: Array of integers, the images to use. Defaults to `None`, all.
 
     Returns:
         A generator of arrays of shape `(batch_size, ...)`.
@@ -67,11 +77,7 @@ def shuffled_batches(
     [0, 1, 2, 3]
     """
     check_count(batch_size=batch_size)
-    if not isinstance(start, (int, np.integer)) or start < 0:
-        raise ValueError(
-            "`start` must be an integer of at least 0. Received: "
-            f"start={start!r}"
-        )
+    check_count(0, start=start)
     num_images = len(images)
     if indices is not None:
         indices = _checked_indices(indices, num_images)
@@ -107,7 +113,7 @@ def _batches(images, batch_size, seed, flip, start, indices):
         order = np.random.default_rng((seed, epoch)).permutation(num_images)
         if indices is not None:
             order = indices[order]
-        # From a generator of their own: flips do not change the order.
+        # From a generator of their own, so that flips do not change the order.
         coins = np.random.default_rng((seed, epoch, 1)).random(num_images)
         begin, end = num_passed * batch_size, num_images - batch_size + 1
         for first in range(begin, end, batch_size):

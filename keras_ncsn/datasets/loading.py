@@ -1,15 +1,18 @@
-"""Images to train on, as uint8 arrays."""
+"""Images to train on, from a name or a path."""
 
 import pathlib
+
+import numpy as np
 
 from keras_ncsn.checks import check_count
 from keras_ncsn.datasets.arrays import load_arrays
 from keras_ncsn.datasets.named_sets import find_set, load_set
 from keras_ncsn.datasets.pictures import load_folder
+from keras_ncsn.files import StrPath
 from keras_ncsn.text import one_line
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "celeb_a")
-# The licence of what is trained on data that are not free.
+# The licence of models that are trained on non-free data.
 TERMS = {
     "celeb_a": {
         "license": "other",
@@ -20,35 +23,37 @@ TERMS = {
 
 
 def load_images(
-    source,
-    split="train",
-    image_size=None,
-    data_dir=None,
-    skip_unreadable=False,
-):
+    source: StrPath,
+    split: str = "train",
+    image_size: int | None = None,
+    data_dir: StrPath | None = None,
+    skip_unreadable: bool = False,
+) -> np.ndarray:
     """Returns the images that a name or a path stands for.
 
-    They stay on disk: memory does not grow with their number. Folders and
-    array files need no TensorFlow.
+    They stay on disk, so memory does not grow with their number. Folders and
+    array files do not need TensorFlow.
 
     Args:
         source: `"mnist"`, `"fashion_mnist"`, `"cifar10"` or `"celeb_a"`; a
             folder of images; an `.npz` or `.npy` file; or the name of another
             image set of tensorflow-datasets.
-        split: String, such as `"test"`, for named sets. Defaults to
-            `"train"`, which is all that folders and files have.
-        image_size: Integer, height and width to which images are cropped and
-            resized. Defaults to `None`, as they are, or 32 for `"celeb_a"`,
-            of which the paper takes the inner 140 pixels. From a folder it
-            is the largest square; `load_image` has a `crop_size`.
+        split: String, such as `"test"`, the split of a named set. Folders and
+            files only have `"train"`. Defaults to `"train"`.
+        image_size: Integer; pictures are cropped to their centre square and
+            resized to this height and width. Defaults to `None`: they keep
+            their size, except that `"celeb_a"` is resized to 32. Its square
+            is the inner 140 pixels, as in the paper; elsewhere it is as large
+            as the picture allows (`load_image` has a `crop_size`).
         data_dir: Folder where tensorflow-datasets keeps its data. Defaults to
             `None`, its own default.
-        skip_unreadable: Boolean, whether to go on without pictures that cannot
-            be read, with a warning that counts them. Defaults to `False`.
+        skip_unreadable: Boolean, whether to skip pictures that cannot be read,
+            with a warning that counts them. Defaults to `False`.
 
     Returns:
-        An array of shape `(num_images, height, width, channels)`, uint8, or
-        of what type an array file holds; mostly a read-only `np.memmap`.
+        An array of shape `(num_images, height, width, channels)`. It is uint8,
+        or has the type of the array file, and is usually a read-only
+        `np.memmap`.
     """
     if image_size is not None:
         check_count(image_size=image_size)
@@ -58,7 +63,8 @@ def load_images(
         if split != "train":
             raise ValueError(
                 "`split` must be 'train' for folders and files, which have no "
-                f"other. Received: split={split!r}. Use `hold_out`."
+                f"other. Received: split={split!r}. Use `hold_out` to set "
+                "images aside."
             )
         if is_array:
             return _checked_size(load_arrays(path), image_size, source)
@@ -76,8 +82,9 @@ def load_images(
 def _checked_size(images, image_size, source):
     if image_size is not None and images.shape[1:3] != (image_size,) * 2:
         raise ValueError(
-            "`image_size` resizes pictures, and not arrays. Received: "
+            "`image_size` can resize pictures, but not arrays. Received: "
             f"image_size={image_size}, images of {images.shape[2]} by "
-            f"{images.shape[1]} pixels in {one_line(source)}"
+            f"{images.shape[1]} pixels in {one_line(source)}. Resize the "
+            "arrays before you save them."
         )
     return images

@@ -9,24 +9,28 @@ import re
 import secrets
 import tempfile
 import time
+from typing import Any
 
 import numpy as np
 
 from keras_ncsn.datasets.arrays import load_arrays
 from keras_ncsn.datasets.pictures import store_images
+from keras_ncsn.files import StrPath
 from keras_ncsn.text import one_line, printable
 
-# Of CelebA the paper takes the centre, 140 pixels wide, at this size.
+# The paper crops CelebA to the inner 140 pixels, and resizes them to 32.
 CELEB_A_CROP = 140
 CELEB_A_SIZE = 32
+# How many encoded images TensorFlow reads at a time.
 READ_TOGETHER = 64
+# A partial file that was not written to for so long is from a killed process.
 SECONDS_AT_REST = 3600
-# What tensorflow-datasets writes last.
+# The file that tensorflow-datasets writes last.
 INFO_FILE = "dataset_info.json"
 
 
-def find_set(name, data_dir=None):
-    """Returns what tensorflow-datasets knows by a name.
+def find_set(name: str, data_dir: StrPath | None = None) -> Any | None:
+    """Returns the builder of a set of tensorflow-datasets.
 
     Args:
         name: String, such as `"mnist"` or `"eurosat/rgb"`.
@@ -36,17 +40,16 @@ def find_set(name, data_dir=None):
     Returns:
         A `tfds.core.DatasetBuilder`, or `None` if there is no such set.
     """
-    # Sets are written in one way: by other spellings of the same, their terms
-    # would not be known.
+    # Only one spelling is allowed, because licence terms are found by name.
     if not re.fullmatch(r"[a-z][a-z0-9_]*(/[\w.+-]+)?", name):
         return None
-    # Here, because they import TensorFlow, which nothing else needs.
+    # Imported here, because only named sets need TensorFlow.
     import keras
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
     if keras.backend.backend() != "tensorflow":
-        # TensorFlow only reads files here, and would take the whole GPU.
+        # TensorFlow only reads files here, but would take the whole GPU.
         with contextlib.suppress(RuntimeError):
             tf.config.set_visible_devices([], "GPU")
     try:
@@ -55,25 +58,30 @@ def find_set(name, data_dir=None):
         return None
     except ImportError:
         raise
-    # It raises whatever a broken folder makes it stumble on.
+    # A broken folder can make it raise any exception.
     except Exception as error:
         raise _unreadable(name, error) from error
 
 
-def load_set(builder, split="train", image_size=None, skip_unreadable=False):
+def load_set(
+    builder: Any,
+    split: str = "train",
+    image_size: int | None = None,
+    skip_unreadable: bool = False,
+) -> np.ndarray:
     """Returns the images of a set of tensorflow-datasets.
 
-    It is downloaded unless it is prepared, decoded once, and kept as an array
-    file in `keras_ncsn/` beside it, where the next call finds it; or in a
-    temporary file, where that folder cannot be written.
+    The set is downloaded and prepared if need be. Its images are decoded once,
+    to an array file in the folder `keras_ncsn/` beside the set, which the next
+    call reads. If that folder cannot be written, a temporary file is used.
 
     Args:
         builder: A `tfds.core.DatasetBuilder`.
-        split: String, a split that the set has. Defaults to `"train"`.
+        split: String, a split of the set. Defaults to `"train"`.
         image_size: Integer; images are cropped to their centre square and
-            resized to this height and width. Defaults to `None`, as they are;
-            for `"celeb_a"`, of which the paper takes the inner 140 pixels, to
-            32.
+            resized to this height and width. Defaults to `None`: images keep
+            their size, except that `"celeb_a"` is resized to 32. Its square
+            is the inner 140 pixels, as in the paper.
         skip_unreadable: As in `load_folder`.
 
     Returns:
@@ -89,11 +97,10 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
     try:
         builder.download_and_prepare()
     except Exception as error:
-        # One says what must be downloaded by hand, and where to put it, the
-        # others what came instead.
+        # The error may say what to download by hand, and where to put it.
         raise ValueError(
-            f"A data set must be prepared. Received: {one_line(builder.name)}. "
-            f"{_lines(error)}"
+            "A data set must be downloaded and prepared. Received: "
+            f"{one_line(builder.name)}. {_lines(error)}"
         ) from error
     if split not in list(info.splits):
         raise ValueError(
@@ -122,13 +129,13 @@ def load_set(builder, split="train", image_size=None, skip_unreadable=False):
 def _unreadable(name, error):
     return ValueError(
         f"A data set must be readable. Received: {one_line(name)}. "
-        f"{_lines(error)}\nIf its files are damaged, remove its folder, and it "
-        "is prepared anew."
+        f"{_lines(error)}\nIf its files are damaged, remove its folder, and "
+        "the next call prepares it again."
     )
 
 
 def _lines(error):
-    # What tensorflow-datasets says, such as which sets there are, has many.
+    # Messages of tensorflow-datasets may have many, such as a list of all sets.
     return printable(str(error)).strip() or type(error).__name__
 
 
@@ -157,7 +164,7 @@ def _image_shape(info, feature, image_size):
     *size, channels = info.features[feature].shape
     if info.features[feature].np_dtype not in (np.uint8, np.uint16):
         raise ValueError(
-            "Images must be of whole numbers. Received: "
+            "Images must be whole numbers, uint8 or uint16. Received: "
             f"{one_line(info.name)}, of {info.features[feature].np_dtype}"
         )
     if image_size is not None:
@@ -172,12 +179,12 @@ def _image_shape(info, feature, image_size):
 
 
 def _encoded_images(builder, split, feature):
-    """Yields names and files; TensorFlow holds few of them at a time."""
+    """Yields names and files, of which few are in memory at a time."""
     try:
         for index, image in enumerate(_encoded(builder, split, feature)):
             name = f"{builder.info.name} {split} image {index}"
             yield name, io.BytesIO(image)
-    # Of damaged files TensorFlow raises what it likes.
+    # A damaged file can make TensorFlow raise any exception.
     except Exception as error:
         raise _unreadable(builder.info.name, error) from error
 
@@ -194,13 +201,13 @@ def _encoded(builder, split, feature):
             try_autocache=False, interleave_cycle_length=1
         ),
     )
-    # One by one would be slow: each takes a round through TensorFlow.
+    # In batches, because a call of TensorFlow for each image would be slow.
     batches = tfds.as_numpy(data.batch(READ_TOGETHER))
     return itertools.chain.from_iterable(x[feature] for x in batches)
 
 
 def _cache_path(builder, split, image_size):
-    # The data set lies at a path that ends in its name and version.
+    # The path of the data set ends in its name and version.
     parts = builder.info.full_name.split("/")
     folder = pathlib.Path(builder.data_dir).parents[len(parts) - 1]
     size = [] if image_size is None else [str(image_size)]
@@ -209,7 +216,7 @@ def _cache_path(builder, split, image_size):
 
 def _read_cache(path, shape, prepared):
     try:
-        # Of a set that was prepared anew since, it would have the old images.
+        # If the set was prepared again since, the file holds the old images.
         if path.stat().st_mtime < (prepared / INFO_FILE).stat().st_mtime:
             return None
         images = load_arrays(path)
@@ -219,8 +226,8 @@ def _read_cache(path, shape, prepared):
 
 
 def _write_cache(path, shape, store):
-    # Under a name of its own first: another process may do the same. Nobody
-    # can know it, and "x" opens nothing that lies there.
+    # Under a random name first, because another process may do the same. Mode
+    # "x" never opens a file that exists.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(exist_ok=True)
@@ -246,8 +253,8 @@ def _write_cache(path, shape, store):
 def _remove_left_over(path):
     name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]+")
     for partial in path.parent.iterdir():
-        # A folder of this name is not ours.
+        # A folder with such a name is not ours.
         if name.fullmatch(partial.name) and not partial.is_dir():
-            # Of processes that were killed; one at work writes all the time.
+            # A process that is still at work writes all the time.
             if time.time() - partial.lstat().st_mtime > SECONDS_AT_REST:
                 partial.unlink(missing_ok=True)

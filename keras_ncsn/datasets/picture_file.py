@@ -1,28 +1,30 @@
-"""Picture files, one at a time, upright and in grey or RGB."""
+"""One picture file, read upright, in grey or RGB."""
 
 import contextlib
+from collections.abc import Iterator
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from keras_ncsn.files import open_regular
+from keras_ncsn.files import StrPath, open_regular
 from keras_ncsn.text import one_line, reason
 
-# To read others, such as PostScript, Pillow starts programs. (Its MPO, of
-# cameras, counts as JPEG.)
+# For others, such as PostScript, Pillow starts external programs. (MPO, which
+# some cameras write, counts as JPEG.)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 @contextlib.contextmanager
-def open_picture(file):
-    """Opens a picture of one of `FORMATS`, and starts no program.
+def open_picture(file: StrPath | IO[bytes]) -> Iterator[Image.Image]:
+    """Opens a picture in one of `FORMATS`, without external programs.
 
     Args:
         file: Path of a regular file, or a binary file object.
 
     Yields:
-        A PIL image, of which only the header has been read. What Pillow makes
-        of a broken file may be any exception.
+        A PIL image, of which only the header has been read. For a broken file,
+        Pillow may raise any exception.
     """
     with contextlib.ExitStack() as stack:
         if not hasattr(file, "read"):
@@ -37,21 +39,27 @@ def open_picture(file):
         yield stack.enter_context(image)
 
 
-def load_image(file, image_size=None, crop_size=None, name=None):
+def load_image(
+    file: StrPath | IO[bytes],
+    image_size: int | None = None,
+    crop_size: int | None = None,
+    name: StrPath | None = None,
+) -> Image.Image:
     """Returns one picture, upright, grey (mode L) or RGB.
 
-    Sixteen bits become eight, palettes and CMYK become RGB, what is
-    transparent is laid over white, and of a film the first frame is taken.
+    Sixteen bits become eight, palettes and CMYK become RGB, transparent parts
+    become white, and of an animation only the first frame is read.
 
     Args:
         file: Path, or a binary file object.
         image_size: Integer; the centre square is cropped and resized to this
-            height and width, with antialiasing. Defaults to `None`, as it is.
-        crop_size: Integer, at most how many pixels wide and high the square
-            is that `image_size` resizes. Defaults to `None`, as large as the
-            picture holds.
-        name: String, what messages call the picture. Defaults to `None`, the
-            path.
+            height and width, with antialiasing. Defaults to `None`: the
+            picture keeps its size.
+        crop_size: Integer, the largest side of the square that is cropped
+            before resizing. Defaults to `None`, as large as the picture
+            allows.
+        name: String, the name of the picture in messages. Defaults to `None`,
+            the path.
 
     Returns:
         A PIL image.
@@ -60,12 +68,17 @@ def load_image(file, image_size=None, crop_size=None, name=None):
         return read_picture(file, image_size, crop_size, name)
     except ValueError as error:
         raise ValueError(
-            f"{error}. Repair it, or save it anew as a PNG."
+            f"{error}. Repair it, or save it again as a PNG."
         ) from None
 
 
-def read_picture(file, image_size=None, crop_size=None, name=None):
-    """Returns one picture as `load_image` does; its messages end with why.
+def read_picture(
+    file: StrPath | IO[bytes],
+    image_size: int | None = None,
+    crop_size: int | None = None,
+    name: StrPath | None = None,
+) -> Image.Image:
+    """Returns one picture as `load_image` does; its errors hold no advice.
 
     Args:
         file: As in `load_image`.
@@ -82,7 +95,7 @@ def read_picture(file, image_size=None, crop_size=None, name=None):
             _check_sides(image.size)
             _check_numbers(image)
             return _resize(_to_plain(image), image_size, crop_size)
-    # PIL raises whatever a broken file makes it stumble on.
+    # A broken file can make PIL raise any exception.
     except Exception as error:
         raise _unreadable(name or file, error) from None
 
@@ -92,20 +105,22 @@ def _resize(image, image_size, crop_size):
         return image
     side = min(image.size if crop_size is None else (*image.size, crop_size))
     left, top = (image.width - side) // 2, (image.height - side) // 2
-    # Not with resize's own `box`: beyond it, colours would leak in.
+    # Not with the `box` of `resize`: colours from outside it would leak in.
     image = image.crop((left, top, left + side, top + side))
-    # PIL's bilinear is antialiased, and is what the paper's CelebA got.
+    # PIL's bilinear filter is antialiased, and the paper's for CelebA.
     return image.resize((image_size, image_size), Image.Resampling.BILINEAR)
 
 
-def read_header(file):
-    """Returns what the header of a picture says that `read_picture` returns.
+def read_header(file: StrPath | IO[bytes]) -> tuple[tuple[int, int], bool]:
+    """Returns the size and colours that `read_picture` would return.
+
+    Only the header of the picture is read.
 
     Args:
         file: As in `load_image`.
 
     Returns:
-        A pair: the height and width, and whether it is grey.
+        A pair: `(height, width)`, and whether the picture is grey.
     """
     try:
         with open_picture(file) as image:
@@ -113,7 +128,7 @@ def read_header(file):
             _check_numbers(image)
             width, height = image.size
             orientation = ExifTags.Base.Orientation
-            # From 5 on, cameras lay on their sides.
+            # From 5 on, the picture is stored on its side.
             if "exif" in image.info and image.getexif().get(orientation, 1) > 4:
                 width, height = height, width
             return (height, width), _is_grey(image)
@@ -129,7 +144,7 @@ def _to_plain(image):
     mode = "L" if _is_grey(image) else "RGB"
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        # PIL would clip to 255 where it should divide.
+        # PIL itself would clip to 255 instead of dividing.
         image = Image.fromarray((np.asarray(image) >> 8).astype("uint8"))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
@@ -146,7 +161,7 @@ def _check_sides(size):
 
 
 def _check_numbers(image):
-    # Whatever these count to, it is not 255 or 65535.
+    # Nothing says which value of these is white.
     if image.mode == "F":
         raise ValueError("it must hold whole numbers, and holds floats")
     if image.mode == "I" and image.format == "TIFF":

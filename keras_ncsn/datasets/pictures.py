@@ -3,31 +3,38 @@
 import math
 import os
 import warnings
+from collections.abc import Iterable, Sequence
+from typing import IO
 
 import numpy as np
 
 from keras_ncsn.datasets.picture_file import read_header, read_picture
 from keras_ncsn.datasets.scratch import open_scratch
+from keras_ncsn.files import StrPath
 from keras_ncsn.text import one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+# How many skipped pictures a warning names.
 NUM_NAMED = 5
 
 
-def load_folder(path, image_size=None, skip_unreadable=False):
+def load_folder(
+    path: StrPath, image_size: int | None = None, skip_unreadable: bool = False
+) -> np.ndarray:
     """Returns the pictures in a folder and its subfolders, sorted by path.
 
-    They are decoded once, before anything else happens, to a temporary file
-    (in the folder that `TMPDIR` names) that the array reads from and that
-    vanishes with it: memory does not grow with their number.
+    All are decoded first, to a temporary file in the folder that `TMPDIR`
+    names. The array reads from this file, so memory does not grow with the
+    number of pictures. The file vanishes with the array.
 
     Args:
         path: Path of the folder.
         image_size: As in `load_image`. Defaults to `None`: the pictures must
             all have one size.
-        skip_unreadable: Boolean, whether to go on without pictures that cannot
-            be read, with a warning that counts them. Defaults to `False`;
-            `True` decodes all twice, to know their size and channels.
+        skip_unreadable: Boolean, whether to skip pictures that cannot be read,
+            with a warning that counts them. All pictures are then decoded
+            twice, the first time for their size and channels. Defaults to
+            `False`.
 
     Returns:
         A read-only uint8 array of shape
@@ -47,20 +54,20 @@ def load_folder(path, image_size=None, skip_unreadable=False):
 
 
 def store_images(
-    pictures,
-    stream,
-    image_shape,
-    image_size=None,
-    crop_size=None,
-    skip_unreadable=False,
-):
+    pictures: Iterable[tuple[str, StrPath | IO[bytes]]],
+    stream: IO[bytes],
+    image_shape: Sequence[int],
+    image_size: int | None = None,
+    crop_size: int | None = None,
+    skip_unreadable: bool = False,
+) -> np.ndarray:
     """Writes pictures to a file, one by one, and returns them as an array.
 
     Args:
         pictures: Iterable of pairs: the name of a picture, for messages, and
             its path or file.
-        stream: Binary file, open for writing and reading; the pictures begin
-            where it stands.
+        stream: Binary file, open for writing and reading. The pictures begin
+            at its current position.
         image_shape: Tuple `(height, width, channels)`.
         image_size: As in `load_image`.
         crop_size: As in `load_image`.
@@ -86,14 +93,14 @@ def store_images(
     if not num_images:
         raise ValueError(
             "At least one image must be readable. Received: "
-            f"{len(skipped)} images, of which none is, such as "
+            f"{len(skipped)} images, none of them readable, such as "
             f"{_names(skipped)}"
         )
     if skipped:
         more = ", ..." if len(skipped) > NUM_NAMED else ""
         warnings.warn(
             f"Skipped {len(skipped)} of {len(skipped) + num_images} images, "
-            f"unreadable: {_names(skipped)}{more}",
+            f"which are unreadable: {_names(skipped)}{more}",
             stacklevel=2,
         )
     stream.flush()
@@ -109,7 +116,7 @@ def _list_files(path, skip_unreadable):
     try:
         files = sorted(_find_files(path, skip_unreadable))
     except RecursionError:
-        # Of `os.walk` before Python 3.12.
+        # Before Python 3.12, `os.walk` is recursive.
         raise ValueError(
             "Folders of images must be nested less deeply. Received: "
             f"{one_line(path)}"
@@ -137,7 +144,7 @@ def _find_files(path, skip_unreadable):
     for folder, folders, names in os.walk(
         path, onerror=refuse, followlinks=True
     ):
-        # Links may lead to where they are.
+        # A link may lead back to a folder above it.
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
@@ -151,7 +158,7 @@ def _find_files(path, skip_unreadable):
 
 def _survey(files, image_size, skip_unreadable):
     """Returns the shape that all images have, and how many are readable."""
-    # The header of a broken picture may say anything.
+    # The header of a broken picture may state anything.
     read = _read_whole if skip_unreadable else read_header
     shape, channels = image_size and (image_size, image_size), 1
     num_images = 0
@@ -167,7 +174,7 @@ def _survey(files, image_size, skip_unreadable):
         num_images += 1
         if image_size is None:
             _check_size(file, size, shape)
-    # Without a readable picture, any shape: decoding will find no image.
+    # If no picture is readable, any shape will do: `store_images` says so.
     return (*(shape or (1, 1)), channels), num_images
 
 
@@ -187,6 +194,6 @@ def _check_size(name, size, expected):
 
 def _with_advice(error):
     return ValueError(
-        f"{error}. Repair or remove it, or skip what is unreadable by "
+        f"{error}. Repair or remove it, or skip unreadable pictures with "
         "--skip-unreadable (`skip_unreadable=True`)."
     )

@@ -1,28 +1,30 @@
-"""Scratch files: on disk while somebody reads them, and then gone."""
+"""Temporary files, which vanish when nothing reads them any more."""
 
 import shutil
 import tempfile
+from typing import IO
 
+from keras_ncsn.files import StrPath
 from keras_ncsn.text import one_line
 
 
 class NoRoomError(OSError):
-    """The disk has no room for what a file states that it holds."""
+    """The disk has no room for the unpacked content of a file."""
 
 
-def open_scratch(num_bytes, name):
-    """Opens a file without a name, if the disk has room for what it will hold.
+def open_scratch(num_bytes: int, name: StrPath) -> IO[bytes]:
+    """Opens a temporary file, if the disk has room for what it will hold.
 
-    Whoever made the file that is unpacked may state any size, so this comes
-    before any of it is unpacked.
+    A packed file may claim any size, so this is checked before any of it is
+    unpacked.
 
     Args:
-        num_bytes: Integer, how much will be written.
-        name: Path of what is unpacked, for the message.
+        num_bytes: Integer, how many bytes will be written.
+        name: Path of the file that is unpacked, for the message.
 
     Returns:
         A binary file for writing and reading, in the folder that `TMPDIR`
-        names. A `NoRoomError` says if that has too little room.
+        names. A `NoRoomError` is raised if there is too little room.
 
     Example:
 
@@ -36,7 +38,7 @@ def open_scratch(num_bytes, name):
         raise NoRoomError(
             "The folder for temporary files must have room for the images. "
             f"Received: {one_line(name)}, of {num_bytes:,} bytes when "
-            f"unpacked, and {folder}, with {free:,} bytes free. Name a folder "
-            "of a larger disk by the environment variable TMPDIR."
+            f"unpacked, and {folder}, with {free:,} bytes free. Set the "
+            "environment variable TMPDIR to a folder on a larger disk."
         )
     return tempfile.TemporaryFile()

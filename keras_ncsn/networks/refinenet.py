@@ -174,7 +174,9 @@ class LadderPosition(keras.layers.Layer):
     [0.0, 1.0, 1.3]
     """
 
-    def __init__(self, sigmas: Sequence[float], **kwargs: Any) -> None:
+    def __init__(
+        self, sigmas: Sequence[float] | np.ndarray, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.sigmas = [float(sigma) for sigma in sigmas]
 
