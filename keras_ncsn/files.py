@@ -1,6 +1,7 @@
 """Files: written completely or not at all, and read only if regular."""
 
 import contextlib
+import io
 import os
 import pathlib
 import re
@@ -90,7 +91,9 @@ def remove_leftovers(path: StrPath) -> None:
             left_over.unlink(missing_ok=True)
 
 
-def open_regular(path: StrPath, max_bytes: int | None = None) -> BinaryIO:
+def open_regular(
+    path: StrPath, max_bytes: int | None = None
+) -> io.BufferedReader:
     """Opens a regular file for reading bytes, and refuses any other kind.
 
     Opening a named pipe could block for ever, and a device may never end.

@@ -237,7 +237,9 @@ def suggested_num_levels(
     return 1 + max(1, math.ceil(num_ratios))
 
 
-def suggested_step_size(sigmas: Sequence[float], steps_per_level: int) -> float:
+def suggested_step_size(
+    sigmas: Sequence[float] | np.ndarray, steps_per_level: int
+) -> float:
     """Returns the step size of annealed Langevin dynamics for a ladder.
 
     Samples arrive at each level with the noise of the previous level, which
@@ -282,7 +284,7 @@ def suggested_step_size(sigmas: Sequence[float], steps_per_level: int) -> float:
 
 
 def variance_after(
-    sigmas: Sequence[float], steps_per_level: int, step_size: float
+    sigmas: Sequence[float] | np.ndarray, steps_per_level: int, step_size: float
 ) -> float:
     """Returns the variance after the steps of a level, relative to the level's.
 

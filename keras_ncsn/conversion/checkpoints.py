@@ -227,8 +227,8 @@ def _tensors(state, size, path):
 
 def _not_plain(name, path):
     return ValueError(
-        "A checkpoint must map strings to dense tensors of real numbers, finite "
-        f"in 32 bits. Received: path={str(path)!r}, where "
+        "A checkpoint must map strings to dense tensors of real numbers, "
+        f"finite in 32 bits. Received: path={str(path)!r}, where "
         f"{one_line(repr(name))} is something else"
     )
 

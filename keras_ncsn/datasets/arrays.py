@@ -233,7 +233,7 @@ class _Unpacked:
 
 
 def _copy(packed, scratch, num_bytes, checksum):
-    """Writes the unpacked bytes, and returns their checksum."""
+    # Returns the checksum of what it unpacked.
     left = num_bytes
     while left and (piece := packed.read(min(left, PIECE_BYTES))):
         scratch.write(piece)

@@ -79,16 +79,17 @@ def shuffled_batches(
     check_count(batch_size=batch_size)
     check_count(0, start=start)
     num_images = len(images)
+    rows = None
     if indices is not None:
-        indices = _checked_indices(indices, num_images)
-        num_images = len(indices)
+        rows = _checked_indices(indices, num_images)
+        num_images = len(rows)
     if batch_size > num_images:
         raise ValueError(
             "`batch_size` must be at most the number of images. Received: "
             f"batch_size={batch_size}, {num_images} images"
         )
     seed = check_seed(seed)
-    return _batches(images, batch_size, seed, flip, start, indices)
+    return _batches(images, batch_size, seed, flip, start, rows)
 
 
 def _checked_indices(indices, num_images):
