@@ -24,6 +24,14 @@ needs_torch = pytest.mark.skipif(
 )
 
 
+def pytest_collection_modifyitems(items):
+    """Gives the examples in docstrings names that they do not import."""
+    names = {"keras": keras, "keras_ncsn": keras_ncsn, "np": np, "ops": ops}
+    for item in items:
+        if isinstance(item, pytest.DoctestItem):
+            item.dtest.globs.update(names)
+
+
 @pytest.fixture(autouse=True)
 def seeded():
     keras.utils.set_random_seed(0)

@@ -6,9 +6,9 @@ import sys
 import click
 import numpy as np
 import pytest
+from conftest import needs_torch, two_convolutions
 from PIL import Image
 
-from conftest import needs_torch, two_convolutions
 from keras_ncsn import NCSNModel
 from keras_ncsn.images import to_uint8
 

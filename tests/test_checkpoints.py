@@ -260,7 +260,10 @@ def test_neither_table_nor_ladder(tmp_path):
     ("changes", "message"),
     [
         ({"res1.0.conv1.bias": None}, "res1.0.conv1.bias are missing"),
-        ({"res5.0.conv1.bias": torch.ones(3)}, "res5.0.conv1.bias left over"),
+        (
+            {"res5.0.conv1.bias": torch.ones(3)},
+            "res5.0.conv1.bias are left over",
+        ),
         (
             {"res3.0.conv1.weight": torch.ones(16, 16, 5, 3)},
             r"res3.0.conv1.weight \(5, 3, 16, 16\), not \(3, 3, 16, 16\)",
@@ -352,7 +355,7 @@ def test_members_have_one_name_each(tmp_path, monkeypatch):
     with warnings.catch_warnings(action="ignore"):
         repack(path, lambda members: [*members, members[0]])
     monkeypatch.setattr(torch, "load", None)
-    refuse(path, "whole PyTorch file.*two of its members have one name")
+    refuse(path, "whole PyTorch file.*two of its members have the same name")
 
 
 def test_members_are_no_larger_than_the_file(tmp_path, monkeypatch):

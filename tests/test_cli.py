@@ -5,12 +5,12 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import needs_torch
 from contract import randomize
 from PIL import Image
 from preset_files import restate
 
 import keras_ncsn
-from conftest import needs_torch
 from keras_ncsn import cli, ladder
 from keras_ncsn.cli.files import check_output, read_mask, write_images
 from keras_ncsn.images import save_images

@@ -5,8 +5,8 @@ import itertools
 import keras
 import numpy as np
 import pytest
-
 from conftest import needs_torch
+
 from keras_ncsn.training import data
 
 SHAPE = (8, 8, 1)

@@ -60,7 +60,7 @@ def test_unreadable_data_is_named(tmp_path, name, content, message):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": np.zeros((2, 3))}, r"the shape.*of shape \(2, 3\)"),
+        ({"images": np.zeros((2, 3))}, r"the shape.*has the shape \(2, 3\)"),
         ({"images": np.zeros((2, 8, 8, 4))}, "with 1 or 3 channels"),
         ({"a": np.zeros(2), "b": np.zeros(2)}, "one named images.*holds a, b"),
         ({}, "it holds none"),

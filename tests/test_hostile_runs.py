@@ -11,12 +11,12 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from conftest import two_convolutions
 from fuzzing import few_or_many, fuzz, mutations, refused_in_words
 from hypothesis import given
 from json_mutations import json_mutations
 
 import keras_ncsn
-from conftest import two_convolutions
 from keras_ncsn import cli
 from keras_ncsn.callbacks import TrainingLog, log_file
 from keras_ncsn.callbacks.training_state import load_state, save_state

@@ -6,9 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from conftest import needs_torch
 
 import keras_ncsn
-from conftest import needs_torch
 from keras_ncsn.backend import BACKEND
 
 DATA = pathlib.Path(__file__).parent / "data"

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from keras_ncsn import datasets
-from keras_ncsn.datasets import pictures
 
 
 @pytest.fixture
@@ -94,7 +93,7 @@ def test_sets_are_read_where_nothing_can_be_kept(prepare, tmp_path):
 def resized(image, image_size, crop_size=None):
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
-    return np.asarray(pictures.load_image(file, image_size, crop_size))
+    return np.asarray(datasets.load_image(file, image_size, crop_size))
 
 
 def test_mixed_sizes_are_cropped_and_resized(prepare, tmp_path):

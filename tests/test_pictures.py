@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_ncsn import datasets
 from keras_ncsn.datasets import pictures
 
 WIDE = np.arange(6 * 8 * 3, dtype="uint8").reshape(6, 8, 3)
@@ -98,7 +99,7 @@ def test_pictures_are_read_as_a_person_sees_them(
     tmp_path, name, save, expected
 ):
     save(tmp_path / name)
-    image = pictures.load_image(tmp_path / name)
+    image = datasets.load_image(tmp_path / name)
     assert image.mode == ("L" if expected.ndim == 2 else "RGB")
     np.testing.assert_array_equal(np.asarray(image), expected)
     # A folder decides from the headers, and comes to the same.
@@ -129,14 +130,14 @@ def test_the_centre_square_is_resized_without_aliases(tmp_path):
     pixels = np.full((24, 40), 255, "uint8")
     pixels[:, 8:32] = 200 * (np.arange(24) % 2)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image = pictures.load_image(tmp_path / "a.png", image_size=6)
+    image = datasets.load_image(tmp_path / "a.png", image_size=6)
     assert image.size == (6, 6)
     np.testing.assert_allclose(np.asarray(image), 100, atol=7)
 
     # All that is left of an inner square of one colour is that colour.
     pixels[8:16, 16:24] = 70
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    image = pictures.load_image(tmp_path / "a.png", image_size=4, crop_size=8)
+    image = datasets.load_image(tmp_path / "a.png", image_size=4, crop_size=8)
     assert (np.asarray(image) == 70).all()
 
 
@@ -234,7 +235,7 @@ def test_broken_pictures_are_named(tmp_path, name, make):
     save_noise(tmp_path / "good.png")
     make(tmp_path / name)
     with pytest.raises(ValueError, match=f"must be readable.*{name}"):
-        pictures.load_image(tmp_path / name)
+        datasets.load_image(tmp_path / name)
     with pytest.raises(ValueError, match=f"{name}.*skip.*--skip-unreadable"):
         pictures.load_folder(tmp_path)
 
@@ -247,7 +248,7 @@ def test_broken_pictures_are_skipped_and_counted(tmp_path, image_size):
         images = pictures.load_folder(tmp_path, image_size, True)
     side = image_size or 64
     assert images.shape == (1, side, side, 3)
-    expected = pictures.load_image(tmp_path / "z.png", image_size)
+    expected = datasets.load_image(tmp_path / "z.png", image_size)
     np.testing.assert_array_equal(images[0], np.asarray(expected))
 
 

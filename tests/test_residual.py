@@ -2,10 +2,10 @@ import contextlib
 
 import numpy as np
 import pytest
+from conftest import needs_torch
 from contract import assert_equal, check_layer, random_images, randomize
 from keras import ops
 
-from conftest import needs_torch
 from keras_ncsn.layers import ResidualBlock
 from keras_ncsn.layers.convolution import convolution
 

@@ -14,9 +14,9 @@ import signal
 import keras
 import numpy as np
 import pytest
+from conftest import two_convolutions
 
 import keras_ncsn
-from conftest import two_convolutions
 from keras_ncsn import files
 from keras_ncsn.callbacks import Checkpoint, TrainingLog, log_file
 from keras_ncsn.callbacks.training_state import load_state, save_state

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
+from conftest import two_convolutions
 from contract import random_images, randomize
 from keras import ops
 
 import keras_ncsn
-from conftest import two_convolutions
 from keras_ncsn.backend import BACKEND, value_and_gradients
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.training import losses, step
