@@ -160,6 +160,12 @@ def find(preset=HERE, **kwargs):
     return weights(sources.find(preset, **kwargs))
 
 
+def find_without_pauses():
+    """The client rests for seconds between its tries."""
+    time.sleep = lambda seconds: None
+    return find()
+
+
 def weights(folder):
     paths = pathlib.Path(folder).glob("*.weights.h5")
     return {path.name: path.read_bytes() for path in paths}

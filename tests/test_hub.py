@@ -270,5 +270,5 @@ def test_the_mnist_preset_goes_there_and_comes_back(run, server, tmp_path):
     assert pulled.shape == (2, 28, 28, 1)
     offline = {"HF_HOME": empty, "HF_HUB_OFFLINE": "1"}
     before = len(server.requests)
-    assert run(load, address, **offline) == load("mnist")
+    assert run(find, address, **offline) == weights(sources.zoo()["mnist"])
     assert len(server.requests) == before

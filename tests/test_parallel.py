@@ -80,6 +80,7 @@ def assert_is_saved(folder, one_device):
     )
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_four_devices_of_tensorflow_equal_one(tmp_path, one_device):
     (result,) = run(tmp_path, {})
@@ -90,6 +91,7 @@ def test_four_devices_of_tensorflow_equal_one(tmp_path, one_device):
     assert_is_saved(tmp_path, one_device)
 
 
+@pytest.mark.slow
 @on_jax
 def test_four_devices_of_jax_equal_one(tmp_path, one_device):
     (result,) = run(tmp_path, devices(4))
@@ -100,6 +102,7 @@ def test_four_devices_of_jax_equal_one(tmp_path, one_device):
     assert_is_saved(tmp_path, one_device)
 
 
+@pytest.mark.slow
 @on_jax
 def test_two_processes_of_two_devices_equal_one(tmp_path, one_device):
     with socket.create_server(("127.0.0.1", 0)) as server:

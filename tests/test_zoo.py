@@ -1,5 +1,6 @@
 """The presets that come with the package."""
 
+import functools
 import json
 import pathlib
 import re
@@ -19,11 +20,17 @@ from keras_ncsn.presets.terms import LICENSE
 from keras_ncsn.sampling import guided_score_function
 
 
+@pytest.fixture(scope="module")
+def load():
+    """Loads each preset once: nothing changes it."""
+    return functools.cache(keras_ncsn.NCSNModel.from_preset)
+
+
 @pytest.mark.parametrize("name", sorted(sources.zoo()))
-def test_each_preset_of_the_zoo_is_what_its_metadata_say(name):
+def test_each_preset_of_the_zoo_is_what_its_metadata_say(load, name):
     metadata = keras_ncsn.NCSNModel.presets[name]
     trained = "sha256" in metadata
-    model = keras_ncsn.NCSNModel.from_preset(name, load_weights=trained)
+    model = load(name) if trained else load(name, load_weights=False)
     assert model.network.count_params() == metadata["parameter_count"]
     of_guide = model.guide and model.guide.count_params()
     assert of_guide == metadata.get("guide_parameter_count")
@@ -91,13 +98,13 @@ def test_what_is_not_trained_yet_says_so(name, revision):
         keras_ncsn.NCSNModel.from_preset(name, revision=revision)
 
 
-def test_ncsn_mnist_takes_noise_off_digits():
+def test_ncsn_mnist_takes_noise_off_digits(load):
     """Sampling is too long for a test, one look at the noise is not."""
     with Image.open(sources.zoo()["mnist"] / "samples.png") as picture:
         # Tiles of 28 pixels, two apart.
         digits = np.asarray(picture.convert("L"))[:28, :58, None] / 255
     digits = np.stack([digits[:, :28], digits[:, 30:]]).astype("float32")
-    model = keras_ncsn.NCSNModel.from_preset("ncsn_mnist")
+    model = load("ncsn_mnist")
     sigma = np.float32(model.schedule.sigmas[2])
     noise = np.random.default_rng(0).standard_normal(digits.shape, "float32")
     noisy, levels = digits + sigma * noise, np.full(len(digits), sigma)
@@ -107,9 +114,9 @@ def test_ncsn_mnist_takes_noise_off_digits():
 
 
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "celeba", "ncsn_mnist"])
-def test_scores_are_the_same_on_each_backend(name):
+def test_scores_are_the_same_on_each_backend(load, name):
     """Against scores that TensorFlow computed, stored in tests/data."""
-    model = keras_ncsn.NCSNModel.from_preset(name)
+    model = load(name)
     path = pathlib.Path(__file__).parent / "data" / f"{name}_scores.npz"
     with np.load(path) as stored:
         stored = dict(stored)
@@ -126,9 +133,9 @@ def test_scores_are_the_same_on_each_backend(name):
         assert np.all(np.abs(score - stored[kind]) < 1e-4 * largest)
 
 
-def test_mnist_draws_digits():
+def test_mnist_draws_digits(load):
     """Ink as on paper: mostly black, with strokes of white."""
-    model = keras_ncsn.NCSNModel.from_preset("mnist")
+    model = load("mnist")
     images = model.generate(16, seed=0, num_steps=8)
     # Real digits: mean 0.13, spread 0.31; 0.8 of the pixels black.
     assert images.mean() == pytest.approx(0.13, abs=0.03)
