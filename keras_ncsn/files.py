@@ -10,9 +10,8 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.text import one_line
-
-StrPath = str | os.PathLike[str]
 
 _KINDS = {
     stat.S_IFDIR: "a folder",

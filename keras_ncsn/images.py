@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from keras_ncsn.files import StrPath, open_whole
+from keras_ncsn.annotations import StrPath
+from keras_ncsn.files import open_whole
 
 
 def to_floats(

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from keras_ncsn import noise
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.conversion import pth_file
 from keras_ncsn.conversion.authors_names import named_weights
-from keras_ncsn.files import StrPath, open_regular
+from keras_ncsn.files import open_regular
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks.refinenet import RefineNet
 from keras_ncsn.text import one_line, reason

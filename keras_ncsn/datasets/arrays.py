@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.datasets.scratch import NoRoomError, open_scratch
-from keras_ncsn.files import StrPath, open_regular
+from keras_ncsn.files import open_regular
 from keras_ncsn.text import one_line, reason
 
 # NumPy's limit for a header, and the 12 bytes before it.
@@ -233,7 +234,7 @@ class _Unpacked:
 
 
 def _copy(packed, scratch, num_bytes, checksum):
-    # Returns the checksum of what it unpacked.
+    """Returns the checksum of the unpacked bytes, after writing them."""
     left = num_bytes
     while left and (piece := packed.read(min(left, PIECE_BYTES))):
         scratch.write(piece)

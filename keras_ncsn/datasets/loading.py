@@ -4,11 +4,11 @@ import pathlib
 
 import numpy as np
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_count
 from keras_ncsn.datasets.arrays import load_arrays
 from keras_ncsn.datasets.named_sets import find_set, load_set
 from keras_ncsn.datasets.pictures import load_folder
-from keras_ncsn.files import StrPath
 from keras_ncsn.text import one_line
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "celeb_a")

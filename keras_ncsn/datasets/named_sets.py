@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.datasets.arrays import load_arrays
 from keras_ncsn.datasets.pictures import store_images
-from keras_ncsn.files import StrPath
 from keras_ncsn.text import one_line, printable
 
 # The paper crops CelebA to the inner 140 pixels, and resizes them to 32.

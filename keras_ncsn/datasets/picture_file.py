@@ -7,7 +7,8 @@ from typing import IO
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from keras_ncsn.files import StrPath, open_regular
+from keras_ncsn.annotations import StrPath
+from keras_ncsn.files import open_regular
 from keras_ncsn.text import one_line, reason
 
 # For others, such as PostScript, Pillow starts external programs. (MPO, which

@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from typing import IO
 
-from keras_ncsn.files import StrPath
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.text import one_line
 
 
