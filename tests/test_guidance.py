@@ -361,7 +361,7 @@ def test_command_makes_a_guided_preset(tmp_path):
     assert {name: metadata[name] for name in TERMS} == TERMS
     other = restate_license(paths[0], {"license_name": "mine"}, tmp_path / "b")
     result = run("guide", other, paths[1], tmp_path / "c")
-    assert "the terms of one licence" in str(result.exception)
+    assert "the same terms of licence" in str(result.exception)
     assert not (tmp_path / "c").exists()
     assert metadata["command"] == (
         "keras-ncsn train mnist NETWORK --width 8 && "

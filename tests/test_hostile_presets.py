@@ -424,7 +424,7 @@ def deep_groups(file):
     [
         (object_references, "/b holds no numbers"),
         (region_references, "/b holds no numbers"),
-        (named_type, "/b is no array"),
+        (named_type, "/b is not an array"),
         (compound, "/b holds no numbers"),
         (array_type, "/b holds no numbers"),
         (times, "/b holds no numbers|readable HDF5"),

@@ -102,7 +102,9 @@ def test_a_full_disk_leaves_what_was_there(model, folder, full_while):
     # A file that may not grow any more fails as a full disk does.
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) - 1, hard))
     try:
-        with pytest.raises(OSError, match=r"bytes, could not be wr[^()]*\."):
+        with pytest.raises(
+            OSError, match=r"could not be wr[^()]* bytes: [^()]*\."
+        ):
             model.save_to_preset(folder)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -486,12 +488,12 @@ def remove_metadata(folder):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate, "must have the SHA-256.*stated.*anew"),
+        (truncate, "must have the SHA-256.*stated.*again"),
         (remove_weights, "must have its weights.*has none"),
         (widen, r"fit .*first_convolution/kernel of shape \(3, 3, 1, 8\)"),
         (misspell, "hold arguments that .* take.*preset; .*num_bricks"),
         (rename_the_levels, "hold arguments that .* take.*preset; .*levels"),
-        (order_a_terminal, "must be of classes"),
+        (order_a_terminal, "must consist of classes"),
         (number_the_format_by_an_escape, "Received: format "),
         (state_a_checksum_by_an_escape, "must have the SHA-256.*stated"),
         (misname_by_an_escape, "hold arguments that"),

@@ -251,12 +251,12 @@ def wrong_shape(file, name):
     [
         (external_link, "link to elsewhere"),
         (soft_link, "link to elsewhere"),
-        (external_storage, "kept in another file"),
-        (virtual, "kept in another file"),
+        (external_storage, "stored in another file"),
+        (virtual, "stored in another file"),
         (objects, "holds no numbers"),
-        (twice, "under another name too"),
-        (circle, "under another name too|more levels"),
-        (nothing, "is no array"),
+        (twice, "has another name, too"),
+        (circle, "has another name, too|more levels"),
+        (nothing, "is not an array"),
         (opaque, "holds no numbers"),
         (bomb, "more numbers than the model has"),
         (large_chunk, "is stored in chunks"),
@@ -286,7 +286,7 @@ def test_weights_must_be_those_that_are_checked(folder):
     shutil.copy(folder / format.WEIGHTS_FILE, folder / "model_00000.weights.h5")
     metadata["sha256"] = {"model_00000.weights.h5": digest}
     (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
-    with pytest.raises(ValueError, match="names of weights"):
+    with pytest.raises(ValueError, match="for each weights file"):
         keras_ncsn.NCSNModel.from_preset(folder)
 
 
@@ -300,7 +300,7 @@ def test_deep_configs_are_refused():
     config = []
     for _ in range(100_000):
         config = [config]
-    with pytest.raises(ValueError, match="nested that deeply"):
+    with pytest.raises(ValueError, match="nested too deeply"):
         trust.check_config(config)
 
 
@@ -311,5 +311,5 @@ def test_names_of_files_cannot_leave_the_folder(folder, tmp_path):
     for name in ("../model.weights.h5", "/etc/passwd", "a/model.weights.h5"):
         metadata["sha256"] = {name: digest}
         (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
-        with pytest.raises(ValueError, match="names of weights"):
+        with pytest.raises(ValueError, match="for each weights file"):
             keras_ncsn.NCSNModel.from_preset(folder)

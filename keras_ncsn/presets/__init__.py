@@ -1,4 +1,4 @@
-"""Presets: folders with a config, weights and what is known about them.
+"""Presets: folders with a config, weights and metadata.
 
 `NCSNModel.from_preset` finds a folder (`sources`), reads it (`format`, `trust`)
 and loads its weights (`loading`). `save_to_preset` writes one (`saving`), and

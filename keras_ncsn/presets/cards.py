@@ -1,44 +1,53 @@
-"""Model cards: made of what is known of a preset, and marked when they go up.
+"""Model cards: made from a preset's metadata, and marked for upload.
 
-A card that goes up ends with a mark, a comment that holds the SHA-256 of the
-text before it. A card on the Hub whose mark does not fit was edited there.
+An uploaded card ends with a mark, a comment with the SHA-256 of the text before
+it. If the mark of a card on the Hub does not match, someone edited it there.
 
-What metadata say may be a stranger's. In the front matter it is JSON, or of a
-pattern; in the text it means nothing to Markdown and to HTML.
+Metadata may come from someone else, and must not inject anything. In the front
+matter, values are JSON or match a strict pattern; in the text, they are escaped
+for Markdown and HTML.
 """
 
 import hashlib
 import html
 import json
 import re
+from typing import Any
 
 from keras_ncsn.text import one_line
 
-# Made by this package, or a copy of what a person wrote in the preset's folder.
+# Made by this package, or copied from a person's card in the preset's folder.
 MADE, COPIED = "card", "copy"
 
 _MARK = re.compile(r"\n<!-- keras-ncsn (card|copy) ([0-9a-f]{64}) -->\s*\Z")
 _LICENSE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _LINK = re.compile(r"https?://[!-~]+")
-# What begins a link, a picture, code or a cell, or makes an address a link.
+# These begin a link, a picture, code or a cell, or turn an address into a link.
 _MARKDOWN = re.compile(r"[\\`\[|@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
 # Longer than any that this package writes.
 _MAX_LENGTH = 10_000
 
 
-def make(metadata, model, repo_id, picture=None, drawn=True):
+def make(
+    metadata: dict[str, Any],
+    model: Any,
+    repo_id: str,
+    picture: str | None = None,
+    drawn: bool = True,
+) -> str:
     """Returns a model card, in Markdown.
 
     Args:
-        metadata: Dictionary, of the preset.
+        metadata: Dictionary, the metadata of the preset.
         model: The `NCSNModel` of the preset.
-        repo_id: String, `"owner/repo"`, where it will be.
-        picture: String, the name of a picture of samples. Defaults to `None`.
-        drawn: Boolean, whether that was drawn for this card, and not by a
-            person. Defaults to `True`.
+        repo_id: String, `"owner/repo"`, the repository of the card.
+        picture: String, the file name of a picture of samples. Defaults to
+            `None`.
+        drawn: Boolean, whether the picture was drawn for this card, and not
+            added by a person. Defaults to `True`.
 
     Returns:
-        A string, with its mark.
+        A string, which ends with its mark.
     """
     shape = "x".join(str(side) for side in model.image_shape)
     kind = "images" if len(model.image_shape) == 3 else "points"
@@ -78,7 +87,7 @@ def make(metadata, model, repo_id, picture=None, drawn=True):
     lines += [
         "## Limits",
         "",
-        f"It knows nothing but {kind} like those it was trained on, of shape "
+        f"The model only knows {kind} like those it was trained on, of shape "
         f"{shape}, and may repeat their biases. Look at the samples before you "
         "rely on it.",
         "",
@@ -86,11 +95,11 @@ def make(metadata, model, repo_id, picture=None, drawn=True):
     return mark("\n".join(lines), MADE)
 
 
-def mark(text, origin):
+def mark(text: str, origin: str) -> str:
     """Returns a card with its mark.
 
     Args:
-        text: String, the card; a mark that it has is replaced.
+        text: String, the card. An old mark is replaced.
         origin: `MADE` or `COPIED`.
 
     Returns:
@@ -100,14 +109,15 @@ def mark(text, origin):
     return f"{text}\n<!-- keras-ncsn {origin} {_digest(text)} -->\n"
 
 
-def origin(text):
-    """Returns where a card is from.
+def origin(text: str) -> str | None:
+    """Returns where a card comes from, as its mark says.
 
     Args:
         text: String, the card.
 
     Returns:
-        `MADE`, `COPIED`, or `None` if a person wrote or changed it since.
+        `MADE`, `COPIED`, or `None` if a person wrote the card, or changed it
+        after it was marked.
     """
     found = _MARK.search(text)
     if found is None or found[2] != _digest(text[: found.start()]):
@@ -139,7 +149,7 @@ def _licence(metadata):
     known = "a name that the Hub knows, such as apache-2.0 or other"
     licence = _checked(metadata, "license", _LICENSE, known) or "other"
     yield f"license: {licence}"
-    # The Hub asks for these beside `license: other`.
+    # The Hub expects these with `license: other`.
     word = "one word, such as research-only"
     name = _checked(metadata, "license_name", _LICENSE, word)
     if name is not None:
@@ -156,7 +166,7 @@ def _licence(metadata):
 
 
 def _checked(metadata, name, pattern, wanted):
-    """Returns what the metadata say, or `None` where they do not."""
+    """Returns a checked value of the metadata, or `None` if there is none."""
     value = metadata.get(name) or None
     if value is None or isinstance(value, str) and pattern.fullmatch(value):
         return value
@@ -183,7 +193,7 @@ def _metrics(metadata):
 
 def _training(metadata):
     if "command" in metadata:
-        # Indented, it is code, which nothing needs to be taken from.
+        # Indented text is code, in which nothing needs to be escaped.
         yield f"    {_in_one_line(metadata['command'])}"
         yield ""
     facts = {
@@ -191,7 +201,7 @@ def _training(metadata):
         or None,
         "steps": metadata.get("steps"),
         "batch size": metadata.get("batch_size"),
-        "loss on images held out": metadata.get("validation_loss"),
+        "loss on held-out images": metadata.get("validation_loss"),
         **_metrics(metadata),
         "license": metadata.get("license_name") or metadata.get("license"),
         "keras-ncsn": metadata.get("keras_ncsn_version"),
@@ -205,7 +215,7 @@ def _training(metadata):
 
 
 def _as_it_is(value):
-    """Returns Markdown that shows a value as it is."""
+    """Returns Markdown that shows a value literally."""
     text = html.escape(_in_one_line(value), quote=False)
     return _MARKDOWN.sub(r"\\\g<0>", text)
 
@@ -223,14 +233,14 @@ def _text(value, function=str):
         return function(value)
     except RecursionError:
         raise ValueError(
-            "The metadata of a preset must be numbers, texts and lists of "
-            "these. Received: lists within lists, too many to show. Correct "
-            "the metadata."
+            "The metadata of a preset must be numbers, strings and lists of "
+            "these. Received: lists that are nested too deeply to be shown. "
+            "Correct the metadata."
         ) from None
 
 
 def _in_yaml(value):
-    # In JSON, which is YAML but for this character.
+    # JSON is valid YAML, except for this character.
     return json.dumps(value).replace("\x7f", r"\u007f")
 
 

@@ -1,17 +1,19 @@
-"""Presets: a folder with a config, weights and what is known about them.
+"""The format of a preset: a folder with a config, weights and metadata.
 
-config.json is the serialised model, model.weights.h5 its weights (or
-model.weights.json an index of several such files), all as Keras writes them;
-metadata.json has the checksums; README.md is the card. What they say is known
-here; `sources` knows where such a folder comes from, `loading` makes a model
-of it, and `saving` writes them.
+`config.json` is the serialised model, and `model.weights.h5` its weights (or
+`model.weights.json` the index of several such files), all as Keras writes
+them. `metadata.json` has the checksums, and `README.md` is the card. This
+module reads and checks these files. `sources` finds the folder, `loading`
+builds the model, and `saving` writes the files.
 """
 
 import hashlib
 import json
 import pathlib
 import re
+from typing import Any
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.files import open_regular, read_regular
 from keras_ncsn.hub import cache
 from keras_ncsn.text import one_line
@@ -23,12 +25,12 @@ INDEX_FILE = "model.weights.json"
 CARD_FILE = "README.md"
 FORMAT_VERSION = 1
 
-# What is larger is none that this package wrote: the largest config of the zoo
-# has some thousand bytes, and 2**24 are enough for a network of any size.
+# This package writes no larger files: the largest config of the zoo has a few
+# thousand bytes, and 2**24 are enough for a network of any size.
 MAX_METADATA_BYTES = 2**20
 MAX_CONFIG_BYTES = 2**24
 MAX_CARD_BYTES = 2**20
-# Of one file, whose checksum takes a minute; there may be several.
+# For each file of weights. The checksum of such a file takes a minute.
 MAX_WEIGHTS_BYTES = 2**36
 _MAX_BYTES = {
     CONFIG_FILE: MAX_CONFIG_BYTES,
@@ -39,14 +41,14 @@ _MAX_BYTES = {
 WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
 
 
-def check_folder(folder):
-    """Raises a `ValueError` where no preset may be saved.
+def check_folder(folder: StrPath) -> bool:
+    """Raises a `ValueError` unless a preset may be saved to a folder.
 
     Args:
         folder: Path.
 
     Returns:
-        Boolean, whether there is a preset to replace.
+        Boolean, whether the folder holds a preset, to be replaced.
     """
     folder = pathlib.Path(folder)
     files = METADATA_FILE, CONFIG_FILE
@@ -60,21 +62,21 @@ def check_folder(folder):
     return False
 
 
-def check_whole(folder, load_weights=True):
-    """Raises a `ValueError` unless what a preset consists of is whole.
+def check_whole(folder: pathlib.Path, load_weights: bool = True) -> None:
+    """Raises a `ValueError` unless the files of a preset are undamaged.
 
-    A file that came damaged from the Hub, or may have, is removed from the
-    cache, so that it is fetched anew; all others stay, for other presets may
-    share them.
+    A file in the Hub's cache that is or may be damaged is removed, so that it
+    is downloaded again. All other files stay, because other presets may share
+    them.
 
     Args:
-        folder: Path of the preset.
-        load_weights: Boolean, whether the weights must be there too. Defaults
-            to `True`.
+        folder: A `pathlib.Path`, the folder of the preset.
+        load_weights: Boolean, whether to check the weights too. Defaults to
+            `True`.
     """
     for name in (CONFIG_FILE, METADATA_FILE):
         cache.check(folder / name)
-    # Of a format that is known, before anything else may seem wrong.
+    # The version is checked first: a newer format could look like damage.
     metadata = read_metadata(folder)
     if "config_sha256" in metadata:
         _check_sha256(folder, CONFIG_FILE, metadata["config_sha256"])
@@ -91,7 +93,7 @@ def check_whole(folder, load_weights=True):
         _check_sha256(folder, name, expected)
 
 
-def read_config(folder):
+def read_config(folder: StrPath) -> dict[str, Any]:
     """Returns the config of a preset.
 
     Args:
@@ -110,13 +112,13 @@ def read_config(folder):
     ):
         raise ValueError(
             "A preset must hold the config of an `NCSNModel`. Received: "
-            f"{folder}, whose `{CONFIG_FILE}` is of something else"
+            f"{folder}, whose `{CONFIG_FILE}` holds something else"
         )
     return config
 
 
-def read_metadata(folder):
-    """Returns what is known about a preset.
+def read_metadata(folder: StrPath) -> dict[str, Any]:
+    """Returns the metadata of a preset.
 
     Args:
         folder: Path of its folder.
@@ -128,11 +130,11 @@ def read_metadata(folder):
     metadata = read_json(path)
     version = metadata.get("format_version", 1)
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        # A newer one is whole, and would only come again.
+        # A newer file is not damaged: another download would be the same.
         if type(version) is not int or version < 1:
             cache.distrust(path)
         raise ValueError(
-            "A preset must be of a format that this version of keras-ncsn "
+            "A preset must have a format that this version of keras-ncsn "
             f"knows, from 1 to {FORMAT_VERSION}. Received: format "
             f"{one_line(repr(version))} in {path}. If it is newer, upgrade: "
             "pip install --upgrade keras-ncsn"
@@ -140,17 +142,17 @@ def read_metadata(folder):
     return metadata
 
 
-def checksums(folder):
-    """Returns the SHA-256 of each file of weights, as the metadata state it.
+def checksums(folder: StrPath) -> dict[str, str]:
+    """Returns the SHA-256 of each weights file, as the metadata state it.
 
     Args:
         folder: Path of the preset.
 
     Returns:
-        A dictionary from names of files to strings.
+        A dictionary from file names to strings.
     """
     folder = pathlib.Path(folder)
-    stated = read_metadata(folder).get("sha256")
+    stated: Any = read_metadata(folder).get("sha256")
     names = stated.keys() if isinstance(stated, dict) else ()
     if (
         not {WEIGHTS_FILE, INDEX_FILE} & set(names)
@@ -159,35 +161,35 @@ def checksums(folder):
     ):
         cache.distrust(folder / METADATA_FILE)
         raise ValueError(
-            f"A preset must state the SHA-256 of its weights in "
-            f"`{METADATA_FILE}`, by names of weights such as {WEIGHTS_FILE}. "
+            "A preset must state the SHA-256 of its weights in "
+            f"`{METADATA_FILE}`, for each weights file such as {WEIGHTS_FILE}. "
             f"Received: {one_line(repr(stated))} in {folder}"
         )
     return stated
 
 
-def read_json(path):
-    """Returns what a file of a preset holds.
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Returns the content of a JSON file of a preset.
 
     Args:
-        path: A `pathlib.Path`.
+        path: A `pathlib.Path` of the config, the metadata or the index.
 
     Returns:
         A dictionary.
     """
     try:
-        content = read_regular(path, _MAX_BYTES[path.name]).decode("utf-8")
-        content = json.loads(content)
+        text = read_regular(path, _MAX_BYTES[path.name]).decode("utf-8")
+        content = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
         cache.distrust(path)
         raise _unreadable(path, one_line(error)) from None
     if not isinstance(content, dict):
         cache.distrust(path)
-        raise _unreadable(path, "which holds something else")
+        raise _unreadable(path, "which does not hold a dictionary")
     return content
 
 
-def sha256(path, max_bytes=None):
+def sha256(path: StrPath, max_bytes: int | None = None) -> str:
     """Returns the SHA-256 of a file.
 
     Args:
@@ -201,14 +203,14 @@ def sha256(path, max_bytes=None):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def image_shape(folder):
-    """Returns the shape of the images of a preset, without building it.
+def image_shape(folder: StrPath) -> tuple[int, ...]:
+    """Returns the shape of a preset's images, without building the model.
 
     Args:
         folder: Path of its folder.
 
     Returns:
-        A tuple of integers, empty where the config does not say.
+        A tuple of integers, empty if the config does not state it.
     """
     network = read_config(folder)["config"]["network"]["config"]
     shape = network.get("image_shape")
@@ -223,7 +225,7 @@ def _check_sha256(folder, name, expected):
         raise _unreadable(path, one_line(error)) from None
     if received == expected:
         return
-    # The one that is wrong may be either; what is as the Hub has it stays.
+    # Either file may be the wrong one. `distrust` keeps one that is whole.
     cache.distrust(path)
     cache.distrust(folder / METADATA_FILE)
     own = (
@@ -232,9 +234,9 @@ def _check_sha256(folder, name, expected):
     )
     raise ValueError(
         f"`{name}` must have the SHA-256 that the preset's `{METADATA_FILE}` "
-        "states, else it is damaged or belongs to another. Received: "
-        f"{received} in {path}, stated: {one_line(repr(expected))}. Fetch or "
-        f"save the preset anew{own if name == CONFIG_FILE else ''}."
+        "states, or it is damaged or belongs to another preset. Received: "
+        f"{received} in {path}, stated: {one_line(repr(expected))}. Download "
+        f"or save the preset again{own if name == CONFIG_FILE else ''}."
     )
 
 

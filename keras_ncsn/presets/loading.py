@@ -1,19 +1,28 @@
-"""Making what a preset holds: a network, and its weights after checks."""
+"""Building the model of a preset, and loading its weights after checks."""
 
 import contextlib
 import math
 import pathlib
 import warnings
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.presets import format, trust, weights_files
 from keras_ncsn.text import one_line, printable
 
 
-def read(cls, folder, custom_objects=None):
-    """Returns the arguments of the model of a preset, which run no code.
+def read(
+    cls: type[Any],
+    folder: StrPath,
+    custom_objects: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the arguments of the model of a preset, still as configs.
+
+    They are checked first, so that building the model runs no foreign code.
 
     Args:
         cls: The class of the model that takes them.
@@ -32,8 +41,13 @@ def read(cls, folder, custom_objects=None):
     return config["config"]
 
 
-def build_parts(config, folder, custom_objects=None, dtype=None):
-    """Returns the arguments with the network, schedule and guide made.
+def build_parts(
+    config: dict[str, Any],
+    folder: StrPath,
+    custom_objects: Mapping[str, Any] | None = None,
+    dtype: Any = None,
+) -> dict[str, Any]:
+    """Builds the network, the schedule and the guide of a preset.
 
     Args:
         config: Dictionary, as `read` returns it.
@@ -43,7 +57,7 @@ def build_parts(config, folder, custom_objects=None, dtype=None):
             one.
 
     Returns:
-        A dictionary like `config`.
+        A dictionary like `config`, in which these three are objects.
     """
     if dtype is not None:
         _check_dtype(config["network"], dtype)
@@ -55,23 +69,29 @@ def build_parts(config, folder, custom_objects=None, dtype=None):
                     parts[name] = keras.saving.deserialize_keras_object(
                         config[name], custom_objects=custom_objects
                     )
-        except Exception as error:  # Whatever makes Keras stumble.
+        except Exception as error:  # A wrong config can raise anything.
             raise _unfit(folder, _reason(error)) from error
     return config | parts
 
 
-def make(cls, config, folder, overrides):
+def make(
+    cls: type[Any],
+    config: dict[str, Any],
+    folder: StrPath,
+    overrides: dict[str, Any],
+) -> Any:
     """Returns the model of a preset.
 
     Args:
         cls: The class of the model.
         config: Dictionary, as `build_parts` returns it.
         folder: Path of the preset, for messages.
-        overrides: Dictionary of arguments that the caller wants instead.
+        overrides: Dictionary of the caller's arguments, which replace those
+            of the config.
 
     Returns:
-        A model. If it cannot be made because of what the caller wants, the
-        exception of the model is raised as it is.
+        A model. If it cannot be built because of the caller's arguments, the
+        model's own exception is raised.
     """
     try:
         return cls.from_config(config | overrides)
@@ -82,22 +102,22 @@ def make(cls, config, folder, overrides):
 
 
 class _Weights(keras.Model):
-    """The part of a model whose weights a preset holds: no average."""
+    """The parts of a model whose weights a preset holds."""
 
-    def __init__(self, network, guide):
+    def __init__(self, network: keras.Model, guide: Any):
         super().__init__()
         self.network = network
         self.guide = guide
         self.built = True
 
 
-def load_weights(network, guide, folder):
-    """Loads the weights of a preset, after checking what they hold.
+def load_weights(network: keras.Model, guide: Any, folder: StrPath) -> None:
+    """Loads the weights of a preset, after checks of the files.
 
     Args:
         network: A Keras model, built from the config of the preset.
         guide: The `Guide` of the preset, or `None`.
-        folder: Path of its folder, whole by `format.check_whole`.
+        folder: Path of its folder, which `format.check_whole` has passed.
     """
     folder = pathlib.Path(folder)
     model = _Weights(network, guide)
@@ -114,14 +134,14 @@ def load_weights(network, guide, folder):
     )
     try:
         with warnings.catch_warnings():
-            # Keras only warns of weights that it did not find.
+            # Keras only warns about weights that it does not find.
             warnings.filterwarnings("error", category=UserWarning)
             model.load_weights(folder / name)
     except Exception as error:
-        # Keras says of each layer that it found nothing, whatever is wrong.
+        # Whatever is wrong, Keras says that it found nothing for each layer.
         raise ValueError(
-            f"The weights of a preset must fit its `{format.CONFIG_FILE}`, "
-            f"and what overrides it. Received: {folder}, with the weights of "
+            f"The weights of a preset must fit its `{format.CONFIG_FILE}` and "
+            f"your own arguments. Received: {folder}, with the weights of "
             f"another network; {_difference(model, paths, error)}"
         ) from None
 
@@ -140,14 +160,14 @@ def _dtype_policy(dtype):
 def _check_dtype(network, dtype):
     if not str(network.get("module")).startswith("keras_ncsn."):
         raise ValueError(
-            "`dtype` can be chosen for the networks of this package, because "
-            "those of others fix it in each layer. Received: "
+            "`dtype` can be chosen only for networks of this package, because "
+            "other networks fix it in each layer. Received: "
             f"dtype={dtype!r} for a {one_line(network['class_name'])}"
         )
 
 
 def _unfit(folder, reason):
-    # One sentence, of which what was received comes last.
+    # The message has one "Received: ", before the folder.
     reason = str(reason).replace("Received: ", "")
     return ValueError(
         f"The `{format.CONFIG_FILE}` of a preset must hold arguments that "
@@ -156,7 +176,7 @@ def _unfit(folder, reason):
 
 
 def _reason(error):
-    # Keras says much in many lines, and at the end what is wrong.
+    # Messages of Keras have many lines, and say at the end what is wrong.
     text = printable(" ".join(str(error).split()))
     text = text if len(text) <= 300 else f"...{text[-300:]}"
     return f"{type(error).__name__}: {text}"
@@ -179,7 +199,7 @@ def _check_index(folder, stated):
         return
     raise ValueError(
         f"`{format.INDEX_FILE}` must name files that "
-        f"`{format.METADATA_FILE}` states. Received: {folder}"
+        f"`{format.METADATA_FILE}` lists. Received: {folder}"
     )
 
 
@@ -191,7 +211,7 @@ def _are_stated(names, stated):
 
 
 def _difference(model, paths, error):
-    # Where the network's shapes and those in the files first differ.
+    # Says where the network's shapes and those in the files first differ.
     shapes = Counter(
         shape for path in paths for shape in weights_files.shapes(path)
     )

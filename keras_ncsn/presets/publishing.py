@@ -3,8 +3,9 @@
 import pathlib
 import re
 import urllib.parse
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.hub import addresses, cache, uploads
 from keras_ncsn.images import can_be_drawn, save_grid, to_unit_range
 from keras_ncsn.presets import cards, format, sources
@@ -20,7 +21,7 @@ _LINK = re.compile(r"""\]\(\s*<?(?:\./)?([^()<>\s]+)|\ssrc=["']([^"']+)""")
 
 
 class Upload(NamedTuple):
-    """What is to go up.
+    """The files to upload.
 
     Attributes:
         files: Dictionary from names to paths.
@@ -28,22 +29,28 @@ class Upload(NamedTuple):
             `"kept"`.
     """
 
-    files: dict
+    files: dict[str, pathlib.Path]
     card: str
 
 
-def ask(repo_id, revision=None, token=None, dry_run=False):
-    """Asks the Hub, before there is any work, whether files could go there.
+def ask(
+    repo_id: str,
+    revision: str | None = None,
+    token: str | None = None,
+    dry_run: bool = False,
+) -> str | None:
+    """Asks the Hub whether files can be uploaded, before any work is done.
 
     Args:
         repo_id: String, `"owner/repo"`.
         revision: String, the branch. Defaults to `None`, the main one.
-        token: String, of the Hub. Defaults to `None`.
-        dry_run: Boolean, whether nothing will be sent, which takes no token.
+        token: String, a token of the Hub. Defaults to `None`.
+        dry_run: Boolean, whether nothing will be sent, which needs no token.
             Defaults to `False`.
 
     Returns:
-        The card that is there, or `None`. An exception says what is wrong.
+        The text of the card on the Hub, or `None`. An exception is raised if
+        files cannot be uploaded.
     """
     addresses.check_place(repo_id, revision)
     if not dry_run:
@@ -53,22 +60,28 @@ def ask(repo_id, revision=None, token=None, dry_run=False):
     )
 
 
-def prepare(folder, made, model, repo_id, published):
-    """Gathers what a preset consists of, and makes what it lacks.
+def prepare(
+    folder: StrPath,
+    made: StrPath,
+    model: Any,
+    repo_id: str,
+    published: str | None,
+) -> Upload:
+    """Collects the files of a preset, and makes a missing card or picture.
 
     Args:
-        folder: Path of the preset, which stays as it is.
-        made: Path of a folder for a card and a picture.
+        folder: Path of the preset, which is not changed.
+        made: Path of a folder for the new card and picture.
         model: The `NCSNModel` of the preset.
         repo_id: String, `"owner/repo"`.
-        published: String or `None`, as `ask` returned it.
+        published: String or `None`, the card on the Hub, as `ask` returned it.
 
     Returns:
         An `Upload`.
     """
     folder, made = pathlib.Path(folder), pathlib.Path(made)
-    names = format.CONFIG_FILE, format.METADATA_FILE
-    names += tuple(format.checksums(folder))
+    names = [format.CONFIG_FILE, format.METADATA_FILE]
+    names += format.checksums(folder)
     files = {name: folder / name for name in names}
     if _is_own(folder / LICENSE_FILE):
         files[LICENSE_FILE] = folder / LICENSE_FILE
@@ -77,7 +90,7 @@ def prepare(folder, made, model, repo_id, published):
     )
     if drawn or _is_own(folder / PICTURE_FILE):
         files[PICTURE_FILE] = (made if drawn else folder) / PICTURE_FILE
-    # Of one that lies there nobody knows how it was made.
+    # A picture that lies in the folder gets no caption: its origin is unknown.
     picture = PICTURE_FILE if PICTURE_FILE in files else None
     card = _card(folder, model, repo_id, picture, drawn)
     fate = _fate(published, card)
@@ -94,8 +107,13 @@ def prepare(folder, made, model, repo_id, published):
 
 
 def push(
-    upload, repo_id, private=False, revision=None, create_pr=False, token=None
-):
+    upload: Upload,
+    repo_id: str,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    token: str | None = None,
+) -> str:
     """Uploads what `prepare` returned, in one commit.
 
     Args:
@@ -107,7 +125,7 @@ def push(
         token: As in `NCSNModel.push_to_hub`.
 
     Returns:
-        String, the address of the commit or of the proposal.
+        String, the address of the commit or of the pull request.
     """
     return uploads.push(
         upload.files,
@@ -144,8 +162,8 @@ def _read_card(path):
 def _fate(published, card):
     if published is None:
         return "new"
-    # What a person did on the Hub stays, and of what a person wrote in a
-    # folder nothing is lost to a card that was made.
+    # A card that a person edited on the Hub is kept. So is a copy of a person's
+    # card, if the new card is one that this package made.
     origin = cards.origin(published)
     if origin is None or (origin, cards.origin(card)) == (
         cards.COPIED,
@@ -178,10 +196,10 @@ def _is_within(folder, name):
         inside = cache.resolve(folder / name).is_relative_to(whole)
         return inside and _is_own(folder / name)
     except OSError:
-        # A name that no file can have.
+        # No file can have this name.
         return False
 
 
 def _is_own(path):
-    # Links could lead anywhere on this machine.
+    # A link could point to any file of this machine.
     return path.is_file() and not path.is_symlink()

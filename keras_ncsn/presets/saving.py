@@ -1,4 +1,4 @@
-"""Writing presets: whole or not at all."""
+"""Writing presets, completely or not at all."""
 
 import contextlib
 import datetime
@@ -13,17 +13,19 @@ import secrets
 import shutil
 import stat
 import tempfile
+from typing import Any
 
 import h5py
 import keras
 import ml_dtypes
 import numpy as np
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_choice
 from keras_ncsn.files import check_no_links
 from keras_ncsn.presets import format
 
-# In gigabytes, as Keras counts: a larger preset goes into several files.
+# In gigabytes, as Keras counts. Larger weights go into several files.
 MAX_SHARD_SIZE = 5.0
 WEIGHTS_DTYPES = {
     "float32": np.float32,
@@ -33,31 +35,31 @@ WEIGHTS_DTYPES = {
 
 
 def save(
-    model,
-    folder,
-    metadata=None,
-    card=None,
-    weights_dtype="float32",
-    max_shard_size=MAX_SHARD_SIZE,
-):
-    """Writes a preset; a crash on the way leaves the old one or none.
+    model: Any,
+    folder: StrPath,
+    metadata: dict[str, Any] | None = None,
+    card: str | None = None,
+    weights_dtype: str = "float32",
+    max_shard_size: float = MAX_SHARD_SIZE,
+) -> None:
+    """Writes a preset. A crash leaves the previous preset, or none.
 
     Args:
         model: An `NCSNModel`.
-        folder: Path of the folder to make, or to replace if it is a preset.
-        metadata: Dictionary of more to be kept with it, of what JSON can
-            hold. Defaults to `None`.
+        folder: Path of the folder to create, or to replace if it is a preset.
+        metadata: Dictionary of further metadata, of values that JSON can hold.
+            Defaults to `None`.
         card: String, the text of its card, in Markdown. Defaults to `None`.
-        weights_dtype: String, `"float32"`, `"float16"` (of weights within
-            65504) or `"bfloat16"`, how they are stored. Defaults to
-            `"float32"`.
+        weights_dtype: String, the type of the stored weights: `"float32"`,
+            `"float16"` (only for weights within 65504) or `"bfloat16"`.
+            Defaults to `"float32"`.
         max_shard_size: Float, gigabytes above which weights go into several
             files. Defaults to `5.0`.
     """
     check_arguments(metadata, weights_dtype)
     if weights_dtype == "float16":
         _check_range(model)
-    # Behind a link, or the link would be replaced.
+    # Resolved, because a link itself would be replaced.
     folder = pathlib.Path(folder).resolve()
     is_preset = format.check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -65,13 +67,13 @@ def save(
         tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
     )
     try:
-        # What a person added, a card among it, stays.
+        # Files that a person added stay, such as a card.
         if is_preset:
             shutil.copytree(
                 folder,
                 temporary,
                 symlinks=True,
-                ignore=functools.partial(_written_anew, folder),
+                ignore=functools.partial(_not_copied, folder),
                 dirs_exist_ok=True,
             )
         _write_weights(model, temporary, weights_dtype, max_shard_size)
@@ -80,30 +82,30 @@ def save(
         _replace(folder, temporary)
     except OSError as error:
         raise OSError(
-            f"The preset {folder}, weights of {_bytes_needed(model):,} bytes, "
-            f"could not be written: {_reason(error)}. Make room, or choose "
-            "another disk."
+            f"The preset {folder} could not be written, with weights of "
+            f"{_bytes_needed(model):,} bytes: {_reason(error)}. Make room, or "
+            "choose another disk."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _reason(error):
-    # `copytree` goes on to the end, and lists what failed.
+    # `copytree` copies what it can, and then lists the failures.
     if isinstance(error, shutil.Error):
         return error.args[0][0][-1]
     return error.strerror or error
 
 
-def _written_anew(preset, folder, names):
-    """Returns the names in a folder of a preset that are not to be copied."""
+def _not_copied(preset, folder, names):
+    """Returns the names in a folder of a preset that are not copied."""
     left_out = {name for name in names if not _can_copy(folder, name)}
-    # What else lies in it, deeper down too, is a person's.
+    # Everything in subfolders is a person's, and so are unknown names here.
     if pathlib.Path(folder) != preset:
         return left_out
     written = {format.CONFIG_FILE, format.METADATA_FILE}
-    # Writing would follow it; other links stay links, so that nothing from
-    # elsewhere becomes a part of the preset.
+    # Writing the card would follow its link. Other links stay links, so that
+    # files from elsewhere do not become part of the preset.
     if (preset / format.CARD_FILE).is_symlink():
         written.add(format.CARD_FILE)
     return left_out | {
@@ -114,19 +116,19 @@ def _written_anew(preset, folder, names):
 
 
 def _can_copy(folder, name):
-    # To copy a named pipe or a device could take for ever.
+    # Copying a named pipe or a device could take for ever.
     mode = os.lstat(os.path.join(folder, name)).st_mode
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
 
-def leftovers(folder):
-    """Returns the folders that processes killed in `save` left beside one.
+def leftovers(folder: StrPath) -> list[pathlib.Path]:
+    """Returns the temporary folders that killed processes left beside a preset.
 
     Args:
         folder: Path of a preset, or of where one may be saved.
 
     Returns:
-        A list of paths. Those that end in `.old` hold the preset before. All
+        A list of paths. Those that end in `.old` hold the previous preset. All
         have names that `save` makes, and none is a link.
     """
     folder = pathlib.Path(folder)
@@ -141,10 +143,11 @@ def leftovers(folder):
     )
 
 
-def recover(folder):
-    """Puts right what a process that was killed in `save` left behind.
+def recover(folder: StrPath) -> None:
+    """Cleans up after a process that was killed in `save`.
 
-    No other process may be saving there.
+    If the preset is missing, the previous one is restored. No other process
+    may be saving there at the same time.
 
     Args:
         folder: Path of a preset, or of where one may be saved; not a link.
@@ -152,46 +155,48 @@ def recover(folder):
     folder = pathlib.Path(folder)
     check_no_links(folder.parent, [folder.name])
     for left_over in leftovers(folder):
-        # The preset before, which had stepped aside.
+        # The previous preset, which `_replace` moved aside.
         if left_over.suffix == ".old" and not folder.exists():
             left_over.rename(folder)
         else:
             shutil.rmtree(left_over, ignore_errors=True)
 
 
-def check_arguments(metadata, weights_dtype):
-    """Raises a `ValueError` unless `save` takes arguments.
+def check_arguments(metadata: object, weights_dtype: object) -> None:
+    """Raises a `ValueError` unless `save` accepts these arguments.
 
     Args:
-        metadata: What should be a dictionary, or `None`.
-        weights_dtype: What should be a name.
+        metadata: As in `save`, but not checked yet.
+        weights_dtype: As in `save`, but not checked yet.
     """
     check_choice("weights_dtype", weights_dtype, WEIGHTS_DTYPES)
     check_metadata(metadata)
 
 
-def check_metadata(metadata):
-    """Raises a `ValueError` unless `save` takes metadata.
+def check_metadata(metadata: object) -> None:
+    """Raises a `ValueError` unless `save` accepts this metadata.
 
     Args:
-        metadata: What should be a dictionary, or `None`.
+        metadata: As in `save`, but not checked yet.
     """
+    reason = None
     try:
         json.dumps(metadata, allow_nan=False)
         _check_keys(metadata)
-        reason = type(metadata).__name__
     except (TypeError, ValueError, RecursionError) as error:
-        metadata, reason = error, str(error)
-    if not isinstance(metadata, (dict, type(None))):
+        reason = str(error)
+    if reason is None and not isinstance(metadata, (dict, type(None))):
+        reason = type(metadata).__name__
+    if reason is not None:
         raise ValueError(
-            "`metadata` must be a dictionary of what JSON can hold: strings, "
-            "finite numbers, lists and dictionaries by strings. Received: "
-            f"{reason}"
+            "`metadata` must be a dictionary of values that JSON can hold: "
+            "strings, finite numbers, lists, and dictionaries with strings as "
+            f"keys. Received: {reason}"
         )
 
 
 def _check_keys(value):
-    # JSON would make strings of some.
+    # JSON would turn some other keys into strings.
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
@@ -218,14 +223,14 @@ def _write_rest(model, folder, metadata, card):
     config = keras.saving.serialize_keras_object(model)
     for run_time in ("compile_config", "build_config"):
         config.pop(run_time, None)
-    # Weights load in any precision: who loads them chooses.
+    # Weights load in any precision, which is chosen when they are loaded.
     config["config"]["network"]["config"].pop("dtype", None)
     if model.guide is not None:
         guide = config["config"]["guide"]["config"]
         guide["network"]["config"].pop("dtype", None)
     _write_json(folder / format.CONFIG_FILE, config)
     weights = _weights(folder)
-    # What is measured here wins over what the caller says.
+    # Values measured here win over the caller's.
     metadata = metadata | {
         "format_version": format.FORMAT_VERSION,
         "keras_version": keras.__version__,
@@ -244,7 +249,7 @@ def _write_rest(model, folder, metadata, card):
 
 
 def _version():
-    # A checkout on the path, that is not installed, has none.
+    # A checkout that is not installed has no version.
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version("keras-ncsn")
 
@@ -258,13 +263,13 @@ def _weights(folder):
 
 
 def _bytes_needed(model):
-    # With room for what HDF5 notes of each array.
+    # With room for HDF5's own data about each array.
     return sum(4096 + 4 * math.prod(w.shape) for w in model.weights)
 
 
 def _write_weights(model, folder, weights_dtype, max_shard_size):
-    # HDF5 takes a full disk badly, up to a crash of the process: so fill what
-    # it will need before.
+    # On a full disk, HDF5 may crash the process. So the space that it will need
+    # is filled once before.
     needed = _bytes_needed(model)
     path = folder / format.WEIGHTS_FILE
     with open(path, "xb") as file:
@@ -285,7 +290,7 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
 
 
 def _convert(path, weights_dtype):
-    # A file of its own: HDF5 gives no room back that was used once.
+    # To a new file, because HDF5 does not free space within a file.
     converted = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with h5py.File(path, "r") as old, h5py.File(converted, "x") as new:
         new.attrs.update(old.attrs)
@@ -295,7 +300,7 @@ def _convert(path, weights_dtype):
                 new.require_group(name).attrs.update(item.attrs)
                 return
             array = np.asarray(item[()])
-            # How Keras marks what HDF5 does not know.
+            # HDF5 has no bfloat16. Keras marks it by this attribute.
             if item.attrs.get("dtype") == "bfloat16":
                 array = array.view(ml_dtypes.bfloat16)
             if array.dtype not in WEIGHTS_DTYPES.values():
@@ -313,8 +318,8 @@ def _replace(folder, temporary):
     if not folder.exists():
         temporary.rename(folder)
         return
-    # A folder cannot be renamed over another that is not empty: the old one
-    # steps aside, and back if the new one does not take its place.
+    # A folder cannot be renamed over another that is not empty. So the old one
+    # is moved aside, and back if the new one cannot take its place.
     aside = temporary.with_name(temporary.name + ".old")
     folder.rename(aside)
     try:

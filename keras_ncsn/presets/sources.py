@@ -2,18 +2,20 @@
 
 import os
 import pathlib
+from typing import NoReturn
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.files import read_regular
 from keras_ncsn.hub import addresses, cache, downloads
 from keras_ncsn.presets import format
 from keras_ncsn.text import one_line
 
-# Beside the package in a checkout, inside it where a wheel is installed.
+# Inside the package if a wheel is installed, beside it in a checkout.
 _PACKAGE = pathlib.Path(__file__).resolve().parents[1]
 ZOO_FOLDERS = (_PACKAGE / "zoo", _PACKAGE.parent / "presets")
 
 
-def zoo():
+def zoo() -> dict[str, pathlib.Path]:
     """Returns the presets that come with the package.
 
     Returns:
@@ -31,17 +33,22 @@ def zoo():
     return {config.parent.name: config.parent for config in configs}
 
 
-def find(preset, revision=None, token=None, load_weights=True):
-    """Returns the folder of a preset, whole, from the Hub if need be.
+def find(
+    preset: StrPath,
+    revision: str | None = None,
+    token: str | None = None,
+    load_weights: bool = True,
+) -> pathlib.Path:
+    """Returns the verified folder of a preset, from the Hub if need be.
 
     Args:
         preset: A name of the zoo, `"hf://owner/repo[/subfolder][@revision]"`,
             or a path of a folder. A name of the zoo wins.
         revision: String, a branch, tag or commit on the Hub. Defaults to
-            `None`: what `preset` says, else the main branch; for a name of
-            the zoo what comes with the package.
-        token: String, of the Hub. Defaults to `None`, that of the environment
-            or of `hf auth login`.
+            `None`: the revision in `preset`, or else the main branch; for a
+            name of the zoo, the preset that comes with the package.
+        token: String, a token of the Hub. Defaults to `None`, the token of the
+            environment or of `hf auth login`.
         load_weights: Boolean, whether the weights are needed. Defaults to
             `True`.
 
@@ -61,7 +68,7 @@ def find(preset, revision=None, token=None, load_weights=True):
     if (folder / format.CONFIG_FILE).is_file():
         if revision is not None:
             raise ValueError(
-                "`revision` must be of a preset on the Hub. Received: "
+                "`revision` must be for a preset on the Hub. Received: "
                 f"revision={revision!r} for the folder {one_line(folder)}"
             )
         if folder not in known.values():
@@ -71,7 +78,7 @@ def find(preset, revision=None, token=None, load_weights=True):
     _refuse(name, known)
 
 
-def read_card(preset):
+def read_card(preset: StrPath) -> str:
     """Returns the card of a preset.
 
     Args:
@@ -97,7 +104,7 @@ def read_card(preset):
     return read_card_file(path).decode("utf-8", errors="replace")
 
 
-def read_card_file(path):
+def read_card_file(path: pathlib.Path) -> bytes:
     """Returns the bytes of a card.
 
     Args:
@@ -111,11 +118,11 @@ def read_card_file(path):
     except OSError as error:
         raise ValueError(
             f"A card must be a readable file. Received: {one_line(path)}, "
-            f"{one_line(error)}. Fetch or write it anew."
+            f"{one_line(error)}. Download or write it again."
         ) from None
 
 
-def whereabouts(folder):
+def whereabouts(folder: pathlib.Path) -> str:
     """Returns where the weights of a preset of the zoo are now.
 
     Args:
@@ -135,7 +142,7 @@ def whereabouts(folder):
     return "on the Hub" if _cached(source, stated) is None else "cached"
 
 
-def _refuse(preset, known):
+def _refuse(preset: object, known: dict[str, pathlib.Path]) -> NoReturn:
     raise ValueError(
         "`preset` must be a name of the zoo, `hf://owner/repo`, or a folder "
         f"with a `{format.CONFIG_FILE}`. Received: preset={preset!r}. Names: "
@@ -144,8 +151,8 @@ def _refuse(preset, known):
 
 
 def _check_links(folder):
-    # A folder that somebody packed could point at files of this machine. The
-    # Hub's cache is made of links, to another place in it.
+    # A link in someone else's folder could point to any file of this machine.
+    # The Hub's cache consists of links, to other places in the cache.
     whole = cache.resolve(folder)
     for path in folder.iterdir():
         is_part = path.name in (
@@ -161,8 +168,8 @@ def _check_links(folder):
         if not target.is_relative_to(whole) and not cache.holds(target):
             raise ValueError(
                 "The files of a preset must be in its folder. Received: "
-                f"{one_line(path)}, a link to {one_line(target)}. Copy it, if "
-                "you trust it."
+                f"{one_line(path)}, a link to {one_line(target)}. Copy the "
+                "file into the folder, if you trust it."
             )
 
 
@@ -183,7 +190,7 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
         source = addresses.parse(addresses.PREFIX + repo_id, revision)
         return _download(source, token, load_weights)
     source = addresses.Source(repo_id, "", metadata.get("hub_revision"))
-    # A tag stays what it is: what is cached need not be asked for.
+    # A tag never moves, so a cached preset needs no question to the Hub.
     found = _cached(source, stated)
     if found is None:
         return _download(source, token, load_weights, stated)
@@ -192,16 +199,17 @@ def _find_in_zoo(name, folder, revision, token, load_weights):
 
 
 def _stated(folder, metadata):
-    # Before it was trained, a preset of the zoo is a config and a card.
+    # A preset of the zoo that is not trained yet is only a config and a card.
     return format.checksums(folder) if "sha256" in metadata else {}
 
 
 def _cached(source, expected):
-    # The folder in the cache, if it has the weights of these checksums.
-    names = format.CONFIG_FILE, format.METADATA_FILE, *expected
-    if not all(cache.is_cached(source, name) for name in names):
+    # Returns the folder in the cache, if its weights have these checksums.
+    config = cache.cached_path(source, format.CONFIG_FILE)
+    names = format.METADATA_FILE, *expected
+    if config is None or not all(cache.is_cached(source, x) for x in names):
         return None
-    folder = cache.cached_path(source, format.CONFIG_FILE).parent
+    folder = config.parent
     try:
         return folder if format.checksums(folder) == expected else None
     except ValueError:
@@ -219,20 +227,20 @@ def _download(source, token, load_weights, expected=None):
     if expected is not None and stated != expected:
         raise ValueError(
             f"The weights at {source} must be those that this version of "
-            "keras-ncsn was made for. Received: others, by their SHA-256. "
+            "keras-ncsn was made for. Received: weights of another SHA-256. "
             "Upgrade: pip install --upgrade keras-ncsn"
         )
     if load_weights:
         _download_weights(download, folder, stated)
         format.check_whole(folder)
-    # Only now: what was there before serves until all that is needed is whole.
+    # Only now: offline mode uses the previous commit until this one is whole.
     if load_weights or not cache.is_cached(source, format.CONFIG_FILE):
         download.remember(format.CONFIG_FILE)
     return folder
 
 
 def _download_weights(download, folder, names):
-    # Together they are as large as the metadata say.
+    # Together they may be as large as the metadata state.
     left = _weights_bytes(folder)
     for name in names:
         path = download.get(name, left)
@@ -247,6 +255,6 @@ def _weights_bytes(folder):
         raise ValueError(
             "`weights_bytes` in the metadata of a preset must be a whole "
             f"number, 0 or more. Received: weights_bytes={one_line(repr(size))}"
-            f" in {one_line(folder)}. Tell who published it."
+            f" in {one_line(folder)}. Tell the publisher of the preset."
         )
     return size

@@ -1,22 +1,26 @@
-"""Licence terms that what is made of presets or data must keep."""
+"""Licence terms that pass from presets and data to what is made from them."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from keras_ncsn.text import one_line
 
-# What the metadata say of the licence.
+# The metadata about the licence.
 LICENSE = ("license", "license_name", "license_link")
 
 
-def common_terms(*known):
-    """Returns the licence that what is made of several presets must keep.
+def common_terms(*known: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the licence that a result of several presets must keep.
 
-    That is one with a name of its own, as data have which are not free.
+    Only a licence with a name of its own must be kept, such as that of data
+    that are not free.
 
     Args:
-        *known: Dictionaries, the metadata of each.
+        *known: Dictionaries, the metadata of each preset or data set.
 
     Returns:
-        A dictionary of metadata, empty where no licence has such a name. A
-        `ValueError` says if two have different ones.
+        A dictionary of metadata, empty if no licence has a name of its own. A
+        `ValueError` is raised if two licences differ.
 
     Example:
 
@@ -32,22 +36,24 @@ def common_terms(*known):
     ]
     if any(each != kept[0] for each in kept):
         raise ValueError(
-            "What is made of several presets or data must keep the terms of "
-            f"one licence. Received: {one_line(', '.join(map(str, kept)))}"
+            "Presets and data that are used together must have the same terms "
+            f"of licence. Received: {one_line(', '.join(map(str, kept)))}"
         )
     return kept[0] if kept else {}
 
 
-def keep_terms(terms, metadata):
-    """Returns the metadata of what is made of a preset.
+def keep_terms(
+    terms: Mapping[str, Any], metadata: dict[str, Any]
+) -> dict[str, Any]:
+    """Adds the licence terms of a preset to the metadata of its result.
 
     Args:
-        terms: Dictionary, what `common_terms` says of the preset.
-        metadata: Dictionary, of what is made of it.
+        terms: Dictionary, as `common_terms` returns it.
+        metadata: Dictionary, the metadata of what is made from the preset.
 
     Returns:
-        A dictionary, `metadata` with the terms. A `ValueError` says if they
-        name other ones.
+        A dictionary, `metadata` with the terms. A `ValueError` is raised if
+        `metadata` names other terms.
 
     Example:
 
@@ -62,8 +68,8 @@ def keep_terms(terms, metadata):
     }
     if other:
         raise ValueError(
-            "What is made of a preset must keep the terms of its licence, "
+            "What is made from a preset must keep the terms of its licence, "
             f"{one_line(terms)}. Received: {one_line(other)}. Leave these out "
             "of `metadata`."
         )
-    return metadata | terms
+    return metadata | dict(terms)

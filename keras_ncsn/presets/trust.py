@@ -1,18 +1,20 @@
-"""What a config of someone else may name: layers that are known.
+"""What an untrusted config may name: known layers that only compute.
 
-A config names the classes that are made of it. Keras would import the module
-of some, and some of its own layers run code or read files that the config
-names; here all but a list of what is harmless is refused, before anything is
-made, and so are arguments that a class of this package does not take. What
-weights may be, `weights_files` knows.
+A config names classes, which Keras builds from it. Keras would import the
+modules of some, and some of its own layers run code or read files that the
+config names. So all classes but a list of harmless ones are refused before
+anything is built. Arguments that a class of this package does not take are
+refused, too. `weights_files` checks the weights.
 
-A config may still ask for a network that is larger than the memory, and fails
-as any such network does: how large it is shows only when it is made.
+A config may still describe a network that does not fit into memory. Building
+it fails as for any such network, because its size is not known before.
 """
 
 import inspect
 import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 
@@ -24,7 +26,7 @@ _LAYERS = re.compile(
     r"normalization|pooling|regularization|reshaping|rnn)\."
 )
 _CODE = {"Lambda"}
-# Of those for preprocessing, where others read vocabularies from files.
+# Preprocessing layers that only compute. Others read vocabularies from files.
 _IMAGE_LAYERS = {"Rescaling", "Resizing", "CenterCrop", "Normalization"}
 _OPERATIONS = {"keras.src.ops.numpy", "keras.src.ops.nn", "keras.src.ops.math"}
 _CORE_OPERATIONS = {"Cast", "StopGradient"}
@@ -44,7 +46,7 @@ _OBJECTS = {
 }
 _ARRAYS = {"__numpy__", "__tensor__"}
 _VALUES = {"__keras_tensor__", "__slice__", "__ellipsis__"} | _ARRAYS
-# Of text, say, NumPy makes elements as large as the config says.
+# Other types are unsafe: the elements of text, for example, may have any size.
 _DTYPE = re.compile("bool|u?int(8|16|32|64)|bfloat16|float(16|32|64)")
 _ACTIVATIONS = {
     name
@@ -53,19 +55,22 @@ _ACTIVATIONS = {
     and name not in ("get", "serialize", "deserialize")
 }
 _OURS = "keras_ncsn>"
-# What layers and models hand on to Keras. It would take more: a model that is
-# given `inputs` and `outputs` changes its class for good.
+# Arguments that layers and models pass on to Keras. Keras would take more, but
+# a model that is given `inputs` and `outputs` changes its class for good.
 _ARGUMENTS_OF_KERAS = {"name", "trainable", "dtype", "activity_regularizer"}
 
 
-def check_config(config, custom_objects=None):
-    """Raises a `ValueError` if a config names what could run code.
+def check_config(
+    config: Any, custom_objects: Mapping[str, Any] | None = None
+) -> None:
+    """Raises a `ValueError` if a config names something that could run code.
 
-    Classes of this package are trusted, and those of Keras that only compute;
-    all others must come from the caller.
+    Classes of this package are trusted, and so are classes of Keras that only
+    compute. The caller must pass all others.
 
     Args:
-        config: What `keras.saving.serialize_keras_object` made, or part of it.
+        config: A config of `keras.saving.serialize_keras_object`, or a part of
+            one.
         custom_objects: Dictionary from names to classes that the caller
             trusts. Defaults to `None`.
 
@@ -74,25 +79,25 @@ def check_config(config, custom_objects=None):
     >>> check_config({"module": "keras.layers", "class_name": "Lambda"})
     Traceback (most recent call last):
     ...
-    ValueError: A preset must be of classes of keras-ncsn and of layers of ...
+    ValueError: A preset must consist of classes of keras-ncsn and of layers ...
     """
     try:
         _check(config, custom_objects or {})
     except RecursionError:
         raise ValueError(
-            "A config must not be nested that deeply. Received: more levels "
-            "than Python can follow"
+            "A config must not be nested too deeply. Received: more levels "
+            "than Python's recursion limit"
         ) from None
 
 
-def check_arguments(cls, config):
+def check_arguments(cls: type[Any], config: Any) -> None:
     """Raises a `ValueError` for arguments that a class does not take.
 
     Args:
-        cls: The class that is made of the config, of this package or a
+        cls: The class that is built from the config, of this package or a
             subclass of one.
-        config: Dictionary, its arguments, which `check_config` passed. They
-            may hold configs of other classes of this package, which are
+        config: Dictionary, its arguments, which `check_config` has passed. If
+            they hold configs of other classes of this package, these are
             checked too.
 
     Example:
@@ -100,7 +105,7 @@ def check_arguments(cls, config):
     >>> check_arguments(keras_ncsn.NCSNModel, {"inputs": [], "outputs": []})
     Traceback (most recent call last):
     ...
-    ValueError: Arguments must be of those that a class takes. Received: ...
+    ValueError: A config must hold only arguments that its class takes. ...
     """
     _check_names(cls, config)
     for part in _dictionaries(config):
@@ -110,7 +115,7 @@ def check_arguments(cls, config):
             _check_names(cls, part.get("config"))
 
 
-def arguments(cls):
+def arguments(cls: type[Any]) -> set[str]:
     """Returns the names of the arguments that a config may give a class.
 
     Args:
@@ -128,12 +133,13 @@ def arguments(cls):
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        init = vars(base)["__init__"]
+        parameters = inspect.signature(init).parameters.values()
         names |= {x.name for x in parameters if x.kind is not x.VAR_KEYWORD}
         if all(x.kind is not x.VAR_KEYWORD for x in parameters):
             break
         if base.__module__.startswith("keras_ncsn."):
-            # What lies below it is its own to give.
+            # The classes of Keras below it take only these from a config.
             names |= _ARGUMENTS_OF_KERAS
             break
     return names - {"self"}
@@ -145,12 +151,12 @@ def _check_names(cls, config):
             f"The arguments of {cls.__name__} must be a dictionary. Received: "
             f"{one_line(repr(config), 100)}"
         )
-    odd = sorted(config.keys() - arguments(cls))
-    if odd:
+    unknown = sorted(config.keys() - arguments(cls))
+    if unknown:
         raise ValueError(
-            "Arguments must be of those that a class takes. Received: "
-            f"{one_line(', '.join(odd), 100)} for {cls.__name__}, which takes "
-            f"{', '.join(sorted(arguments(cls)))}"
+            "A config must hold only arguments that its class takes. Received: "
+            f"{one_line(', '.join(unknown), 100)} for {cls.__name__}, which "
+            f"takes {', '.join(sorted(arguments(cls)))}"
         )
 
 
@@ -183,8 +189,8 @@ def _check(config, custom_objects):
 
 def _refuse_class(name):
     raise ValueError(
-        "A preset must be of classes of keras-ncsn and of layers of Keras that "
-        "only compute, because others could run code. Received: "
+        "A preset must consist of classes of keras-ncsn and of layers of Keras "
+        "that only compute, because others could run code. Received: "
         f"{one_line(name)}. If it is yours, pass it in `custom_objects`."
     )
 
@@ -193,7 +199,7 @@ def _check_array(config):
     dtype = config.get("dtype") if isinstance(config, dict) else None
     if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
         raise ValueError(
-            "An array in a config must be of numbers that Keras knows. "
+            "An array in a config must hold numbers of a type known to Keras. "
             f"Received: dtype={one_line(repr(dtype))}"
         )
 
@@ -206,7 +212,7 @@ def _name(config):
 
 
 def _is_harmless(text, custom_objects):
-    # Keras takes an initializer, say, by the name it was registered under.
+    # Keras also finds objects, such as initializers, by their registered names.
     known = keras.saving.get_registered_object(text, custom_objects)
     return known is None or _is_given(known, custom_objects) or _is_ours(text)
 
@@ -223,7 +229,7 @@ def _is_trusted(config, custom_objects):
         return _is_trusted_function(
             config.get("config"), module, custom_objects
         )
-    # What Keras will look for first, wherever else the config points.
+    # Keras looks here first, whatever else the config names.
     known = keras.saving.get_registered_object(
         registered or name, custom_objects
     )
