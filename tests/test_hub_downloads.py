@@ -45,11 +45,11 @@ def flip(path):
 
 CODES = {
     (500,): ("OSError", "answered 500"),
-    (401, "RepoNotFound"): ("ValueError", "exist and be yours"),
+    (401, "RepoNotFound"): ("ValueError", "exist, and you must have access"),
     (403,): ("PermissionError", r"refuses access.*\(403\)"),
     (403, "GatedRepo"): ("PermissionError", "accepted its terms"),
     (404,): ("ValueError", "and the revision must exist"),
-    (404, "RepoNotFound"): ("ValueError", "exist and be yours"),
+    (404, "RepoNotFound"): ("ValueError", "exist, and you must have access"),
     (404, "RevisionNotFound"): ("ValueError", "has no such branch"),
     (404, "EntryNotFound"): ("ValueError", "must hold a preset"),
     (429,): ("OSError", r"too many requests.*\(429\)"),
@@ -228,13 +228,15 @@ def test_a_text_that_came_damaged_is_refused_and_fetched_anew(
     server.faults["GET", name] = "flip"
     failed = run.report(find)
     assert failed["error"][0] == "ValueError"
-    assert re.search(rf"as the Hub has.*{name}.*Try again", failed["error"][1])
+    assert re.search(
+        rf"match the file on the Hub.*{name}.*Try again", failed["error"][1]
+    )
     assert failed["error"][1].count("\n") == 0
     server.faults.clear()
     assert run(find) == weights(folder)
     # So it is where the disk damages it later.
     flip(cached(tmp_path, name).resolve())
-    assert "as the Hub has" in run.report(find)["error"][1]
+    assert "match the file on the Hub" in run.report(find)["error"][1]
     assert run(find) == weights(folder)
 
 
@@ -262,7 +264,7 @@ def test_a_card_that_came_damaged_is_refused_and_fetched_anew(
 ):
     published.commit({"README.md": b"# A card\n"}, "main")
     server.faults["GET", "README.md"] = "flip"
-    assert "as the Hub has" in run.report(show, HERE)["error"][1]
+    assert "match the file on the Hub" in run.report(show, HERE)["error"][1]
     server.faults.clear()
     assert run(show, HERE) == "# A card\n"
 
@@ -318,7 +320,7 @@ def test_names_that_leave_the_cache_are_refused(
     server.etag, server.commit = etag, commit
     kind, said = run.report(find)["error"]
     assert kind == "OSError"
-    assert re.search(f"must answer what.*{message}", said)
+    assert re.search(f"must give an answer.*{message}", said)
     assert cached_files(tmp_path) == []
     assert not list(tmp_path.glob("**/x"))
 
@@ -392,8 +394,8 @@ def update(published, folder, target):
     [
         (WEIGHTS, (500,), "answered 500"),
         (WEIGHTS, "flip", "SHA-256"),
-        ("metadata.json", "flip", "as the Hub has"),
-        ("config.json", "flip", "as the Hub has"),
+        ("metadata.json", "flip", "match the file on the Hub"),
+        ("config.json", "flip", "match the file on the Hub"),
     ],
 )
 def test_an_update_that_fails_leaves_the_old_preset(
@@ -460,7 +462,7 @@ def publish_as_it_is(published, folder):
 @pytest.mark.parametrize(
     ("publish", "arguments", "message"),
     [
-        (publish_strange, {}, "must be of classes"),
+        (publish_strange, {}, "must consist of classes"),
         (publish_misspelt, {}, "hold arguments that"),
         (publish_wider, {}, "must fit"),
         (publish_as_it_is, {"sampler": "dice"}, "`sampler` must be one of"),

@@ -26,7 +26,12 @@ XET = "Task error: CAS Client Error: Request error: HTTP status"
 @pytest.mark.parametrize(
     ("error", "sending", "kind", "message"),
     [
-        (answered(401), False, ValueError, "yours to use.*expired.*revoked"),
+        (
+            answered(401),
+            False,
+            ValueError,
+            "you must have access.*expired.*revoked",
+        ),
         (answered(401), True, PermissionError, "expired or was revoked"),
         (answered(404), False, ValueError, "and the revision must exist.*404"),
         (answered(404), True, OSError, "answered 404"),
@@ -78,7 +83,7 @@ def test_who_told_the_client_to_wait_longer_does(
     monkeypatch.setenv(name, value)
     assert errors.patience() == seconds
     silent = errors.translated(TimeoutError(), SOURCE, "a file")
-    assert f"of {seconds:g} seconds" in str(silent)
+    assert f"within {seconds:g} seconds" in str(silent)
 
 
 @pytest.mark.parametrize("value", ["abc", "60.5", "-1", "", "99999999999"])

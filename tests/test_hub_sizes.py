@@ -81,7 +81,7 @@ def test_what_is_said_to_be_too_large_is_not_fetched(
     server.faults["HEAD", name] = head(size, header)
     kind, message = run.report(find)["error"]
     assert kind == "OSError"
-    assert re.search(f"{name} of {HERE} must be .* size", message)
+    assert re.search(f"{name} of {HERE} must not be .* size", message)
     assert f"{size:,}" in message
     assert message.count("\n") == 0
     fetched = [path for method, path in server.requests if method == "GET"]
@@ -107,7 +107,7 @@ def test_a_body_without_an_end_is_cut_off(
     endless = server.faults["GET", name] = Endless()
     kind, message = run.report(find)["error"]
     assert kind == "OSError"
-    assert re.search(f"{name} of {HERE} must be .* size", message)
+    assert re.search(f"{name} of {HERE} must not be .* size", message)
     assert endless.ended.wait(10)
     # The largest limit, and what waits on the way.
     assert endless.sent < format.MAX_CONFIG_BYTES + 2**23
@@ -220,7 +220,7 @@ def test_a_resumed_body_without_an_end_is_cut_off(
     server.faults["GET", WEIGHTS] = send
     kind, message = run.report(find)["error"]
     assert kind == "OSError"
-    assert "must be of the size" in message
+    assert "must not be larger than its stated size" in message
     assert endless.ended.wait(10)
     assert endless.sent < 2**23
 
@@ -280,7 +280,7 @@ def test_weights_of_a_size_that_only_the_hub_states(
     server.faults["HEAD", WEIGHTS] = head(None)
     kind, message = run.report(find)["error"]
     assert kind == "OSError"
-    assert "neither states a size" in message
+    assert "no size, neither from the Hub nor" in message
     server.faults.clear()
     assert run(find) == weights(folder)
 
@@ -313,7 +313,10 @@ def test_a_published_card_that_is_too_large_is_not_fetched(
     assert kind == "OSError"
     assert "1,000,000,000,000" in message
     endless = server.faults["GET", "README.md"] = Endless()
-    assert "must be of the size" in run.report(dry_run, folder)["error"][1]
+    assert (
+        "must not be larger than its stated size"
+        in run.report(dry_run, folder)["error"][1]
+    )
     assert endless.ended.wait(10)
     assert endless.sent < 2**24
 

@@ -55,7 +55,7 @@ def push_slowly(folder):
 
 
 SENTENCES = {
-    (401,): ("PermissionError", r"a token that is wrong.*\(401\)"),
+    (401,): ("PermissionError", r"one that is wrong.*\(401\)"),
     (403,): ("PermissionError", r"does not let this token write.*\(403\)"),
     (409,): ("OSError", "answered 409, because someone else.*Try again"),
     (412,): ("OSError", "answered 412, because someone else.*Try again"),
@@ -281,8 +281,8 @@ def test_offline_nothing_goes_up(run, server, folder, option, token):
     refused = run.report(push, folder, "owner/preset", option, **environment)
     assert refused["error"][0] == "OSError"
     assert re.fullmatch(
-        "The Hub must be asked before files go up to hf://owner/preset.*"
-        "HF_HUB_OFFLINE is set. Unset it to push.",
+        "The Hub must be asked before files are uploaded to hf://owner/preset.*"
+        "HF_HUB_OFFLINE forbids. Unset it to push.",
         refused["error"][1],
     )
     assert server.requests == []

@@ -1,9 +1,9 @@
-"""The Hugging Face Hub: presets come from there, and go there.
+"""The Hugging Face Hub: downloads and uploads of presets.
 
-`huggingface_hub` does the work, and is imported when it is needed. Around it:
-one sentence for each way it can fail, and an end to waiting for a server that
-says nothing.
+`huggingface_hub` does the work, and is imported when it is needed. This package
+adds one sentence for each way it can fail, a time limit for a silent server,
+and checks of what the server sends.
 """
 
-# What its requests say that they are of.
+# The name of this library in its requests.
 LIBRARY = "keras-ncsn"

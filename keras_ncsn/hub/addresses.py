@@ -1,4 +1,4 @@
-"""What places on the Hub are called."""
+"""Addresses on the Hub, such as hf://owner/repo@revision."""
 
 import re
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from keras_ncsn.hub.errors import check_time_outs
 PREFIX = "hf://"
 
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-# As `huggingface_hub` has it, of the owner and of the repository alike.
+# The rule of `huggingface_hub`, for owners and repositories alike.
 _NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*")
 _HOW = "hf://owner/repo, hf://owner/repo/subfolder or hf://owner/repo@revision"
@@ -28,18 +28,19 @@ class Source(NamedTuple):
     subfolder: str
     revision: str | None
 
-    def __str__(self):
+    def __str__(self) -> str:
         place = "/".join(part for part in self[:2] if part)
         revision = f"@{self.revision}" if self.revision else ""
         return f"{PREFIX}{place}{revision}"
 
 
-def parse(address, revision=None):
+def parse(address: str, revision: str | None = None) -> Source:
     """Returns the place that an address names.
 
     Args:
         address: String, `"hf://owner/repo[/subfolder][@revision]"`.
-        revision: String, in place of the address's. Defaults to `None`.
+        revision: String, the revision if the address names none. Defaults to
+            `None`.
 
     Returns:
         A `Source`.
@@ -67,18 +68,18 @@ def parse(address, revision=None):
     return Source(f"{owner}/{rest[0]}", "/".join(rest[1:]), revision)
 
 
-def check_repo_id(repo_id):
+def check_repo_id(repo_id: str) -> None:
     """Raises a `ValueError` unless a string names a repository.
 
     Args:
-        repo_id: String, to be `"owner/repo"`.
+        repo_id: String, which should be `"owner/repo"`.
     """
     name = str(repo_id)
     parts = name.split("/")
     if (
         len(parts) != 2
         or not all(_NAME.fullmatch(part) for part in parts)
-        or any(odd in name for odd in ("--", ".."))
+        or any(bad in name for bad in ("--", ".."))
         or name.endswith(".git")
     ):
         raise ValueError(
@@ -88,8 +89,8 @@ def check_repo_id(repo_id):
         )
 
 
-def check_place(repo_id, revision=None):
-    """Raises a `ValueError` unless files could go to a place of this name.
+def check_place(repo_id: str, revision: str | None = None) -> None:
+    """Raises a `ValueError` unless files could be uploaded to such a place.
 
     Args:
         repo_id: As in `push`.

@@ -1,7 +1,8 @@
-"""What the Hub answers, before its client makes use of it."""
+"""Checks of the Hub's answers, before its client uses them."""
 
 import contextlib
 import re
+from collections.abc import Iterator
 
 from keras_ncsn.hub import sizes, tokens
 from keras_ncsn.hub.hooks import hooking
@@ -10,18 +11,18 @@ _NAME = re.compile(r"[\w+=-][\w.+=-]{0,127}")
 
 
 @contextlib.contextmanager
-def checking_answers(size=None):
-    """A context in which answers of the Hub do no harm.
+def checking_answers(size: sizes.Size | None = None) -> Iterator[None]:
+    """A context in which answers of the Hub can do no harm.
 
-    They name files that stay in the cache, for the client names files and
-    folders by what the Hub calls them. They end where they should, and what is
-    shown of them holds no tokens and nothing that gives orders to a terminal.
-    Of Xet, the store of large files, the client is told nothing: they come as
-    other files do.
+    The client uses names from the Hub for files and folders, so these names
+    are checked: all files stay in the cache. Answers end at their limit of
+    size. Log messages hold no tokens and no control characters. The client is
+    not told about Xet, the store of large files, and downloads large files
+    like all others.
 
     Args:
-        size: A `Size`, of the file that is fetched. Defaults to `None`: no
-            file is.
+        size: A `Size`, the limit of the file that is downloaded. Defaults to
+            `None`: no file is.
     """
     with (
         sizes.limiting(size),
@@ -31,16 +32,16 @@ def checking_answers(size=None):
         yield
 
 
-def check_name(header, name):
-    """Raises a `ValueError` unless a file may have a name in its folder.
+def check_name(header: str, name: str) -> None:
+    """Raises a `ValueError` unless a name is safe for a file in a folder.
 
     Args:
-        header: String, where the Hub says it.
+        header: String, the header that holds the name.
         name: String.
     """
     name = name.removeprefix("W/").strip('"')
     if not _NAME.fullmatch(name) or ".." in name:
-        raise ValueError(f"{header}={name!r}, which is no name of a file")
+        raise ValueError(f"{header}={name!r}, which is not a file name")
 
 
 def _prepare(request):
@@ -52,13 +53,13 @@ def _check(response):
     sizes.limit(response)
     size = sizes.current()
     if size is not None:
-        # The bar of progress shows it, or else where the Hub has the file.
+        # The progress bar shows this name, or else the file's address.
         shown = f'filename="{size.filename}";'
         response.headers["Content-Disposition"] = shown
-    # The client for Xet, if installed, would wait and try again for minutes.
+    # The client for Xet, if installed, would wait and retry for minutes.
     response.headers.pop("X-Xet-Hash", None)
-    # Bodies may come from elsewhere, and errors have names of their own: no
-    # file is called by either.
+    # Only these answers name files: bodies may come from another server, and
+    # errors have names of their own.
     if response.request.method != "HEAD" or response.status_code >= 400:
         return
     for header in ("X-Repo-Commit", "X-Linked-ETag", "ETag"):

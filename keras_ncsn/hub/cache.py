@@ -1,7 +1,7 @@
 """The cache of the Hugging Face Hub's client, on this machine.
 
-Of each commit it has a folder of links to blobs. A blob is named as the Hub
-names it: by the hash of what it holds.
+It has a folder for each commit, with links to blobs. The name of a blob is the
+hash of its content, as the Hub states it.
 """
 
 import contextlib
@@ -9,18 +9,20 @@ import hashlib
 import os
 import pathlib
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.files import open_regular, open_whole
+from keras_ncsn.hub.addresses import Source
 from keras_ncsn.hub.errors import check_time_outs
 from keras_ncsn.text import one_line
 
 _PIECE = 2**20
 
 
-def check(path):
-    """Raises a `ValueError` if a file is not what the Hub has.
+def check(path: pathlib.Path) -> None:
+    """Raises a `ValueError` if a cached file differs from the Hub's.
 
-    The file is removed then, so that it is fetched anew. One whose hash is
-    not known passes, as does one that is not in the cache.
+    The file is then removed, so that it is downloaded again. A file whose hash
+    is unknown passes, and so does one that is not in the cache.
 
     Args:
         path: A `pathlib.Path`.
@@ -28,26 +30,26 @@ def check(path):
     if is_whole(path) is False:
         forget(path)
         raise ValueError(
-            f"A file must be as the Hub has it. Received: {one_line(path)}, "
-            "which was damaged on the way or on this disk, and is removed. Try "
-            "again to fetch it anew."
+            "A file in the Hub's cache must match the file on the Hub. "
+            f"Received: {one_line(path)}, which was damaged in transit or on "
+            "this disk, and is now removed. Try again to download it."
         )
 
 
-def is_whole(path):
-    """Returns whether a file in the cache is what the Hub has.
+def is_whole(path: pathlib.Path) -> bool | None:
+    """Returns whether a file in the cache matches the file on the Hub.
 
     Args:
         path: A `pathlib.Path`.
 
     Returns:
-        Boolean, `None` if it cannot be told: a mirror may name files in ways
-        of its own, and where there are no links the names are lost.
+        Boolean, or `None` if this is unknown: a mirror may name files in its
+        own way, and the names are lost if the cache has no links.
     """
     if not (path.is_symlink() and path.is_file() and _is_in_cache(path)):
         return None
-    # Not where it leads to in the end: a blob may be a link to one that other
-    # repositories share, and that has another name.
+    # Only the first link is followed. A blob may itself be a link to one that
+    # several repositories share, which has another name.
     name = path.readlink().name
     if not set(name) <= set("0123456789abcdef") or len(name) not in (40, 64):
         return None
@@ -57,10 +59,10 @@ def is_whole(path):
         return name in _git_names(file)
 
 
-def check_kind(path):
-    """Raises a `ValueError` unless a path in the cache is of a regular file.
+def check_kind(path: pathlib.Path) -> None:
+    """Raises a `ValueError` unless a path in the cache is a regular file.
 
-    The client returns whatever lies there.
+    The client does not check this.
 
     Args:
         path: A `pathlib.Path`.
@@ -68,28 +70,29 @@ def check_kind(path):
     if not path.is_file():
         raise ValueError(
             "A file in the Hub's cache must be a regular file. Received: "
-            f"{one_line(path)}, which is none. Remove it, to fetch it anew."
+            f"{one_line(path)}, which is not one. Remove it, and try again to "
+            "download it."
         )
 
 
-def forget(path):
-    """Removes a file from the cache, so that it is fetched anew.
+def forget(path: pathlib.Path) -> None:
+    """Removes a file from the cache, so that it is downloaded again.
 
     Args:
         path: A `pathlib.Path`; a file that is not in the cache stays.
     """
     blob = resolve(path)
     if _is_in_cache(path) and holds(blob):
-        # A cache that cannot be written, as that of an image, stays as it is.
+        # A cache that cannot be written, as in a container, stays as it is.
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
             blob.unlink(missing_ok=True)
 
 
-def distrust(path):
+def distrust(path: pathlib.Path) -> None:
     """Removes a file from the cache unless it is known to be whole.
 
-    For what is wrong in a way that damage could explain.
+    This is for errors that damage could explain.
 
     Args:
         path: A `pathlib.Path`; a file that is not in the cache stays.
@@ -98,24 +101,24 @@ def distrust(path):
         forget(path)
 
 
-def remember(source, path):
-    """Lets the cache take the commit of a file for that of its revision.
+def remember(source: Source, path: pathlib.Path) -> None:
+    """Makes a revision in the cache point to the commit of a file.
 
     Args:
         source: A `Source`.
-        path: A `pathlib.Path`, of a file of it in the cache.
+        path: A `pathlib.Path` of a file of the source in the cache.
     """
     snapshot = _snapshot(source, path)
     reference = snapshot.parents[1] / "refs" / (source.revision or "main")
-    # A cache that cannot be written, as that of an image, is used as it is.
+    # A cache that cannot be written, as in a container, is used as it is.
     with contextlib.suppress(OSError):
         reference.parent.mkdir(parents=True, exist_ok=True)
         with open_whole(reference) as file:
             file.write(snapshot.name.encode())
 
 
-def commit_of(source, path):
-    """Returns the commit that a file in the cache is of.
+def commit_of(source: Source, path: pathlib.Path) -> str:
+    """Returns the commit of a file in the cache.
 
     Args:
         source: A `Source`.
@@ -127,7 +130,7 @@ def commit_of(source, path):
     return _snapshot(source, path).name
 
 
-def holds(path):
+def holds(path: pathlib.Path) -> bool:
     """Returns whether a path is in the Hub's cache.
 
     Args:
@@ -141,8 +144,8 @@ def holds(path):
     return path.is_relative_to(resolve(constants.HF_HUB_CACHE))
 
 
-def resolve(path):
-    """Returns where a path leads, through links, which may go in a circle.
+def resolve(path: StrPath) -> pathlib.Path:
+    """Returns a path with its links resolved, even if they form a circle.
 
     Args:
         path: Path.
@@ -150,11 +153,11 @@ def resolve(path):
     Returns:
         A `pathlib.Path`.
     """
-    # The method of paths raises a `RuntimeError` for a circle.
+    # `pathlib.Path.resolve` raises a `RuntimeError` for a circle.
     return pathlib.Path(os.path.realpath(path))
 
 
-def is_cached(source, filename):
+def is_cached(source: Source, filename: str) -> bool:
     """Returns whether a file is in the Hub's cache.
 
     Args:
@@ -167,15 +170,15 @@ def is_cached(source, filename):
     return cached_path(source, filename) is not None
 
 
-def cached_path(source, filename):
-    """Returns where a file is in the Hub's cache.
+def cached_path(source: Source, filename: str) -> pathlib.Path | None:
+    """Returns the path of a file in the Hub's cache.
 
     Args:
         source: A `Source`.
         filename: String.
 
     Returns:
-        A `pathlib.Path`, `None` if it is not there.
+        A `pathlib.Path`, or `None` if it is not there.
     """
     check_time_outs()
     import huggingface_hub
@@ -189,20 +192,20 @@ def cached_path(source, filename):
 
 
 def _snapshot(source, path):
-    # Of models--owner--repo/snapshots/<commit>/<subfolder>/<file>.
+    # The path is models--owner--repo/snapshots/<commit>/<subfolder>/<file>.
     depth = len(source.subfolder.split("/")) if source.subfolder else 0
     return path.parents[depth]
 
 
 def _is_in_cache(path):
-    # Where it is, and not where it leads to.
+    # Where the link itself is, not its target.
     return holds(resolve(path.parent))
 
 
 def _git_names(file):
-    """Returns how Git names a file, and how a mirror may: without a header."""
+    """Returns Git's hash of a file, and the plain one that mirrors may use."""
     size = os.fstat(file.fileno()).st_size
-    # For no secret: a Python that has no SHA-1 for those has this.
+    # Not for security, so that Pythons with a restricted SHA-1 allow it.
     plain = hashlib.sha1(usedforsecurity=False)
     digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     while piece := file.read(_PIECE):

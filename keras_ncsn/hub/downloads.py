@@ -1,10 +1,12 @@
-"""Presets come from the Hub."""
+"""Downloads from the Hub."""
 
 import pathlib
 import time
 import warnings
+from typing import Any
 
 from keras_ncsn.hub import LIBRARY, cache
+from keras_ncsn.hub.addresses import Source
 from keras_ncsn.hub.answers import check_name, checking_answers
 from keras_ncsn.hub.errors import check_time_outs, translated, translating
 from keras_ncsn.hub.patience import ending_silence, obligingly, patiently
@@ -14,29 +16,31 @@ from keras_ncsn.hub.sizes import Size
 class Download:
     """Files of one commit of a repository, through the Hub's cache.
 
-    What is cached is used where the Hub cannot be asked, with a warning but
-    for `HF_HUB_OFFLINE`.
+    If the Hub cannot be asked, the cached commit is used, with a warning unless
+    `HF_HUB_OFFLINE` is set.
 
     Args:
         source: A `Source`.
         filename: String, a file that must be there.
-        token: String or `None`, as of `huggingface_hub`.
+        token: String or `None`, as in `huggingface_hub`.
     """
 
-    def __init__(self, source, filename, token=None):
+    def __init__(
+        self, source: Source, filename: str, token: str | None = None
+    ) -> None:
         check_time_outs()
         self.source = source
         self.token = token
         self.commit = self._find_commit(filename)
 
-    def get(self, filename, max_bytes=None):
-        """Returns the path of a file in the cache.
+    def get(self, filename: str, max_bytes: int | None = None) -> pathlib.Path:
+        """Returns the path of a file in the cache, downloaded if need be.
 
         Args:
             filename: String, its name in the subfolder of the source.
-            max_bytes: Integer, the size at which it is refused before it is
-                fetched, or cut off. Defaults to `None`: the size that the Hub
-                states.
+            max_bytes: Integer, the largest size. A larger file is refused,
+                before the download or in the middle of it. Defaults to `None`:
+                the size that the Hub states.
 
         Returns:
             A `pathlib.Path`.
@@ -50,11 +54,11 @@ class Download:
         cache.check_kind(path)
         return path
 
-    def remember(self, filename):
-        """Lets the cache take this commit for that of the revision.
+    def remember(self, filename: str) -> None:
+        """Makes the revision in the cache point to this commit.
 
-        For when all that is needed of it is there: until then the cache has
-        the commit before, which offline mode uses.
+        Call it when all needed files are there. Until then, offline mode uses
+        the previous commit.
 
         Args:
             filename: String, a file that `get` returned.
@@ -69,7 +73,7 @@ class Download:
         started = time.monotonic()
         with translating(self.source, filename):
             try:
-                # The client would hide why it cannot reach the Hub.
+                # The client itself would hide why it cannot reach the Hub.
                 return self._ask(filename, started)
             except (
                 errors.RevisionNotFoundError,
@@ -77,9 +81,9 @@ class Download:
             ):
                 raise
             except Exception as error:
-                if cache.is_cached(self.source, filename):
+                path = cache.cached_path(self.source, filename)
+                if path is not None:
                     self._warn(error, filename)
-                    path = cache.cached_path(self.source, filename)
                     return cache.commit_of(self.source, path)
                 if not _may_pass(error):
                     raise
@@ -103,8 +107,14 @@ class Download:
         )
 
 
-def fetch(source, filename, commit, token=None, max_bytes=None):
-    """Returns the path of a file in the cache, where it lies from now on.
+def fetch(
+    source: Source,
+    filename: str,
+    commit: str,
+    token: str | None = None,
+    max_bytes: int | None = None,
+) -> pathlib.Path:
+    """Downloads a file to the cache, unless it is there, and returns its path.
 
     Args:
         source: A `Source`.
@@ -114,7 +124,7 @@ def fetch(source, filename, commit, token=None, max_bytes=None):
         max_bytes: As in `Download.get`.
 
     Returns:
-        A `pathlib.Path`. What is raised is of the client.
+        A `pathlib.Path`. Exceptions are those of the client.
     """
     import huggingface_hub
 
@@ -130,8 +140,25 @@ def fetch(source, filename, commit, token=None, max_bytes=None):
     return pathlib.Path(path)
 
 
-def ask_commit(source, filename, token, started=None, **kwargs):
-    """Returns the commit that a file is of now."""
+def ask_commit(
+    source: Source,
+    filename: str,
+    token: str | None,
+    started: float | None = None,
+    **kwargs: Any,
+) -> str:
+    """Returns the commit of a file that is current on the Hub.
+
+    Args:
+        source: A `Source`.
+        filename: String, its name in the subfolder of the source.
+        token: As in `Download`.
+        started: As in `patiently`.
+        **kwargs: Further arguments of the client.
+
+    Returns:
+        String. Exceptions are those of the client.
+    """
     import huggingface_hub
 
     url = huggingface_hub.hf_hub_url(
@@ -149,14 +176,15 @@ def ask_commit(source, filename, token, started=None, **kwargs):
         )
     if metadata.commit_hash is None:
         raise ValueError(
-            "no header X-Repo-Commit, so that it may be something else "
-            "than a Hub; check HF_ENDPOINT if it is set"
+            "no header X-Repo-Commit, so it may not be a Hub; check "
+            "HF_ENDPOINT if it is set"
         )
     check_name("X-Repo-Commit", metadata.commit_hash)
     return metadata.commit_hash
 
 
 def _may_pass(error):
+    # Whether another try may succeed.
     status = getattr(getattr(error, "response", None), "status_code", None)
     if status is not None:
         return status in (408, 429) or status >= 500

@@ -3,23 +3,25 @@
 import contextlib
 import os
 import re
+from collections.abc import Iterator
+from typing import Any
 
 from keras_ncsn.hub.sentences import SENDING, SENTENCES
 from keras_ncsn.hub.sizes import WrongSize
 from keras_ncsn.hub.tokens import said
 
-# Seconds after which a server that does not answer is given up, if the client
-# was not told to wait longer.
+# How many seconds to wait for a silent server, unless the client's own
+# settings are longer.
 PATIENCE = 30.0
 
-# In seconds, a week: a system's own limit may be weeks.
+# A week, in seconds. Some systems allow no more than some weeks.
 _LONGEST = 604800
 _TIME_OUTS = "HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"
 
-# Requests left, and seconds until there are more.
+# No requests are left, and the seconds until there are more.
 _SPENT = re.compile(r";\s*r\s*=\s*0\s*;\s*t\s*=\s*(\d+)")
 
-# What the client raises where an answer is not of the types that it expects.
+# What the client raises if an answer does not have the types that it expects.
 _NOT_UNDERSTOOD = (
     ValueError,
     TypeError,
@@ -30,56 +32,58 @@ _NOT_UNDERSTOOD = (
 )
 
 
-def check_time_outs():
-    """Raises a `ValueError` unless the client can use the time-outs set for it.
+def check_time_outs() -> None:
+    """Raises a `ValueError` unless the client's time-out variables are valid.
 
-    To be called before `huggingface_hub` is imported, which reads them.
+    Call it before `huggingface_hub` is imported, which reads them.
     """
     for name in _TIME_OUTS:
         value = os.environ.get(name, "0")
         if not value.strip().isdecimal() or int(value) > _LONGEST:
             raise ValueError(
-                f"{name} must be a whole number of seconds, {_LONGEST} at "
-                f"most. Received: {name}={value!r}"
+                f"{name} must be a whole number of seconds, at most "
+                f"{_LONGEST}. Received: {name}={value!r}"
             )
 
 
-def patience():
-    """Returns the seconds after which a silent server is given up.
+def patience() -> float:
+    """Returns how many seconds to wait for a silent server.
 
     Returns:
-        Float, `PATIENCE` or what the user set for the client, if longer.
+        Float, `PATIENCE`, or the user's setting for the client if it is longer.
     """
     limits = [os.environ.get(name, "").strip() for name in _TIME_OUTS]
     return max([PATIENCE, *(float(x) for x in limits if x.isdecimal())])
 
 
-def asked_wait(response):
+def asked_wait(response: Any) -> int | None:
     """Returns the seconds that the Hub asks to wait before the next request.
 
     Args:
-        response: What it answered.
+        response: The Hub's answer.
 
     Returns:
-        Integer, `None` if it does not say.
+        Integer, or `None` if the Hub does not ask for a wait.
     """
     limit = _SPENT.search(response.headers.get("RateLimit", ""))
     if limit is not None and response.status_code == 429:
         seconds = limit[1]
     else:
         seconds = response.headers.get("Retry-After", "").strip()
-    # More digits than any wait has, and more than an integer may have.
+    # Cut, because Python refuses integers of thousands of digits.
     return int(seconds[:20]) if seconds.isdecimal() else None
 
 
 @contextlib.contextmanager
-def translating(source, filename, sending=False):
-    """A context whose exceptions become those of this package.
+def translating(
+    source: object, filename: str, sending: bool = False
+) -> Iterator[None]:
+    """A context that turns exceptions of the client into those of this package.
 
     Args:
         source: A `Source`.
-        filename: String, what is asked for, or sent.
-        sending: Boolean, whether it is sent. Defaults to `False`.
+        filename: String, what is downloaded or uploaded.
+        sending: Boolean, whether it is an upload. Defaults to `False`.
     """
     try:
         yield
@@ -88,18 +92,23 @@ def translating(source, filename, sending=False):
         try:
             raise failure from None
         finally:
-            # It would lead to the request, which holds the token.
+            # The context would lead to the request, which holds the token.
             failure.__context__ = None
 
 
-def translated(error, source, filename, sending=False):
+def translated(
+    error: BaseException,
+    source: object,
+    filename: str,
+    sending: bool = False,
+) -> Exception:
     """Returns an exception that says what went wrong and what to do.
 
     Args:
-        error: An exception of `huggingface_hub`, or of what it uses.
+        error: An exception of `huggingface_hub`, or of a library that it uses.
         source: A `Source`.
-        filename: String, what was asked for, or sent.
-        sending: Boolean, whether it was sent. Defaults to `False`.
+        filename: String, what was downloaded or uploaded.
+        sending: Boolean, whether it was an upload. Defaults to `False`.
 
     Returns:
         A `ValueError` or an `OSError`.
@@ -107,7 +116,7 @@ def translated(error, source, filename, sending=False):
     from huggingface_hub import errors
 
     if isinstance(error, (errors.LocalEntryNotFoundError, RuntimeError)):
-        # It stands for what kept the client from asking, or from sending.
+        # The cause is what kept the client from asking, or from sending.
         error = error.__cause__ or error
     status = _status(error)
     name = _of_class(error) or _of_status(status) or _of_kind(error)
@@ -133,7 +142,7 @@ def translated(error, source, filename, sending=False):
 def _status(error):
     response = getattr(error, "response", None)
     if response is None and isinstance(error, (ConnectionError, RuntimeError)):
-        # Of Xet, which sends large files, and says it in words alone.
+        # Xet, which uploads large files, states it only in its message.
         found = re.search(r"HTTP status \w+ error \((\d{3})\b", str(error))
         return found and int(found[1])
     return getattr(response, "status_code", None)
@@ -146,7 +155,7 @@ def _wait(error):
 
 
 def _reason(error, name):
-    # What the server says, in one line; most say nothing.
+    # What the server says, in one line. Most servers say nothing.
     if name in ("answer", "card", "size"):
         is_sentence = isinstance(error, (ValueError, OSError))
         kind = "" if is_sentence else f"{type(error).__name__}: "
@@ -174,9 +183,9 @@ def _of_class(error):
     for kind, name in classes.items():
         if isinstance(error, kind):
             return name
-    # Of the HTTP client, whose name changes between versions.
+    # Exceptions of the HTTP client, which differs between versions.
     if type(error).__name__ == "LocalProtocolError":
-        # What no header can hold, and of those only the token is the caller's.
+        # A header is invalid, and only the token's comes from the caller.
         return "token"
     return "silence" if "Timeout" in type(error).__name__ else None
 
@@ -199,7 +208,7 @@ def _of_kind(error):
     if isinstance(error, ConnectionError):
         return None
     if isinstance(error, OSError):
-        # Those of the client, which have no number, are about an answer.
+        # The client's own have no number, and are about an answer.
         return "answer" if error.errno is None else "machine"
     if not isinstance(error, _NOT_UNDERSTOOD):
         return None
@@ -208,6 +217,6 @@ def _of_kind(error):
 
 
 def _of_machine(error):
-    # A full disk, a cache that cannot be written: without what led to it.
+    # Such as a full disk, or a cache that cannot be written.
     named = () if error.filename is None else (error.filename,)
     return OSError(error.errno, said(error.strerror), *named)

@@ -1,25 +1,28 @@
-"""Hooks on the requests of the Hub's client, whichever client that is.
+"""Hooks on the requests and answers of the Hub's client.
 
-The client of `huggingface_hub` is replaced after a connection was refused: its
-hooks must not end with it.
+`huggingface_hub` replaces its HTTP client after a refused connection. The hooks
+must survive that.
 """
 
 import contextlib
 import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
-# Of the contexts that are open, in all threads: the client is one for all.
-_open: dict[str, list[Any]] = {"request": [], "response": []}
+_Hook = Callable[[Any], None]
+
+# The hooks of all open contexts, in all threads, which share one client.
+_open: dict[str, list[_Hook]] = {"request": [], "response": []}
 
 
 @contextlib.contextmanager
-def hooking(**hooks):
-    """A context in which all that the client sends or hears meets hooks.
+def hooking(**hooks: _Hook) -> Iterator[None]:
+    """A context in which hooks see all that the client sends and receives.
 
     Args:
         **hooks: Functions of a `request` or of a `response`.
     """
-    # First, so that no client is without what is open.
+    # First, so that a new client never lacks a hook.
     for event, hook in hooks.items():
         _open[event].append(hook)
     try:
@@ -35,8 +38,8 @@ def _reach_clients():
     from huggingface_hub.utils import _http
 
     # Not by `set_client_factory`, which closes the client that others use.
-    # Two threads at once do the same thing twice. The name is the client's own:
-    # should it change, the hooks end where the client is replaced.
+    # Two threads at once do no harm. The name is private: if it changes, the
+    # hooks are lost when the client is replaced.
     factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
     if factory is not None and getattr(factory, "func", None) is not _make:
         _http._GLOBAL_CLIENT_FACTORY = functools.partial(_make, factory)

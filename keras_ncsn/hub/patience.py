@@ -1,7 +1,7 @@
-"""An end to waiting for a Hub that says nothing.
+"""Time limits for a Hub that does not answer.
 
-The client has no limit for some of its calls, and multiplies those it has by
-retries.
+The client has no time limit for some of its calls. For the others, retries
+multiply the limit.
 """
 
 import contextlib
@@ -10,30 +10,36 @@ import functools
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from keras_ncsn.hub.errors import asked_wait, patience
 from keras_ncsn.hub.hooks import hooking
 
-# As often as the client tries again.
+# As many as the client's own retries.
 NUM_WAITS = 5
 
+_Result = TypeVar("_Result")
 
-def patiently(function, started=None):
-    """Returns what a function does, if it does within `patience()`.
 
-    For short questions. A thread that is given up goes on until it fails, and
-    ends with the process.
+def patiently(
+    function: Callable[[], _Result], started: float | None = None
+) -> _Result:
+    """Returns a function's result, if it takes no longer than `patience()`.
+
+    This is for short questions. After a time-out, the function's thread runs
+    until the function fails or the process ends.
 
     Args:
         function: A function without arguments.
-        started: Float, when the waiting began, of `time.monotonic`. Defaults
+        started: Float, when the waiting began, by `time.monotonic`. Defaults
             to `None`, now.
 
     Returns:
-        What it returned; what it raises is raised, or a `TimeoutError`.
+        The result. The function's exceptions are raised, or a `TimeoutError`.
     """
     waited = 0.0 if started is None else _seconds_since(started)
-    results: queue.SimpleQueue = queue.SimpleQueue()
+    results: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def run():
         try:
@@ -53,17 +59,17 @@ def patiently(function, started=None):
     return result
 
 
-def obligingly(function):
-    """Returns what a function does, after the waits that the Hub asks for.
+def obligingly(function: Callable[[], _Result]) -> _Result:
+    """Returns a function's result, after the waits that the Hub asks for.
 
-    The client itself waits where it asks for metadata, and where it fetches
-    a file only for 429.
+    The client itself waits when it asks for metadata. When it downloads a
+    file, it only waits for status 429.
 
     Args:
         function: A function without arguments.
 
     Returns:
-        What it returned.
+        The result.
     """
     from huggingface_hub import errors
 
@@ -83,18 +89,18 @@ def obligingly(function):
 
 
 @contextlib.contextmanager
-def ending_silence():
-    """A context in which each request of the client must make headway.
+def ending_silence() -> Iterator[None]:
+    """A context in which requests of the client that stand still end.
 
-    A request that sends nothing and hears nothing for `patience()` is given up
-    and not tried again, and so is one that the Hub asks to wait for longer; one
-    that is slow may take as long as it needs, and so may another process that
-    fetches the same. What goes up to Xet, the store of large files, is sent by
-    a client of its own, with limits of its own.
+    A request that sends and receives nothing for `patience()` is given up, and
+    not tried again. So is one for which the Hub asks to wait longer than that.
+    A slow request may take as long as it needs, and so may another process that
+    downloads the same file. Uploads to Xet, the store of large files, have
+    their own client, with its own limits.
     """
     import huggingface_hub
 
-    # Files are sent by threads, one request of each at a time.
+    # Files are uploaded by threads, each of one request at a time.
     unanswered = threading.local()
 
     def ask(request):
@@ -108,7 +114,7 @@ def ending_silence():
 
     def hear(response):
         unanswered.since = None
-        # The client would wait, however long, and whatever the status.
+        # The client would wait as long as the Hub asks, whatever the status.
         if response.status_code >= 400:
             if (asked_wait(response) or 0) > patience():
                 huggingface_hub.utils.hf_raise_for_status(response)
@@ -119,8 +125,8 @@ def ending_silence():
 
 
 def _read(iter_raw, *args, **kwargs):
-    # The client would ask again for what fell silent on the way, and hear the
-    # beginning again.
+    # After a time-out in the middle of a body, the client would ask again, and
+    # receive the beginning again.
     try:
         yield from iter_raw(*args, **kwargs)
     except Exception as error:

@@ -1,10 +1,11 @@
-"""Sentences about what goes wrong with a Hub, each with its exception."""
+"""What can go wrong with a Hub: a sentence and an exception for each case."""
 
-SENTENCES = {
+# Downloads.
+SENTENCES: dict[str, tuple[type[Exception], str]] = {
     "offline": (
         FileNotFoundError,
         "{source} is not in the cache, and the Hub may not be asked while "
-        "HF_HUB_OFFLINE is set. Unset it once to fetch the preset.",
+        "HF_HUB_OFFLINE is set. Unset it once to download the preset.",
     ),
     "revision": (
         ValueError,
@@ -23,14 +24,14 @@ SENTENCES = {
     ),
     "repository": (
         ValueError,
-        "The repository must exist and be yours to use. Received: {source}. "
-        "Check the name; if it is private, pass `token` or set HF_TOKEN. One "
-        "that has expired or was revoked opens nothing, not even what is "
-        "public.",
+        "The repository must exist, and you must have access. Received: "
+        "{source}. Check the name; if it is private, pass `token` or set "
+        "HF_TOKEN. A token that has expired or was revoked gives no access, "
+        "even to public repositories.",
     ),
     "missing": (
         ValueError,
-        "The repository and the revision must exist. Received: {source}, of "
+        "The repository and the revision must exist. Received: {source}, for "
         "which the Hub has no {filename} (404). Check the name and the "
         "revision, and HF_ENDPOINT if it is set.",
     ),
@@ -38,16 +39,16 @@ SENTENCES = {
         ValueError,
         "`token`, or HF_TOKEN, must be letters, digits and '_' in one line, "
         "as the Hub shows it. Received for {source}: something else. Correct "
-        "it, or leave it out for what is public.",
+        "it, or leave it out for a public repository.",
     ),
     "forbidden": (
         PermissionError,
-        "The Hub refuses access to {source} (403). Pass a `token` that may do "
-        "this, or set HF_TOKEN.",
+        "The Hub refuses access to {source} (403). Pass a `token` that has "
+        "access, or set HF_TOKEN.",
     ),
     "requests": (
         OSError,
-        "The Hub has had too many requests from here (429), the last for "
+        "The Hub has received too many requests from here (429), the last for "
         "{source}. Wait {wait} and try again.",
     ),
     "status": (
@@ -57,43 +58,41 @@ SENTENCES = {
     ),
     "answer": (
         OSError,
-        "The Hub must answer what the client understands. Received for "
+        "The Hub must give an answer that the client understands. Received for "
         "{filename} of {source}:{reason}. Try again later, or upgrade: pip "
         "install --upgrade huggingface-hub",
     ),
     "size": (
         OSError,
-        "{filename} of {source} must be of the size that is stated for it, or "
-        "smaller. Received:{reason}. Try again later, or tell who published "
-        "it.",
+        "{filename} of {source} must not be larger than its stated size. "
+        "Received:{reason}. Try again later, or tell the publisher.",
     ),
     "silence": (
         TimeoutError,
-        "The Hub did not answer in time (of {patience:g} seconds, or the "
-        "client's own) about {filename} of {source}. Check the connection, or "
-        "try again later.",
+        "The Hub did not answer in time (within {patience:g} seconds, or the "
+        "client's own limit) about {filename} of {source}. Check the "
+        "connection, or try again later.",
     ),
     "connection": (
         ConnectionError,
-        "{filename} of {source} could not be exchanged with the Hub ({kind}). "
+        "The connection to the Hub failed for {filename} of {source} ({kind}). "
         "Check the connection and try again.",
     ),
 }
-# Where files go up, and the repository need not be there before.
-SENDING = {
+# Uploads, for which the repository need not exist yet.
+SENDING: dict[str, tuple[type[Exception], str]] = {
     "offline": (
         OSError,
-        "The Hub must be asked before files go up to {source}, and may not be "
-        "while HF_HUB_OFFLINE is set. Unset it to push.",
+        "The Hub must be asked before files are uploaded to {source}, which "
+        "HF_HUB_OFFLINE forbids. Unset it to push.",
     ),
     "repository": (
         PermissionError,
-        "The Hub must know who sends files to {source}, and that they may. "
-        "Received: none, or a token that is wrong, has expired or was revoked "
-        "(401). Check the name, and pass `token` or set HF_TOKEN to one that "
-        "may write there.",
+        "An upload to {source} must have a token that may write there. "
+        "Received: none, or one that is wrong, has expired or was revoked "
+        "(401). Check the name, and pass `token` or set HF_TOKEN.",
     ),
-    # Of what the Hub lists there, not of the repository.
+    # It is a file that is missing, not the repository.
     "missing": SENTENCES["status"],
     "forbidden": (
         PermissionError,
@@ -102,12 +101,12 @@ SENDING = {
     ),
     "conflict": (
         OSError,
-        "{source} must not change while files go up. The Hub answered "
-        "{status}, because someone else did so. Try again.",
+        "{source} must not change during an upload. The Hub answered {status}, "
+        "because someone else changed it. Try again.",
     ),
     "card": (
         ValueError,
-        "The card README.md must have front matter that the Hub takes. "
+        "The card README.md must have front matter that the Hub accepts. "
         "Received:{reason}. Correct the card, and try again.",
     ),
 }

@@ -1,41 +1,41 @@
-"""Sizes: what the Hub sends ends where it was said to end."""
+"""Limits for the size of what the Hub sends."""
 
 import contextlib
 import contextvars
 import functools
+from collections.abc import Iterator
+from typing import Any
 
 from keras_ncsn.hub import LIBRARY
 
-# Of what is no file: names of files, addresses, what went wrong.
+# For answers that are not files: lists of files, addresses, errors.
 MAX_ANSWER_BYTES = 2**22
 
-# The client unpacks others, some of which make gigabytes of one piece.
+# The client unpacks others, too, and with some a piece may become gigabytes.
 _PACKINGS = "", "identity", "gzip"
-
-_current = contextvars.ContextVar("size", default=None)
 
 
 class WrongSize(ValueError):
-    """What the Hub sends of a file, or says that it would, is too large."""
+    """A file on the Hub is too large, as sent or as stated."""
 
 
 class Size:
-    """The size that a file has at most.
+    """The largest size that a file may have.
 
     Args:
         filename: String, the name of the file.
-        max_bytes: Integer, or `None` if it is the one that the Hub states.
+        max_bytes: Integer, or `None` for the size that the Hub states.
     """
 
-    def __init__(self, filename, max_bytes=None):
+    def __init__(self, filename: str, max_bytes: int | None = None) -> None:
         self.filename = filename
         self.max_bytes = max_bytes
 
-    def hear(self, response):
-        """Takes the size that the Hub states, unless it is too large.
+    def hear(self, response: Any) -> None:
+        """Notes the size that the Hub states, or raises if it is too large.
 
         Args:
-            response: What it answered when it was asked for that.
+            response: The Hub's answer to the question for the size.
         """
         stated = _stated(response)
         if stated is None:
@@ -47,17 +47,17 @@ class Size:
             )
         self.max_bytes = stated
 
-    def left(self, response):
+    def left(self, response: Any) -> int:
         """Returns how many bytes of a file may still come.
 
         Args:
-            response: What the Hub answered, which may be the rest of a file.
+            response: The Hub's answer, a file or the rest of one.
 
         Returns:
             Integer.
         """
         if self.max_bytes is None:
-            raise WrongSize("a Hub and a preset of which neither states a size")
+            raise WrongSize("no size, neither from the Hub nor from the preset")
         start = 0
         if response.status_code == 206:
             asked = response.request.headers.get("Range", "")
@@ -65,13 +65,16 @@ class Size:
         return self.max_bytes - start
 
 
+_current = contextvars.ContextVar[Size | None]("size", default=None)
+
+
 @contextlib.contextmanager
-def limiting(size=None):
-    """A context in which the Hub's answers in this thread end.
+def limiting(size: Size | None = None) -> Iterator[None]:
+    """A context in which `current` returns a limit, in this thread.
 
     Args:
-        size: A `Size`, of the file that is fetched. Defaults to `None`: no
-            file is.
+        size: A `Size`, the limit of the file that is downloaded. Defaults to
+            `None`: no file is.
     """
     before = _current.set(size)
     try:
@@ -80,13 +83,13 @@ def limiting(size=None):
         _current.reset(before)
 
 
-def current():
-    """Returns the `Size` of the file that this thread fetches, or `None`."""
+def current() -> Size | None:
+    """Returns the `Size` of the file that this thread downloads, or `None`."""
     return _current.get()
 
 
-def ask_unpacked(request):
-    """Asks for a body that is of its own size.
+def ask_unpacked(request: Any) -> None:
+    """Makes a request ask for a body that is not packed.
 
     Args:
         request: A request of the Hub's client.
@@ -95,11 +98,11 @@ def ask_unpacked(request):
         request.headers["Accept-Encoding"] = "identity"
 
 
-def limit(response):
-    """Lets the body of an answer end where it was said to end.
+def limit(response: Any) -> None:
+    """Limits the body of an answer to its largest size.
 
     Args:
-        response: What the Hub answered; its body is not read yet.
+        response: The Hub's answer, of which the body is not read yet.
     """
     request, size = response.request, current()
     if not _is_ours(request):
@@ -111,7 +114,7 @@ def limit(response):
         return
     packing = response.headers.get("Content-Encoding", "")
     if packing.lower() not in _PACKINGS:
-        raise WrongSize(f"Content-Encoding={packing!r}, which has any size")
+        raise WrongSize(f"Content-Encoding={packing!r}, which hides the size")
     max_bytes, kind = MAX_ANSWER_BYTES, ValueError
     if size is not None and is_good and not response.is_redirect:
         max_bytes, kind = size.left(response), WrongSize
@@ -121,7 +124,8 @@ def limit(response):
 
 
 def _read(iter_bytes, max_bytes, kind, chunk_size=None):
-    # As the pieces come, so that none is waited for beyond the end.
+    # Piece by piece as they come, whatever the size of a chunk: nothing waits
+    # for bytes beyond the limit.
     left = max_bytes
     for piece in iter_bytes():
         left -= len(piece)
@@ -131,7 +135,7 @@ def _read(iter_bytes, max_bytes, kind, chunk_size=None):
 
 
 def _stated(response):
-    # As the client reads it: of a file that lies elsewhere, the first says it.
+    # As the client does: the first header is for a file on another server.
     text = response.headers.get("X-Linked-Size", "")
     if not text and not response.is_redirect:
         text = response.headers.get("Content-Length", "")
@@ -139,7 +143,7 @@ def _stated(response):
 
 
 def _is_ours(request):
-    # Other threads of this process may use the client as well. What stores
-    # files apart is sent no name, and answers with next to nothing.
+    # Other threads may use the client for something else. Uploads to the store
+    # of large files carry no name, and their answers are short.
     name = request.headers.get("User-Agent", "")
     return name.startswith(f"{LIBRARY}/") or request.method == "PUT"

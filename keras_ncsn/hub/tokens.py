@@ -1,6 +1,6 @@
-"""Tokens of the Hub, which no message shows.
+"""Tokens of the Hub, which no message may show.
 
-A server may answer with what it was sent, the token with it.
+A server may repeat a request in its answer, including the token.
 """
 
 import contextlib
@@ -8,23 +8,25 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from typing import Any
 
 from keras_ncsn.files import read_regular
 from keras_ncsn.text import one_line
 
 _HIDDEN = "[token]"
 _VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
-# As the Hub makes them, and what a header of a request holds: longer than
-# words, and than most names of repositories.
+# Tokens as the Hub makes them, or as a header of a request holds them. They are
+# longer than words and than most names of repositories.
 _SHAPE = re.compile(r"hf_[A-Za-z0-9]{20,}|(?<=Bearer )[^\s\"',;]{16,}")
-# What is shorter is no token, and would hide parts of words.
+# Shorter strings are not tokens, and would hide parts of words.
 _SHORTEST = 4
 
-# Of this process, wherever the client had them from.
+# The tokens of this process's requests, wherever the client found them.
 _sent: set[str] = set()
 
 
-def note(request):
+def note(request: Any) -> None:
     """Notes the token that a request holds, so that `said` hides it.
 
     Args:
@@ -34,13 +36,13 @@ def note(request):
     _sent.add(token)
 
 
-def said(value, max_length=500):
-    """Returns what a server says as one printable line without tokens.
+def said(value: object, max_length: int = 500) -> str:
+    """Returns what a server says, as one printable line without tokens.
 
     Args:
-        value: A string, or what has one: an exception.
-        max_length: Integer, characters; longer text loses its end. Defaults
-            to `500`.
+        value: A string, or an object that has one, such as an exception.
+        max_length: Integer, the most characters. Longer text is cut at the
+            end. Defaults to `500`.
 
     Returns:
         A string.
@@ -51,8 +53,8 @@ def said(value, max_length=500):
     'Wrong: Bearer [token]'
     """
     text = str(value)
-    # Printable first, which may make a token of its pieces, and cut to length
-    # last, which would leave a piece.
+    # Printable first, because that may join the pieces of a token. Cut last,
+    # because a piece of a token would not be found.
     text = one_line(text, len(text))
     for token in sorted(_known(), key=len, reverse=True):
         text = _pattern(token).sub(_HIDDEN, text)
@@ -60,9 +62,9 @@ def said(value, max_length=500):
 
 
 @contextlib.contextmanager
-def cleaning_logs():
-    """A context in which what the client logs passes `said`."""
-    # Handlers, because a filter of a logger does not see those below it.
+def cleaning_logs() -> Iterator[None]:
+    """A context in which the client's log messages pass through `said`."""
+    # On the handlers: a logger's filter does not see its children's messages.
     handlers = list(logging.getLogger("huggingface_hub").handlers)
     cleaning = _Cleaning()
     for handler in handlers:
@@ -84,13 +86,13 @@ def _known():
     """Returns the tokens that this process sends, or could send."""
     tokens = {os.environ.get(name, "") for name in _VARIABLES}
     tokens |= {*_sent, _in_file()}
-    # In messages they are printable too.
+    # In messages they are made printable, too.
     tokens = {one_line(token, len(token)) for token in tokens}
     return {token for token in tokens if len(token) >= _SHORTEST}
 
 
 def _in_file():
-    # Of a client that was imported: else nothing was asked yet.
+    # Without the client, nothing was asked yet.
     constants = sys.modules.get("huggingface_hub.constants")
     if constants is None:
         return ""
@@ -102,7 +104,7 @@ def _in_file():
 
 
 def _pattern(token):
-    """Returns a pattern of a token, any of it encoded as in addresses."""
+    """Returns a pattern for a token, of which any part may be %-encoded."""
     return re.compile("".join(map(_either, token)), re.IGNORECASE)
 
 

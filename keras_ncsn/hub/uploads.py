@@ -1,5 +1,8 @@
-"""Presets go to the Hub."""
+"""Uploads to the Hub."""
 
+from collections.abc import Mapping
+
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.files import read_regular
 from keras_ncsn.hub import LIBRARY
 from keras_ncsn.hub.addresses import Source, check_place
@@ -11,15 +14,15 @@ from keras_ncsn.hub.tokens import said
 
 
 def push(
-    files,
-    repo_id,
-    message,
-    private=False,
-    revision=None,
-    create_pr=False,
-    token=None,
-):
-    """Uploads files in one commit; the repository is made if there is none.
+    files: Mapping[str, StrPath],
+    repo_id: str,
+    message: str,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    token: str | None = None,
+) -> str:
+    """Uploads files in one commit, and creates the repository if need be.
 
     Args:
         files: Dictionary from names in the repository to paths.
@@ -27,15 +30,15 @@ def push(
         message: String, the summary of the commit.
         private: Boolean, whether a new repository is private. Defaults to
             `False`.
-        revision: String, the branch, which is made if there is none. Defaults
-            to `None`, the main branch.
-        create_pr: Boolean, whether to propose the commit rather than make it.
-            Defaults to `False`.
-        token: String. Defaults to `None`, that of the environment or of
+        revision: String, the branch, which is created if need be. Defaults to
+            `None`, the main branch.
+        create_pr: Boolean, whether to open a pull request instead of adding
+            the commit to the branch. Defaults to `False`.
+        token: String. Defaults to `None`, the token of the environment or of
             `hf auth login`.
 
     Returns:
-        String, the address of the commit or of the proposal.
+        String, the address of the commit or of the pull request.
     """
     import huggingface_hub
 
@@ -69,8 +72,10 @@ def push(
         return said(commit.pr_url or commit.commit_url)
 
 
-def check_sender(repo_id, revision=None, token=None):
-    """Raises an exception if the Hub does not know who would send files.
+def check_sender(
+    repo_id: str, revision: str | None = None, token: str | None = None
+) -> None:
+    """Raises an exception unless the Hub knows the owner of the token.
 
     Args:
         repo_id: As in `push`.
@@ -89,29 +94,36 @@ def check_sender(repo_id, revision=None, token=None):
         patiently(api.whoami)
 
 
-def read_text(repo_id, filename, max_bytes, revision=None, token=None):
-    """Returns the text of a file on the Hub as it is now, before it is sent.
+def read_text(
+    repo_id: str,
+    filename: str,
+    max_bytes: int,
+    revision: str | None = None,
+    token: str | None = None,
+) -> str | None:
+    """Returns the current text of a file on the Hub, before an upload.
 
     Args:
         repo_id: String, `"owner/repo"`.
         filename: String.
-        max_bytes: Integer, the size of the file at most.
+        max_bytes: Integer, the largest size of the file.
         revision: As in `push`.
         token: As in `push`.
 
     Returns:
-        A string, `None` where there is none that the token may see.
+        A string, or `None` if there is no such file that the token may read.
     """
     source = Source(repo_id, "", revision)
     with translating(source, filename, sending=True):
-        # Asked first: the client would show what is cached if it cannot, and
-        # note the commit, of which the cache has this file alone.
+        # The commit is asked for first. Without it, the client would return a
+        # cached file if it cannot reach the Hub, and would note the commit in
+        # the cache, which only has this file of it.
         commit = _find_commit(source, filename, token)
         if commit is None:
             return None
         path = fetch(source, filename, commit, token, max_bytes)
         content = read_regular(path, max_bytes)
-    # One that is of other characters was written by a person, and is kept.
+    # A card that is not UTF-8 was written by a person, and is kept.
     return content.decode("utf-8", errors="replace")
 
 
@@ -125,5 +137,5 @@ def _find_commit(source, filename, token):
             return None
     except (errors.RemoteEntryNotFoundError, errors.RepositoryNotFoundError):
         return None
-    # A new branch begins as the main one.
+    # A new branch begins as a copy of the main one.
     return _find_commit(source._replace(revision=None), filename, token)
