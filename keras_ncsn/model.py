@@ -12,6 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn import backend, sampling
+from keras_ncsn import layers as layers
 from keras_ncsn.annotations import StrPath, Tensor
 from keras_ncsn.checks import (
     check_above_zero,
@@ -23,6 +24,9 @@ from keras_ncsn.checks import (
     check_value_range,
 )
 from keras_ncsn.guidance import Guide
+
+# Presets and `.keras` files name classes that these modules register.
+from keras_ncsn.networks import mlp, refinenet, unet  # noqa: F401
 from keras_ncsn.networks.contract import (
     check_guide,
     check_prediction,

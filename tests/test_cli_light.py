@@ -144,3 +144,23 @@ def test_a_terminal_shows_our_own_lines_alone(tmp_path):
     others = [x for x in lines[:-1] if not x.startswith("Sampling: ")]
     assert others == []
     assert pathlib.Path(digits).stat().st_size > 100
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["conversion", "noise", "layers", "networks.unet", "training.step"]
+    + ["guidance", "callbacks.checkpoint", "runs.run", "presets.trust"],
+)
+def test_each_module_can_be_the_first_to_import_keras(module):
+    code = f"import keras_ncsn.{module}; import keras_ncsn.model"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_convert_runs_in_a_process_of_its_own(tmp_path):
+    pytest.importorskip("torch", reason="PyTorch reads the file")
+    data = pathlib.Path(__file__).parent / "data"
+    preset = tmp_path / "preset"
+    done = run("convert", data / "ncsn_28x28x1_ngf8.pth", preset)
+    assert done.returncode == 0, done.stderr
+    assert (preset / "config.json").is_file()
