@@ -4,6 +4,7 @@ The functions take the model as an argument. `NCSNModel` has a method of the
 same name for each, which describes the arguments.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from keras_ncsn.samplers import Sampler
 from keras_ncsn.samplers.batches import sample_in_batches
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.score_function import ScoreFunction, denoised
+from keras_ncsn.text import one_line
 
 
 def generate(
@@ -195,7 +197,13 @@ def checked_samplers(
     if isinstance(sampler, Sampler):
         settings[sampler.name] = sampler.settings()
         sampler = sampler.name
-    default = samplers.make(sampler, settings.get(sampler))
+    for name, of_sampler in settings.items():
+        if not isinstance(of_sampler, Mapping):
+            raise ValueError(
+                "`sampler_settings` must map names of samplers to dictionaries "
+                f"of settings. Received: {name}={one_line(repr(of_sampler))}"
+            )
+    default = samplers.make(sampler, settings.get(str(sampler)))
     for name in settings:
         samplers.make(name, settings[name])
     sigma = getattr(default, "sigma", None)

@@ -745,3 +745,12 @@ def test_damaged_arrays_are_read_or_refused(tmp_path, name, num_cases):
         read_or_refuse(datasets.load_arrays, tmp_path, name, content)
 
     check()
+
+
+@pytest.mark.parametrize("start", [b"\xff\xd8\xff\xd8", b"\x89PNG\r\n\x1a\n"])
+def test_a_picture_has_a_size_at_most(tmp_path, start):
+    with open(tmp_path / "a.png", "wb") as file:
+        file.write(start)
+        file.truncate(2**34)
+    with pytest.raises(ValueError, match="must have at most 268,435,456 bytes"):
+        datasets.load_image(tmp_path / "a.png")

@@ -536,3 +536,25 @@ def test_damaged_weights_are_read_or_refused(small, tmp_path, num_cases):
     path.write_bytes(good)
     state_checksum(folder)
     loading.load_weights(model.network, model.guide, folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"sampler": []}, "`sampler` must be one of"),
+        ({"sampler": {}, "sampler_settings": {"heun": {}}}, "must be one of"),
+        ({"sampler_settings": {"heun": []}}, "must map names of samplers"),
+        ({"sampler_settings": {"heun": "num_steps"}}, "must map names"),
+    ],
+)
+def test_samplers_of_a_model_are_names_with_dictionaries(
+    make_model, arguments, message
+):
+    with pytest.raises(ValueError, match=message):
+        make_model(**arguments)
+
+
+@pytest.mark.parametrize("value", [["a"], 3, {"a": "b"}])
+def test_terms_are_strings(value):
+    with pytest.raises(ValueError, match="`license_name` .* must be a string"):
+        common_terms({"license_name": value})

@@ -551,3 +551,27 @@ def test_a_log_needs_the_time_of_each_row(tmp_path, make_model, images):
     with pytest.raises(ValueError, match="a row without `seconds`"):
         model.fit(images, batch_size=4, callbacks=log, verbose=0)
     assert (tmp_path / "log.csv").read_text() == "step,loss\n2,1.0\n"
+
+
+@pytest.mark.parametrize("position", ["first", "last"])
+def test_no_array_is_read_that_was_not_checked(tmp_path, make_model, position):
+    """A member without `.npy` passed in place of the one that was read."""
+    model = make_model()
+    model.compile()
+    save_state(model, tmp_path / "good.npz", 3)
+    with (
+        zipfile.ZipFile(tmp_path / "good.npz") as good,
+        zipfile.ZipFile(tmp_path / "state.npz", "w") as bad,
+    ):
+        members = {name: good.read(name) for name in good.namelist()}
+        twin = members["model/0.npy"]
+        large = twin + bytes(10_000)
+        pair = [("model/0.npy", large, zipfile.ZIP_DEFLATED)]
+        pair.append(("model/0", twin, zipfile.ZIP_STORED))
+        for name, data, method in pair if position == "first" else pair[::-1]:
+            bad.writestr(name, data, method)
+        del members["model/0.npy"]
+        for name, data in members.items():
+            bad.writestr(name, data)
+    with pytest.raises(ValueError, match=r"state\.npz, it holds something els"):
+        load_state(model, tmp_path / "state.npz")

@@ -120,9 +120,13 @@ def _kind(dtype):
 
 def _differences(archive, wanted):
     """Returns the names of the arrays in which file and model differ."""
+    names = archive.namelist()
+    # Without the ending, one would be checked in place of another that is read.
+    if not all(name.endswith(".npy") for name in names):
+        raise ValueError("it holds something else than arrays")
+    # Of two members with one name, the last is checked and read.
     members = {
-        member.filename.removesuffix(".npy"): member
-        for member in archive.infolist()
+        name.removesuffix(".npy"): archive.getinfo(name) for name in names
     }
     unmatched = sorted(wanted.keys() ^ members.keys())
     return unmatched or [

@@ -124,7 +124,7 @@ def check_sampler(
     name = sampler or config.get("sampler", "annealed_langevin")
     stored = config.get("sampler_settings")
     # An invalid value in the preset is ignored here: `from_preset` refuses it.
-    known = stored.get(name) if isinstance(stored, dict) else None
+    known = stored.get(str(name)) if isinstance(stored, dict) else None
     known = known if isinstance(known, dict) else {}
     samplers.make(name, known | settings)
     return folder

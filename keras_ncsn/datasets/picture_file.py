@@ -15,6 +15,9 @@ from keras_ncsn.text import one_line, reason
 # some cameras write, counts as JPEG.)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
+# Pillow searches damaged files byte by byte, and reads some files whole.
+MAX_BYTES = 2**28
+
 
 @contextlib.contextmanager
 def open_picture(file: StrPath | IO[bytes]) -> Iterator[Image.Image]:
@@ -29,7 +32,7 @@ def open_picture(file: StrPath | IO[bytes]) -> Iterator[Image.Image]:
     """
     with contextlib.ExitStack() as stack:
         if not hasattr(file, "read"):
-            file = stack.enter_context(open_regular(file))
+            file = stack.enter_context(open_regular(file, MAX_BYTES))
         try:
             image = Image.open(file, formats=FORMATS)
         except UnidentifiedImageError:

@@ -28,6 +28,13 @@ def common_terms(*known: Mapping[str, Any]) -> dict[str, Any]:
     >>> common_terms({"license": "apache-2.0"}, own) == own
     True
     """
+    for each in known:
+        for name in LICENSE:
+            if not isinstance(each.get(name), (str, type(None))):
+                raise ValueError(
+                    f"`{name}` in the metadata must be a string. Received: "
+                    f"{type(each[name]).__name__}"
+                )
     kept = [
         {"license": "other"}
         | {name: each[name] for name in LICENSE if each.get(name) is not None}
