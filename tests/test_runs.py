@@ -276,8 +276,8 @@ class Spoil(keras.callbacks.Callback):
 @pytest.mark.parametrize(
     ("step", "message"),
     [
-        (1, "loss became nan.*Nothing is saved yet: begin anew"),
-        (3, "loss became nan.*holds step 2: .* --from-preset .*/run/last"),
+        (1, "loss became nan.*Nothing is saved yet. Start again"),
+        (3, r"loss became nan.*holds step 2\. .* --from-preset .*/run/last"),
     ],
 )
 def test_a_loss_that_is_none_says_how_to_go_on(
@@ -296,7 +296,7 @@ def test_a_loss_that_is_none_says_how_to_go_on(
 def test_resume_wants_the_images_it_began_with(train, tmp_path):
     train()
     save_images(np.ones((41, 8, 8, 1)), tmp_path / "pictures")
-    message = r"images that it began with.*\[41, 8, 8, 1\].*\[40, 8, 8, 1\]"
+    message = r"its own images.*\[41, 8, 8, 1\].*\[40, 8, 8, 1\]"
     with pytest.raises(ValueError, match=message):
         train("--resume")
 
@@ -444,7 +444,7 @@ def test_a_run_goes_on_as_it_began(tmp_path):
     run_file.check(tmp_path, run, resume=True)
     moved = run_file.describe("elsewhere", "unet-mnist", {"steps": 10})
     run_file.check(tmp_path, moved, resume=True)
-    with pytest.raises(ValueError, match="holds a run. Go on with it by --re"):
+    with pytest.raises(ValueError, match="holds a run. Resume it with --re"):
         run_file.check(tmp_path, run)
     other = run_file.describe("mnist", "unet-mnist", {"steps": 20}, seed=1)
     with pytest.raises(ValueError, match="steps=20, seed=1; .*steps=10, seed"):

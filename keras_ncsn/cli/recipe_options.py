@@ -46,7 +46,7 @@ def show_recipe(context, option, name):
     Args:
         context: A `click.Context`.
         option: The `click.Option`.
-        name: String, the recipe's name, or `None` to go on.
+        name: String, the recipe's name, or `None`, which prints nothing.
     """
     if name is None:
         return

@@ -207,12 +207,12 @@ def _make_writers(folder, writing, batch_size, start, held_out, metadata):
 
 
 def _advice(folder, step):
-    # To resume would repeat what happened, to the last bit.
+    # Resuming would repeat the failure, to the last bit.
     if not step:
-        return "Nothing is saved yet: begin anew, in another folder."
+        return "Nothing is saved yet. Start again in another folder."
     return (
-        f"{folder / 'last'} holds step {step}: go on from it in another "
-        f"folder, by --from-preset {folder / 'last'}."
+        f"{folder / 'last'} holds step {step}. Train on from it in another "
+        f"folder, with --from-preset {folder / 'last'}."
     )
 
 

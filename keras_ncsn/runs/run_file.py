@@ -1,4 +1,4 @@
-"""What a run is, as its folder's `run.json` says, and whether to go on."""
+"""The run file, `run.json`: all that a run depends on."""
 
 import json
 import os
@@ -65,11 +65,11 @@ def describe(
         settings: Dictionary of values that replace the recipe's, see
             `recipes.find`. Defaults to `None`; what they leave out is as
             `before` says.
-        from_preset: String, a preset whose model to go on with. Defaults to
+        from_preset: String, the preset whose model is trained. Defaults to
             `None`, what `before` says, else none.
         seed: Integer, at least 0. Defaults to `None`, what `before` says,
             else 0.
-        before: Dictionary, the run that this goes on with, from `read`.
+        before: Dictionary, the run that is resumed, from `read`.
             Defaults to `None`, a new run.
 
     Returns:
@@ -136,8 +136,8 @@ def check(
     Args:
         folder: Path.
         run: Dictionary, from `describe`.
-        resume: Boolean, whether to go on where the folder holds the run
-            already. Defaults to `False`.
+        resume: Boolean, whether the folder may hold this run already. Defaults
+            to `False`.
     """
     folder = pathlib.Path(folder)
     check_no_links(folder, WRITTEN)
@@ -152,21 +152,21 @@ def check(
     if not resume:
         raise ValueError(
             f"A run must be kept in a new or empty folder. Received: {folder}, "
-            "which holds a run. Go on with it by --resume (`resume=True`), or "
-            "choose another."
+            "which holds a run. Resume it with --resume (`resume=True`), or "
+            "choose another folder."
         )
     # The images may lie elsewhere now; `check_same_images` looks at them.
-    odd = [
+    changed = [
         difference
         for difference in _differences(before, run)
         if difference[0] not in {"data", "images", "writing"}
     ]
-    if odd:
+    if changed:
         raise ValueError(
-            "A run must go on as it began. Received: "
-            + one_line(", ".join(f"{n}={new!r}" for n, _, new in odd))
+            "A run must be resumed with its own settings. Received: "
+            + one_line(", ".join(f"{n}={new!r}" for n, _, new in changed))
             + f"; {folder} began with "
-            + one_line(", ".join(f"{n}={old!r}" for n, old, _ in odd))
+            + one_line(", ".join(f"{n}={old!r}" for n, old, _ in changed))
         )
 
 
@@ -239,7 +239,7 @@ def check_same_images(folder: str | os.PathLike[str], run: Run) -> None:
     before = (read(folder) or {}).get("images")
     if before not in (None, run["images"]):
         raise ValueError(
-            "A run must go on with the images that it began with. Received: "
+            "A run must be resumed with its own images. Received: "
             f"data={run['data']!r}, which is {run['images']}; {folder} began "
             f"with {before}"
         )
