@@ -207,6 +207,19 @@ def check_rate(**rates: Any) -> None:
             )
 
 
+def check_share(**shares: Any) -> None:
+    """Raises a `ValueError` unless each argument is in [0, 1].
+
+    Args:
+        **shares: The arguments by name.
+    """
+    for name, share in shares.items():
+        if not _is_number(share) or not 0 <= share <= 1:
+            raise ValueError(
+                f"`{name}` must be from 0 to 1. Received: {name}={share}"
+            )
+
+
 def is_integer(value: object) -> bool:
     """Returns whether a value is an integer, Python's or NumPy's."""
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""Autoguidance: a worse network shows a better one what to avoid."""
+"""Guidance: a worse score shows a better one what to avoid."""
 
 from typing import Any, Self
 
@@ -6,31 +6,46 @@ import keras
 from keras import ops
 
 from keras_ncsn.annotations import Tensor
-from keras_ncsn.checks import check_at_least, check_levels
+from keras_ncsn.checks import check_at_least, check_levels, check_share
 from keras_ncsn.noise import expand_like
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
 class Guide(keras.layers.Layer):
-    """A worse score network, from which sampling moves away.
+    """A worse score, from which sampling moves away.
 
-    Where a network is unsure, it also draws images that mix the kinds it has
-    learned. A smaller network, or one trained for a shorter time, does so
-    more, and the difference of the two scores points away from such images.
     With weight w the score becomes
-    `score + (w - 1) * (score - score of the guide)`. A larger w gives better
-    but less varied samples.
+    `score + (w - 1) * (score - worse score)`. A larger w gives better but less
+    varied samples. The worse score comes from one of two sources, or is a
+    mixture of both:
+
+    - A worse network (autoguidance). Where a network is unsure, it also draws
+      images that mix the kinds it has learned. A smaller network, or one
+      trained for a shorter time, does so more, and the difference of the two
+      scores points away from such images. The images become cleaner.
+    - The model's own network without the condition (classifier-free
+      guidance). The difference points to images that are more typical of the
+      label than of the data as a whole. The images show their label more
+      clearly.
+
+    The samples do not follow the distribution whose score at sigma = 0 is the
+    guided one: at larger noise the guided score is not the score of that
+    distribution with noise added.
 
     Args:
         network: A score network for the same images that is worse in the same
             ways as the model's, such as a smaller one trained on the same
-            data. It becomes untrainable.
+            data. It becomes untrainable. If it takes a condition, it gets the
+            model's. Defaults to `None`: classifier-free guidance alone.
         weight: Float, at least 1, the strength of the guidance with the model's
             own sampler. At 1 the guide has no effect. Defaults to `2.0`.
         sigma_range: Pair of floats, the noise levels between which it guides.
             Above this range the image is still undecided; below it, it is
             settled. Defaults to `(0.2, 3.0)`, which suits images whose pixels
             have a standard deviation of 0.3.
+        unconditional_share: Float in [0, 1], the share of the model's own
+            unconditional score in the worse score. Defaults to `None`: 1
+            without a network, else 0.
         **kwargs: Base layer arguments, such as `name`.
 
     Example:
@@ -44,20 +59,34 @@ class Guide(keras.layers.Layer):
     Reference:
 
     - [Karras et al., 2024](https://arxiv.org/abs/2406.02507), autoguidance;
+      [Ho and Salimans, 2022](https://arxiv.org/abs/2207.12598),
+      classifier-free guidance;
       [Kynkäänniemi et al., 2024](https://arxiv.org/abs/2404.07724), the range.
     """
 
     def __init__(
         self,
-        network: keras.Model,
+        network: keras.Model | None = None,
         weight: float = 2.0,
         sigma_range: tuple[float, float] = (0.2, 3.0),
+        unconditional_share: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(trainable=False, **kwargs)
         check_at_least(1, weight=weight)
-        network.trainable = False
-        self.network = network
+        if unconditional_share is None:
+            unconditional_share = 1.0 if network is None else 0.0
+        check_share(unconditional_share=unconditional_share)
+        if network is not None:
+            network.trainable = False
+        elif unconditional_share < 1:
+            raise ValueError(
+                "A `Guide` without a network must have an "
+                "`unconditional_share` of 1. Received: "
+                f"unconditional_share={unconditional_share}. Pass a network."
+            )
+        self.network: Any = network
+        self.unconditional_share = unconditional_share
         self.weight = weight
         self.sigma_range = sigma_range
         self.built = True
@@ -74,14 +103,14 @@ class Guide(keras.layers.Layer):
         self._sigma_range = low, high
 
     def extrapolate(
-        self, score: Tensor, guide_score: Tensor, sigma: Tensor, weight: float
+        self, score: Tensor, worse: Tensor, sigma: Tensor, weight: float
     ) -> Tensor:
-        """Returns the guided score: beyond `score`, away from `guide_score`.
+        """Returns the guided score: beyond `score`, away from `worse`.
 
         Args:
             score: Float32 tensor of shape `(batch, ...)`, the score of the
                 model's network.
-            guide_score: Float32 tensor of that shape, the score of the guide.
+            worse: Float32 tensor of that shape, the worse score.
             sigma: Float32 tensor of shape `(batch,)`, the noise levels.
             weight: Float, which replaces the guide's own `weight`.
 
@@ -100,7 +129,7 @@ class Guide(keras.layers.Layer):
         low, high = self.sigma_range
         sigma = expand_like(sigma, score)
         guided = ops.logical_and(sigma >= low, sigma <= high)
-        beyond = (weight - 1.0) * (score - guide_score)
+        beyond = (weight - 1.0) * (score - worse)
         return score + ops.where(guided, beyond, 0.0)
 
     def get_config(self) -> dict[str, Any]:
@@ -108,6 +137,7 @@ class Guide(keras.layers.Layer):
             "network": keras.saving.serialize_keras_object(self.network),
             "weight": self.weight,
             "sigma_range": self.sigma_range,
+            "unconditional_share": self.unconditional_share,
         }
         del config["trainable"]
         return config
@@ -118,7 +148,9 @@ class Guide(keras.layers.Layer):
         config: dict[str, Any],
         custom_objects: dict[str, Any] | None = None,
     ) -> Self:
-        network = keras.saving.deserialize_keras_object(
-            config["network"], custom_objects=custom_objects
-        )
+        network = config.get("network")
+        if network is not None:
+            network = keras.saving.deserialize_keras_object(
+                network, custom_objects=custom_objects
+            )
         return cls(**config | {"network": network})

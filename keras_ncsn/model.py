@@ -21,8 +21,10 @@ from keras_ncsn.checks import (
     check_momentum,
     check_no_weights,
     check_seed,
+    check_share,
     check_value_range,
 )
+from keras_ncsn.conditions import Condition, Labels
 from keras_ncsn.guidance import Guide
 
 # Presets and `.keras` files name classes that these modules register.
@@ -32,6 +34,7 @@ from keras_ncsn.networks.contract import (
     check_prediction,
     check_scaling,
     check_schedule,
+    checked_condition,
     checked_image_shape,
 )
 from keras_ncsn.noise import NoiseSchedule, expand_like
@@ -68,7 +71,10 @@ class NCSNModel(keras.Model):
         network: A functional Keras model, such as `RefineNet` or `UNet`. It is
             called on `[noisy, sigma]`, float32 tensors of shapes `(batch, ...)`
             and `(batch,)`, and returns a tensor shaped like the first. The
-            images must have its input shape.
+            images must have its input shape. A network with a third input is
+            called on `[noisy, sigma, condition]`: integer labels of shape
+            `(batch,)`, where the number of classes means "none", or float32
+            vectors of shape `(batch, size)`, where NaN means "none".
         schedule: A `NoiseSchedule`. Defaults to `None`, NCSN's schedule: ten
             levels from 1 to 0.01.
         prediction: What the network returns: `"score"`, or `"noise"` for the
@@ -110,13 +116,24 @@ class NCSNModel(keras.Model):
             `None`.
         seed: Integer, the seed of the noise in training. Defaults to `None`,
             random.
-        guide: A `Guide`, a worse network from which `generate` moves away.
+        guide: A `Guide`, a worse score from which `generate` moves away.
             `score`, `denoise`, `inpaint` and the loss do not use it. Defaults
             to `None`.
+        class_names: Sequence of strings, the names of the classes of a network
+            that takes labels. Defaults to `None`: their numbers.
+        class_counts: Sequence of integers, how many training images each class
+            has; `generate` draws labels accordingly. Defaults to `None`: `fit`
+            counts the labels of an array, and other classes are equally
+            frequent.
+        condition_dropout: Float in [0, 1], the share of images that training
+            shows without their condition. With a share above 0 the network
+            also learns the unconditional score, which classifier-free guidance
+            needs. A network without a condition ignores it. Defaults to `0.1`.
         **kwargs: Base model arguments, such as `name`.
 
     Call arguments:
-        inputs: List of noisy images and noise levels, as for the network.
+        inputs: List of noisy images, noise levels and perhaps conditions, as
+            for the network.
 
     Returns:
         The score, a float32 tensor shaped like the images.
@@ -156,6 +173,9 @@ class NCSNModel(keras.Model):
         sampler_settings: dict[str, dict[str, Any]] | None = None,
         seed: int | None = None,
         guide: Guide | None = None,
+        class_names: Sequence[str] | None = None,
+        class_counts: Sequence[int] | None = None,
+        condition_dropout: float = 0.1,
         **kwargs: Any,
     ) -> None:
         _check_not_functional(kwargs)
@@ -175,12 +195,17 @@ class NCSNModel(keras.Model):
         check_above_zero(log_sigma_std=log_sigma_std, data_std=data_std)
         check_momentum(ema_momentum)
         check_value_range(value_range)
+        check_share(condition_dropout=condition_dropout)
+        image_shape = checked_image_shape(network)
+        condition = checked_condition(network, class_names, class_counts)
+        has_unconditional = condition is not None and condition_dropout > 0
         schedule = NoiseSchedule.geometric() if schedule is None else schedule
         check_schedule(schedule, network)
         if guide is not None:
-            check_guide(guide, network)
-            check_scaling(schedule, guide.network)
-            check_prediction(prediction, guide.network)
+            check_guide(guide, network, has_unconditional)
+            if guide.network is not None:
+                check_scaling(schedule, guide.network)
+                check_prediction(prediction, guide.network)
         sampler, sampler_settings = sampling.checked_samplers(
             sampler, sampler_settings, schedule
         )
@@ -211,7 +236,12 @@ class NCSNModel(keras.Model):
         # Over all calls of `fit`, including those before a restored
         # checkpoint.
         self.steps_taken = 0
-        self.image_shape = checked_image_shape(network)
+        self.image_shape = image_shape
+        # A `Labels`, a `Vectors` or `None`.
+        self.condition: Condition | None = condition
+        self.condition_dropout = condition_dropout
+        # Whether the network also knows the score without its condition.
+        self.has_unconditional = has_unconditional
         self.ema_network = None
         if ema_momentum is not None:
             self.ema_network = _copy_network(network)
@@ -219,15 +249,30 @@ class NCSNModel(keras.Model):
         self.built = True
 
     @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes, or `None` without labels."""
+        return getattr(self.condition, "names", None)
+
+    @property
+    def class_counts(self) -> tuple[int, ...] | None:
+        """How many training images each class has, or `None` if unknown."""
+        return getattr(self.condition, "counts", None)
+
+    @property
     def sampling_network(self) -> keras.Model:
         """The network for everything but training: the average, if kept."""
         return self.ema_network or self.network
 
     def call(self, inputs: Sequence[Tensor], training: bool = False) -> Tensor:
-        noisy, sigma = inputs
+        if len(inputs) != len(self.network.inputs):
+            raise ValueError(
+                "A model must be called on one tensor for each input of its "
+                f"network. Received: {len(inputs)} tensors, and the network "
+                f"has {len(self.network.inputs)} inputs"
+            )
         network = self.network if training else self.sampling_network
-        output = network([noisy, sigma], training=training)
-        return self.output_to_score(output, sigma)
+        output = network(list(inputs), training=training)
+        return self.output_to_score(output, inputs[1])
 
     def output_to_score(self, output: Tensor, sigma: Tensor) -> Tensor:
         """Returns the score, given the output of a network.
@@ -301,13 +346,18 @@ class NCSNModel(keras.Model):
     ) -> keras.callbacks.History:
         """Trains the network on images; the model adds the noise itself.
 
+        If the network takes a condition, `fit` takes images and their labels
+        or vectors. Otherwise only the images are used.
+
         Args:
             x: Images as an array of shape `(batch, height, width, channels)`,
                 uint8 or floats in `value_range`; or batches of them, as a
                 `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
-                `DataLoader` or a generator. If a batch is a tuple, its first
-                element is the images, and the rest is ignored.
-            y: Ignored, because images have no targets.
+                `DataLoader` or a generator. If `x` or a batch is a tuple, its
+                first element is the images, and its second the conditions.
+            y: The conditions, if `x` is an array and the network takes them:
+                integer labels of shape `(batch,)`, or vectors of shape
+                `(batch, size)`. Defaults to `None`.
             batch_size: As in `keras.Model.fit`.
             epochs: As in `keras.Model.fit`.
             verbose: As in `keras.Model.fit`.
@@ -329,15 +379,17 @@ class NCSNModel(keras.Model):
         if kwargs.get("steps_per_epoch") is not None:
             # Keras would treat 0 as all batches, and data may be endless.
             check_count(steps_per_epoch=kwargs["steps_per_epoch"])
-        x = self._check_data(x, batch_size or 32)
+        x, y = self._check_data(x, y, batch_size or 32)
+        if isinstance(self.condition, Labels) and y is not None:
+            self.condition = self.condition.counted(y)
         validation = kwargs.get("validation_data")
         if validation is not None:
-            # As in Keras, it may be a tuple whose first element is the images.
-            if isinstance(validation, tuple):
-                validation = validation[0]
             validation_size = kwargs.get("validation_batch_size") or batch_size
-            kwargs["validation_data"] = self._check_data(
-                validation, validation_size or 32
+            checked, labels = self._check_data(
+                validation, None, validation_size or 32
+            )
+            kwargs["validation_data"] = (
+                checked if labels is None else (checked, labels)
             )
         if not hasattr(x, "shape") and getattr(x, "num_batches", None) is None:
             # Keras warns that it cannot shuffle streams. Only a finite
@@ -352,6 +404,7 @@ class NCSNModel(keras.Model):
         with backend.keeping_values(self):
             return super().fit(
                 x,
+                y,
                 batch_size=batch_size,
                 epochs=epochs,
                 verbose=verbose,
@@ -389,7 +442,7 @@ class NCSNModel(keras.Model):
             A float, or with `return_dict` a dictionary.
         """
         check_no_weights(sample_weight=sample_weight)
-        x = self._check_data(x, batch_size or 32)
+        x, y = self._check_data(x, y, batch_size or 32)
         with backend.keeping_values(self):
             return super().evaluate(
                 x, y, batch_size, verbose, None, *args, **kwargs
@@ -411,7 +464,7 @@ class NCSNModel(keras.Model):
         **kwargs: Any,
     ) -> Any:
         check_no_weights(sample_weight=sample_weight, class_weight=class_weight)
-        x = self._check_data(x)
+        x, y = self._check_data(x, y)
         with backend.keeping_values(self):
             logs = super().train_on_batch(x, y, None, None, *args, **kwargs)
         self.steps_taken += 1
@@ -431,7 +484,7 @@ class NCSNModel(keras.Model):
         **kwargs: Any,
     ) -> Any:
         check_no_weights(sample_weight=sample_weight)
-        x = self._check_data(x)
+        x, y = self._check_data(x, y)
         with backend.keeping_values(self):
             return super().test_on_batch(x, y, None, *args, **kwargs)
 
@@ -470,21 +523,25 @@ class NCSNModel(keras.Model):
 
     def generate(
         self,
-        num_images: int,
+        num_images: int | None = None,
         seed: int | None = None,
         batch_size: int = 64,
         sampler: Sampler | str | None = None,
         return_trajectory: bool = False,
         verbose: int | str = "auto",
         guidance: float | None = None,
+        labels: Any = None,
+        conditions: Any = None,
         **settings: Any,
     ) -> np.ndarray:
         """Returns new images.
 
-        Image i depends only on the seed and on i, not on the batch size.
+        Image i depends only on the seed, on i and on its own label, not on the
+        batch size.
 
         Args:
-            num_images: Integer, at least 1.
+            num_images: Integer, at least 1. Defaults to `None`: one image for
+                each of `labels` or `conditions`.
             seed: Integer, at least 0. Defaults to `None`, random.
             batch_size: Integer, the number of images that are sampled at a
                 time. Defaults to `64`.
@@ -498,8 +555,17 @@ class NCSNModel(keras.Model):
                 seconds) or `"auto"` (such a bar only in a terminal or a
                 notebook). Defaults to `"auto"`.
             guidance: Float, at least 1, the strength of the guidance; 1 uses
-                the network alone. Defaults to `None`: the guide's `weight`
-                with the model's own sampler, 1 with any other sampler.
+                the network alone. A model with a condition but without a
+                guide uses classifier-free guidance. Defaults to `None`: the
+                guide's `weight` with the model's own sampler, 1 with any other
+                sampler and without a guide.
+            labels: What to draw, if the network takes labels: an integer, a
+                name of `class_names` or `"none"` (no label), for all images;
+                or a sequence with one for each image. Defaults to `None`:
+                random labels, as frequent as in the training data.
+            conditions: What to draw, if the network takes vectors: an array of
+                shape `(size,)` or `(num_images, size)`, or `"none"`. Defaults
+                to `None`, as `"none"`.
             **settings: The sampler's settings, such as `steps_per_level`,
                 `step_size` and `denoise` of `annealed_langevin`, or
                 `num_steps` of `heun`. They default to the model's settings,
@@ -521,6 +587,8 @@ class NCSNModel(keras.Model):
             return_trajectory,
             verbose,
             guidance,
+            labels,
+            conditions,
             settings,
         )
 
@@ -533,6 +601,8 @@ class NCSNModel(keras.Model):
         batch_size: int = 64,
         sampler: Sampler | str | None = None,
         verbose: int | str = "auto",
+        labels: Any = None,
+        conditions: Any = None,
         **settings: Any,
     ) -> np.ndarray:
         """Fills in unknown pixels; known pixels keep their values.
@@ -554,6 +624,9 @@ class NCSNModel(keras.Model):
             batch_size: As in `generate`.
             sampler: As in `generate`.
             verbose: As in `generate`.
+            labels: As in `generate`, one for each image. Defaults to `None`:
+                no label, because random ones may not fit the known pixels.
+            conditions: As in `generate`.
             **settings: As in `generate`.
 
         Returns:
@@ -571,11 +644,18 @@ class NCSNModel(keras.Model):
             batch_size,
             sampler,
             verbose,
+            labels,
+            conditions,
             settings,
         )
 
     def score(
-        self, noisy: Tensor, sigma: Tensor, batch_size: int = 64
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        batch_size: int = 64,
+        labels: Any = None,
+        conditions: Any = None,
     ) -> np.ndarray:
         """Returns the score of noisy images as a NumPy array.
 
@@ -588,14 +668,23 @@ class NCSNModel(keras.Model):
             sigma: Float or array of shape `(batch,)`, noise levels within the
                 schedule.
             batch_size: Integer. Defaults to `64`.
+            labels: As in `inpaint`.
+            conditions: As in `inpaint`.
 
         Returns:
             A float32 NumPy array shaped like `noisy`.
         """
-        return sampling.score(self, noisy, sigma, batch_size)
+        return sampling.score(
+            self, noisy, sigma, batch_size, labels, conditions
+        )
 
     def denoise(
-        self, noisy: Tensor, sigma: Tensor, batch_size: int = 64
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        batch_size: int = 64,
+        labels: Any = None,
+        conditions: Any = None,
     ) -> np.ndarray:
         """Returns the mean of the clean images, given noisy ones.
 
@@ -603,12 +692,16 @@ class NCSNModel(keras.Model):
             noisy: As in `score`.
             sigma: As in `score`.
             batch_size: As in `score`.
+            labels: As in `inpaint`.
+            conditions: As in `inpaint`.
 
         Returns:
             A float32 NumPy array shaped like `noisy`, in about the range of
             the images: it is not clipped.
         """
-        return sampling.denoise(self, noisy, sigma, batch_size)
+        return sampling.denoise(
+            self, noisy, sigma, batch_size, labels, conditions
+        )
 
     def to_sampled(self, images: Tensor) -> Tensor:
         """Returns images mapped to the range in which noise is added.
@@ -666,6 +759,9 @@ class NCSNModel(keras.Model):
             },
             "seed": self.seed,
             "guide": keras.saving.serialize_keras_object(self.guide),
+            "class_names": self.class_names,
+            "class_counts": self.class_counts,
+            "condition_dropout": self.condition_dropout,
         }
 
     @classmethod
@@ -702,9 +798,14 @@ class NCSNModel(keras.Model):
         # it with batches of a generator, and training would never see them.
         pass
 
-    def _check_data(self, data, batch_size=None):
+    def _check_data(self, x, y, batch_size=None):
         return checked_data(
-            data, self.image_shape, self.value_range, batch_size
+            x,
+            self.image_shape,
+            self.value_range,
+            batch_size,
+            y,
+            self.condition,
         )
 
     def _ema_pairs(self):

@@ -168,7 +168,9 @@ def test_a_later_step_that_fails_takes_no_weights(make_model, images):
 
 
 def test_generator_keeps_its_first_batch():
-    batches = data.checked_data(iter([np.zeros((1, 8, 8, 1))] * 3), SHAPE, None)
+    batches, _ = data.checked_data(
+        iter([np.zeros((1, 8, 8, 1))] * 3), SHAPE, None
+    )
     assert len(list(batches)) == 3
 
 

@@ -49,7 +49,7 @@ def scores(model, x, sigma):
     results = (
         model.score_function(x, sigma),
         NCSNModel(model.guide.network).score_function(x, sigma),
-        guided_score_function(model, model.guide.weight)(x, sigma),
+        guided_score_function(model, model.guide, model.guide.weight)(x, sigma),
     )
     return [ops.convert_to_numpy(result) for result in results]
 
@@ -81,7 +81,7 @@ def test_guide_predicts_what_the_network_does(prediction):
     x, sigma = noisy_points(2), ops.array([0.1, 3.0])
     expected = 2.0 * model.score_function(x, sigma)
     expected = expected - worse.score_function(x, sigma)
-    guided = guided_score_function(model, 2.0)(x, sigma)
+    guided = guided_score_function(model, model.guide, 2.0)(x, sigma)
     assert_equal(guided, expected, rtol=1e-5)
 
 

@@ -123,7 +123,7 @@ def test_scores_are_the_same_on_each_backend(load, name):
     noisy, sigma = stored["noisy"], stored["sigma"]
     received = {"score": model.score(noisy, sigma)}
     if model.guide:
-        guided = guided_score_function(model, model.guide.weight)
+        guided = guided_score_function(model, model.guide, model.guide.weight)
         guided = guided(ops.array(noisy), ops.array(sigma))
         received["guided"] = ops.convert_to_numpy(guided)
         assert np.abs(stored["guided"] - stored["score"]).max() > 0.1

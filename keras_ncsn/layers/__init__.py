@@ -1,4 +1,7 @@
 from keras_ncsn.layers.attention import PixelAttention as PixelAttention
+from keras_ncsn.layers.condition_embedding import (
+    ConditionEmbedding as ConditionEmbedding,
+)
 from keras_ncsn.layers.fusion import (
     MultiResolutionFusion as MultiResolutionFusion,
 )

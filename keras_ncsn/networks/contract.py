@@ -5,6 +5,13 @@ from typing import Any
 import keras
 
 from keras_ncsn.checks import check_choice
+from keras_ncsn.conditions import (
+    Condition,
+    Labels,
+    Vectors,
+    checked_class_counts,
+    checked_class_names,
+)
 from keras_ncsn.networks.score_network import ScoreNetwork
 from keras_ncsn.noise import NoiseSchedule
 
@@ -69,12 +76,16 @@ def check_scaling(schedule: NoiseSchedule, network: keras.Model) -> None:
         )
 
 
-def check_guide(guide: Any, network: keras.Model) -> None:
+def check_guide(
+    guide: Any, network: keras.Model, has_unconditional: bool
+) -> None:
     """Raises a `ValueError` unless a guide fits a network and its images.
 
     Args:
         guide: The value to check, which must be a `Guide`.
         network: A functional Keras model.
+        has_unconditional: Boolean, whether the network also learns the score
+            without its condition.
     """
     # An `NCSNModel` has a `network` too, but no `extrapolate`.
     worse = getattr(guide, "network", None)
@@ -83,6 +94,14 @@ def check_guide(guide: Any, network: keras.Model) -> None:
             "`guide` must be a `Guide` whose network is not the model's own. "
             f"Received: guide={guide!r}"
         )
+    if guide.unconditional_share and not has_unconditional:
+        raise ValueError(
+            "Classifier-free guidance needs a network that takes a condition, "
+            "and `condition_dropout` above 0. Received: "
+            f"guide={guide!r}. Give it a worse network instead."
+        )
+    if worse is None:
+        return
     shapes = checked_image_shape(network), checked_image_shape(worse)
     scaled = [getattr(x, "variance_preserving", None) for x in (network, worse)]
     if shapes[0] != shapes[1] or (
@@ -93,6 +112,18 @@ def check_guide(guide: Any, network: keras.Model) -> None:
             f"images of shape {shapes[1]} and {shapes[0]}, "
             f"variance_preserving={scaled[1]} and {scaled[0]}"
         )
+    if len(worse.inputs) > 2 and not (
+        len(network.inputs) > 2
+        and worse.inputs[2].shape == network.inputs[2].shape
+        and worse.inputs[2].dtype == network.inputs[2].dtype
+        and _num_classes(worse) == _num_classes(network)
+    ):
+        raise ValueError(
+            "`guide` must take the same condition as the network, or none. "
+            f"Received: {worse.inputs[2]} of {_num_classes(worse)} classes, "
+            f"and the network takes {network.inputs[2:]} of "
+            f"{_num_classes(network)}"
+        )
 
 
 def checked_image_shape(network: Any) -> tuple[int, ...]:
@@ -100,17 +131,17 @@ def checked_image_shape(network: Any) -> tuple[int, ...]:
 
     Args:
         network: The value to check, which must be a functional Keras model
-            with two inputs.
+            with two or three inputs.
 
     Returns:
         A tuple of integers.
     """
     inputs = getattr(network, "inputs", None)
-    if not inputs or len(inputs) != 2:
+    if not inputs or len(inputs) not in (2, 3):
         raise ValueError(
             "`network` must be a functional Keras model with two inputs, noisy "
-            "images and their noise levels. Received: "
-            f"network={type(network).__name__} with "
+            "images and their noise levels, or three, with a condition. "
+            f"Received: network={type(network).__name__} with "
             f"{len(inputs or [])} inputs. Build it with `keras.Input`."
         )
     of_sigma = tuple(inputs[1].shape[1:])
@@ -129,3 +160,44 @@ def checked_image_shape(network: Any) -> tuple[int, ...]:
             f"network.output_shape={output}"
         )
     return shape
+
+
+def checked_condition(
+    network: Any, class_names: Any, class_counts: Any
+) -> Condition | None:
+    """Returns what a network is conditioned on.
+
+    Args:
+        network: A network that `checked_image_shape` has passed.
+        class_names: The value to check, as in `checked_class_names`.
+        class_counts: The value to check, as in `checked_class_counts`.
+
+    Returns:
+        A `Labels`, if the third input holds integers; a `Vectors`, if it holds
+        floats; `None`, if there is none.
+    """
+    if len(network.inputs) == 2 or "int" not in network.inputs[2].dtype:
+        if class_names is not None or class_counts is not None:
+            raise ValueError(
+                "`class_names` and `class_counts` need a network that takes "
+                f"labels. Received: network={type(network).__name__}. Build it "
+                "with `num_classes`."
+            )
+    if len(network.inputs) == 2:
+        return None
+    shape, dtype = network.inputs[2].shape[1:], network.inputs[2].dtype
+    if "int" in dtype and tuple(shape) in ((), (1,)):
+        names = checked_class_names(class_names, _num_classes(network))
+        return Labels(names, checked_class_counts(class_counts, len(names)))
+    if "float" in dtype and len(shape) == 1 and shape[0] is not None:
+        return Vectors(int(shape[0]))
+    raise ValueError(
+        "The third input of `network` must be integer labels of shape "
+        "(batch,), or float vectors of one size. Received: "
+        f"{dtype} of shape (batch, {', '.join(map(str, shape))})"
+    )
+
+
+def _num_classes(network):
+    # `None` for networks of other people, which do not say it.
+    return getattr(network, "num_classes", None)

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from keras_ncsn.checks import check_above_zero, check_count
+from keras_ncsn.networks.condition_inputs import add_condition, make_inputs
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
     RawToScore,
@@ -32,13 +33,15 @@ class MLP(ScoreNetwork):
         data_std: Float above 0, their standard deviation. Defaults to `1.0`.
         variance_preserving: Boolean, whether the noisy points are scaled by
             1 / sqrt(1 + sigma**2). Defaults to `False`.
+        num_classes: As in `UNet`. Defaults to `None`.
+        condition_size: As in `UNet`. Defaults to `None`.
         dtype: Dtype policy of all layers. Defaults to the global one.
         **kwargs: Base model arguments, such as `name`.
 
     Call arguments:
         inputs: List of noisy points, a float32 tensor of shape
-            `(batch, num_dimensions)`, and their noise levels, a float32 tensor
-            of shape `(batch,)`, above 0.
+            `(batch, num_dimensions)`; their noise levels, a float32 tensor of
+            shape `(batch,)`, above 0; and perhaps conditions, as in `UNet`.
 
     Returns:
         The score, a float32 tensor shaped like the points.
@@ -63,6 +66,8 @@ class MLP(ScoreNetwork):
         data_mean: float = 0.0,
         data_std: float = 1.0,
         variance_preserving: bool = False,
+        num_classes: int | None = None,
+        condition_size: int | None = None,
         dtype: str | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
@@ -70,12 +75,14 @@ class MLP(ScoreNetwork):
             num_dimensions=num_dimensions, width=width, num_layers=num_layers
         )
         check_above_zero(data_std=data_std)
-        noisy = keras.Input((num_dimensions,), dtype="float32", name="noisy")
-        sigma = keras.Input((), dtype="float32", name="sigma")
+        inputs = make_inputs((num_dimensions,), num_classes, condition_size)
+        noisy, sigma = inputs[:2]
         normalized = NormalizeNoisy(data_mean, data_std, variance_preserving)(
             noisy, sigma
         )
         features = SigmaFeatures(16)(sigma)
+        num_rows = num_classes or condition_size
+        features = add_condition(features, inputs, num_rows, dtype)
         x = layers.Concatenate(dtype=dtype)([normalized, features])
         for index in range(num_layers):
             x = layers.Dense(width, "silu", dtype=dtype, name=f"dense_{index}")(
@@ -92,6 +99,9 @@ class MLP(ScoreNetwork):
             "data_mean": data_mean,
             "data_std": data_std,
             "variance_preserving": variance_preserving,
+            "num_classes": num_classes,
+            "condition_size": condition_size,
         }
-        super().__init__([noisy, sigma], score, arguments, dtype, **kwargs)
+        super().__init__(inputs, score, arguments, dtype, **kwargs)
         self.variance_preserving = variance_preserving
+        self.num_classes = num_classes

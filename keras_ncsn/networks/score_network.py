@@ -12,7 +12,8 @@ class ScoreNetwork(keras.Model):
     """A functional model whose config is the arguments of its constructor.
 
     Args:
-        inputs: List of two Keras inputs, noisy images and noise levels.
+        inputs: List of Keras inputs: noisy images, noise levels, and
+            perhaps a condition.
         score: The output, shaped like the noisy images.
         arguments: Dictionary of the constructor arguments of the subclass,
             which become its config.

@@ -16,6 +16,7 @@ from keras_ncsn.checks import (
 )
 from keras_ncsn.layers.attention import PixelAttention
 from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
+from keras_ncsn.networks.condition_inputs import add_condition, make_inputs
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
     RawToScore,
@@ -63,13 +64,21 @@ class UNet(ScoreNetwork):
         data_std: Float above 0, their standard deviation. Defaults to `0.5`.
         variance_preserving: Boolean, whether the noisy images are scaled by
             1 / sqrt(1 + sigma**2). Defaults to `False`.
+        num_classes: Integer, the number of classes of a network that takes
+            labels. Defaults to `None`, no labels.
+        condition_size: Integer, the length of the vectors of a network that
+            takes vectors as conditions, with elements of about unit size.
+            Defaults to `None`, no vectors.
         dtype: Dtype policy of all layers. Defaults to the global one.
         **kwargs: Base model arguments, such as `name`.
 
     Call arguments:
         inputs: List of the noisy images, a float32 tensor of shape
-            `(batch, height, width, channels)`, and their noise levels, a
-            float32 tensor of shape `(batch,)`, above 0.
+            `(batch, height, width, channels)`; their noise levels, a float32
+            tensor of shape `(batch,)`, above 0; and, if the network takes
+            them, integer labels of shape `(batch,)`, where `num_classes`
+            means "none", or float32 vectors of shape
+            `(batch, condition_size)`, where NaN means "none".
 
     Returns:
         The score, a float32 tensor shaped like the images.
@@ -100,6 +109,8 @@ class UNet(ScoreNetwork):
         data_mean: float = 0.5,
         data_std: float = 0.5,
         variance_preserving: bool = False,
+        num_classes: int | None = None,
+        condition_size: int | None = None,
         dtype: str | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
@@ -110,14 +121,15 @@ class UNet(ScoreNetwork):
         if attention_stages is None:
             attention_stages = (len(widths) - 1,)
         _check_attention(attention_stages, num_heads, len(widths))
-        noisy = keras.Input(image_shape, dtype="float32", name="noisy")
-        sigma = keras.Input((), dtype="float32", name="sigma")
+        inputs = make_inputs(image_shape, num_classes, condition_size)
+        noisy, sigma = inputs[:2]
         block = _Blocks(attention_stages, num_heads, dropout, dtype)
 
         normalized = NormalizeNoisy(data_mean, data_std, variance_preserving)(
             noisy, sigma
         )
-        block.embed(sigma, features=widths[0], units=4 * widths[0])
+        num_rows = num_classes or condition_size
+        block.embed(inputs, num_rows, widths[0], units=4 * widths[0])
 
         # The kernel covers a patch and its neighbours, whatever its size.
         patches = {"kernel_size": 3 * patch_size, "strides": patch_size}
@@ -157,9 +169,12 @@ class UNet(ScoreNetwork):
             "data_mean": data_mean,
             "data_std": data_std,
             "variance_preserving": variance_preserving,
+            "num_classes": num_classes,
+            "condition_size": condition_size,
         }
-        super().__init__([noisy, sigma], score, arguments, dtype, **kwargs)
+        super().__init__(inputs, score, arguments, dtype, **kwargs)
         self.variance_preserving = variance_preserving
+        self.num_classes = num_classes
 
     @classmethod
     def from_config(
@@ -191,10 +206,17 @@ class _Blocks:
         self.dtype = dtype
         self.embedding: Tensor = None
 
-    def embed(self, sigma: Tensor, features: int, units: int) -> None:
-        """Adds the embedding of the noise level, which all blocks share."""
-        x = SigmaFeatures(features, name="sigma_features")(sigma)
+    def embed(
+        self,
+        inputs: Sequence[Tensor],
+        num_rows: int | None,
+        features: int,
+        units: int,
+    ) -> None:
+        """Embeds the noise level and the condition, for all blocks."""
+        x = SigmaFeatures(features, name="sigma_features")(inputs[1])
         x = layers.Dense(units, "silu", dtype=self.dtype, name="embed_0")(x)
+        x = add_condition(x, inputs, num_rows, self.dtype)
         x = layers.Dense(units, "silu", dtype=self.dtype, name="embed_1")(x)
         self.embedding = x
 

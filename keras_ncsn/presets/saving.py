@@ -227,7 +227,8 @@ def _write_rest(model, folder, metadata, card):
     config["config"]["network"]["config"].pop("dtype", None)
     if model.guide is not None:
         guide = config["config"]["guide"]["config"]
-        guide["network"]["config"].pop("dtype", None)
+        if guide["network"] is not None:
+            guide["network"]["config"].pop("dtype", None)
     _write_json(folder / format.CONFIG_FILE, config)
     weights = _weights(folder)
     # Values measured here win over the caller's.

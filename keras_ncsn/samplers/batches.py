@@ -7,7 +7,6 @@ from keras import ops
 
 from keras_ncsn.annotations import Tensor
 from keras_ncsn.progress import make_bar
-from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import Progress
 
@@ -16,11 +15,10 @@ SECONDS_BEFORE_PROGRESS = 2.0
 
 
 def sample_in_batches(
-    sampler: Callable[[NoiseStream, Known | None, Progress], Tensor],
+    sampler: Callable[[NoiseStream, np.ndarray, Progress], Tensor],
     shape: tuple[int, ...],
     seed: int,
     batch_size: int,
-    known: Known | None = None,
     keep_frames: bool = False,
     verbose: int | str = "auto",
 ) -> np.ndarray:
@@ -28,12 +26,12 @@ def sample_in_batches(
 
     Args:
         sampler: Function that returns a batch of images. Its arguments are a
-            `NoiseStream`, a `Known` or `None`, and a function that it calls to
-            report progress, as `on_progress` of `Sampler.sample`.
+            `NoiseStream`, an integer array with the indices of these images,
+            and a function that it calls to report progress, as `on_progress`
+            of `Sampler.sample`.
         shape: Tuple `(num_images, ...)`, the shape of the result.
         seed: Integer, at least 0.
         batch_size: Integer, the largest batch.
-        known: A `Known` of `num_images` images. Defaults to `None`.
         keep_frames: Boolean, whether to return the intermediate states too.
             Defaults to `False`.
         verbose: 0 (silent), 1 (a progress bar on long runs) or `"auto"` (a
@@ -67,17 +65,11 @@ def sample_in_batches(
                 bar.total = num_batches * total
                 bar.update(before * total + done - bar.n)
 
-            batch = known and _slice(known, first, size)
-            images = ops.convert_to_numpy(sampler(noise, batch, report))
+            # The last image pads the last batch.
+            rows = np.minimum(np.arange(first, first + size), num_images - 1)
+            images = ops.convert_to_numpy(sampler(noise, rows, report))
             if keep_frames:
                 frames[-1] = images
                 images = np.stack(frames, axis=1)
             results.append(images)
     return np.concatenate(results)[:num_images]
-
-
-def _slice(known, first, size):
-    # The last image pads the last batch.
-    rows = np.minimum(np.arange(first, first + size), len(known.images) - 1)
-    mask = known.known_mask
-    return Known(known.images[rows], mask[rows] if len(mask) > 1 else mask)

@@ -37,6 +37,20 @@ class Known:
         single = (1,) * len(noise.shape)
         return cls(None, np.zeros(single, "bool"))
 
+    def of_rows(self, rows: np.ndarray) -> Self:
+        """Returns the known pixels of some of the images.
+
+        Args:
+            rows: Integer array, the indices of these images.
+
+        Returns:
+            A `Known`.
+        """
+        images = None if self.images is None else self.images[rows]
+        one = len(self.known_mask) == 1
+        mask = self.known_mask if one else self.known_mask[rows]
+        return type(self)(images, mask)
+
     def perturb(
         self, sigma: float, noise: NoiseStream
     ) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """A score function, and the compiled functions that call it."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -19,8 +20,8 @@ class ScoreFunction:
 
     Args:
         function: Function that returns the score. Its arguments are noisy
-            images, a float32 tensor of shape `(batch, ...)`, and their noise
-            levels, of shape `(batch,)`.
+            images, a float32 tensor of shape `(batch, ...)`, their noise
+            levels, of shape `(batch,)`, and what `bind` was given.
         variables: Sequence of the Keras variables that `function` reads.
             Defaults to `()`.
 
@@ -32,14 +33,36 @@ class ScoreFunction:
     """
 
     def __init__(
-        self, function: ScoreFn, variables: Sequence[Any] = ()
+        self, function: Callable[..., Tensor], variables: Sequence[Any] = ()
     ) -> None:
         self._function = function
         self._variables = variables
-        self._compiled: dict[Callable[..., Tensor], Callable[..., Tensor]] = {}
+        self._bound: tuple[Tensor, ...] = ()
+        self._compiled: dict[Any, Callable[..., Tensor]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self._function(x, sigma)
+        return self._function(x, sigma, *self._bound)
+
+    def bind(self, *tensors: Tensor) -> Self:
+        """Returns the score function with further arguments bound.
+
+        Args:
+            *tensors: Tensors or arrays that `function` takes after the noise
+                levels, such as the condition of each image.
+
+        Returns:
+            A `ScoreFunction` of noisy images and noise levels alone. It shares
+            its compiled functions with this one.
+
+        Example:
+
+        >>> around = ScoreFunction(lambda x, sigma, mean: mean - x)
+        >>> float(around.bind(5.0).run(lambda fn, x: fn(x, None), 2.0))
+        3.0
+        """
+        bound = copy.copy(self)
+        bound._bound = tensors
+        return bound
 
     @classmethod
     def of(cls, function: ScoreFn) -> Self:
@@ -58,16 +81,25 @@ class ScoreFunction:
         Returns:
             A tensor.
         """
-        if loop not in self._compiled:
+        # A function that closed over the bound tensors would be compiled again
+        # for each batch, so they are arguments too.
+        num_bound = len(self._bound)
+        key = loop, num_bound
+        if key not in self._compiled:
             from keras_ncsn import backend
 
             def call(*tensors):
-                return loop(self._function, *tensors)
+                bound, rest = tensors[:num_bound], tensors[num_bound:]
 
-            self._compiled[loop] = backend.compile_inference(
+                def score_fn(x, sigma):
+                    return self._function(x, sigma, *bound)
+
+                return loop(score_fn, *rest)
+
+            self._compiled[key] = backend.compile_inference(
                 call, self._variables
             )
-        return self._compiled[loop](*tensors)
+        return self._compiled[key](*self._bound, *tensors)
 
 
 def fill_levels(x: Tensor, sigma: Tensor) -> Tensor:

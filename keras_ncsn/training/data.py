@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn.checks import check_images
+from keras_ncsn.conditions import Condition
 from keras_ncsn.parallel import check_batch
 
 
@@ -18,37 +19,47 @@ def checked_data(
     image_shape: Sequence[int],
     value_range: tuple[float, float] | None,
     batch_size: int | None = None,
-) -> Any:
-    """Returns the data that was passed to `fit`, after checking the images.
+    labels: Any = None,
+    condition: Condition | None = None,
+) -> tuple[Any, Any]:
+    """Returns the data that was passed to `fit`, after checks.
 
     Of an array all images are checked, of a stream those of the first batch.
 
     Args:
-        data: Images as an array or tensor, or an iterable of batches: a
-            `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
-            `DataLoader` or a generator.
+        data: Images as an array or tensor, or a tuple of such images and their
+            conditions; or an iterable of batches: a `tf.data.Dataset`, a
+            `keras.utils.PyDataset`, a PyTorch `DataLoader` or a generator.
         image_shape: Tuple, the shape of one image.
         value_range: As in `check_images`.
         batch_size: Integer, the batch size if `data` is an array. Defaults to
             `None`, one batch of all images.
+        labels: The conditions of an array of images. Defaults to `None`.
+        condition: What the model is conditioned on. Defaults to `None`,
+            nothing: conditions in the data are ignored.
 
     Returns:
-        `data` itself, except in two cases. A generator is replaced by one that
-        also yields the batch that was checked. A PyTorch `DataLoader` whose
-        batches are not tuples is replaced by one whose batches are.
+        The images and the conditions of arrays. Of a stream, `data` itself and
+        `None`, except in two cases: a generator is replaced by one that also
+        yields the batch that was checked, and a PyTorch `DataLoader` whose
+        batches are not tuples by one whose batches are.
     """
+    if isinstance(data, tuple) and data and hasattr(data[0], "shape"):
+        data, labels = data[0], data[1] if len(data) > 1 else None
     if hasattr(data, "shape"):
         # Keras would copy an array, which may not fit into memory twice.
         is_array = isinstance(data, np.ndarray)
         images = data if is_array else np.asarray(ops.convert_to_numpy(data))
         check_images(images, image_shape, value_range)
+        labels = _check_condition(condition, labels, len(images))
         batch_size = min(batch_size or len(images), len(images))
         check_batch(batch_size)
         check_batch(len(images) % batch_size)
-        return data
+        return data, labels
     batch, data = _first_batch(data)
+    labels = None
     if isinstance(batch, (tuple, list)):
-        batch = batch[0]
+        batch, labels = batch[0], batch[1] if len(batch) > 1 else None
     elif hasattr(data, "collate_fn"):
         data = _of_tuples(data)
     if isinstance(batch, dict):
@@ -59,8 +70,21 @@ def checked_data(
         )
     images = np.asarray(ops.convert_to_numpy(batch))
     check_images(images, image_shape, value_range)
+    _check_condition(condition, labels, len(images))
     check_batch(len(images))
-    return data
+    return data, None
+
+
+def _check_condition(condition, labels, count):
+    if condition is None:
+        return None
+    if labels is None:
+        raise ValueError(
+            f"A model with {condition.argument} must be trained on images and "
+            f"their {condition.argument}, as in `fit(images, "
+            f"{condition.argument})`. Received: images alone"
+        )
+    return condition.checked(ops.convert_to_numpy(labels), count)
 
 
 def _first_batch(data):

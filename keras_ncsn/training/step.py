@@ -36,13 +36,16 @@ def train_on(model: Any, data: Any) -> dict[str, Tensor]:
     weights = model.network.trainable_variables
     state = model.network.non_trainable_variables
     before = [ops.copy(variable.value) for variable in state]
+    condition = prepare_condition(model, data, model.condition_dropout)
     sigma, noise = draw_noise(model, images)
     projection = draw_projection(model, images)
     # 1, unless the optimizer scales losses for float16.
     loss_scale = ops.convert_to_tensor(optimizer.scale_loss(1.0))
 
     def scaled_loss():
-        loss = mean_loss(model, images, sigma, noise, True, projection)
+        loss = mean_loss(
+            model, images, sigma, noise, True, projection, condition
+        )
         return loss_scale * sum(model.network.losses, loss)
 
     loss, gradients = backend.value_and_gradients(scaled_loss, weights, state)
@@ -74,9 +77,10 @@ def test_on(model: Any, data: Any) -> dict[str, Tensor]:
         A dictionary from names of metrics to their values.
     """
     images = prepare_images(model, data)
+    condition = prepare_condition(model, data)
     sigma, noise = draw_noise(model, images)
     projection = draw_projection(model, images)
-    loss = mean_loss(model, images, sigma, noise, False, projection)
+    loss = mean_loss(model, images, sigma, noise, False, projection, condition)
     model.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
     return {"loss": model.loss_tracker.result()}
 
@@ -124,6 +128,37 @@ def prepare_images(model: Any, data: Any) -> Tensor:
             images = images / 255.0
         images = low + (high - low) * images
     return model.to_sampled(images)
+
+
+def prepare_condition(
+    model: Any, data: Any, dropout: float = 0.0
+) -> Tensor | None:
+    """Returns the condition of each image of a batch.
+
+    Args:
+        model: An `NCSNModel`.
+        data: A batch, a tuple or list of images and their conditions.
+        dropout: Float in [0, 1], the share of images whose condition becomes
+            "none". Defaults to `0.0`.
+
+    Returns:
+        An int32 tensor of shape `(batch,)`, a float32 tensor of shape
+        `(batch, size)`, or `None` for a model without a condition.
+    """
+    if model.condition is None:
+        return None
+    condition = ops.cast(data[1], model.condition.dtype)
+    shape = tuple(model.network.inputs[2].shape[1:])
+    condition = ops.reshape(condition, (-1, *shape))
+    if not dropout:
+        return condition
+    draws = backend.draw_for_batch(
+        lambda rows: keras.random.uniform((rows,), seed=model.seed_generator),
+        ops.shape(condition)[0],
+    )
+    dropped = expand_like(draws < dropout, condition)
+    none = ops.full_like(condition, model.condition.none_value)
+    return ops.where(dropped, none, condition)
 
 
 def draw_noise(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,6 +209,7 @@ def mean_loss(
     noise: Tensor,
     training: bool,
     projection: Tensor | None = None,
+    condition: Tensor | None = None,
 ) -> Tensor:
     """Returns the weighted loss, averaged over the batch, a float32 scalar.
 
@@ -186,8 +222,12 @@ def mean_loss(
         projection: Float32 tensor shaped like `images`, the directions of
             sliced score matching. Defaults to `None`, which selects denoising
             score matching.
+        condition: Tensor that `prepare_condition` returns. Defaults to
+            `None`, for a model without a condition.
     """
-    loss = loss_per_image(model, images, sigma, noise, training, projection)
+    loss = loss_per_image(
+        model, images, sigma, noise, training, projection, condition
+    )
     return ops.mean(level_weight(model, sigma) * loss)
 
 
@@ -210,6 +250,7 @@ def loss_per_image(
     noise: Tensor,
     training: bool = False,
     projection: Tensor | None = None,
+    condition: Tensor | None = None,
 ) -> Tensor:
     """Returns the unweighted loss of each image.
 
@@ -220,15 +261,17 @@ def loss_per_image(
         noise: As in `mean_loss`.
         training: As in `mean_loss`. Defaults to `False`.
         projection: As in `mean_loss`. Defaults to `None`.
+        condition: As in `mean_loss`. Defaults to `None`.
 
     Returns:
         A float32 tensor of shape `(batch,)`.
     """
     noisy = model.schedule.perturb(images, sigma, noise)
     scale = expand_like(model.schedule.noise_scale(sigma), noisy)
+    rest = [sigma] if condition is None else [sigma, condition]
 
     def scaled_score(noisy):
-        return scale * model([noisy, sigma], training=training)
+        return scale * model([noisy, *rest], training=training)
 
     if projection is None:
         return losses.denoising_score_matching(scaled_score(noisy), noise)

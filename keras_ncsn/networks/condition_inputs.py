@@ -1,0 +1,72 @@
+"""The inputs of a score network, and the embedding of its condition."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_ncsn.annotations import Tensor
+from keras_ncsn.checks import check_count
+from keras_ncsn.layers.condition_embedding import ConditionEmbedding
+
+
+def make_inputs(
+    image_shape: Sequence[int], num_classes: Any, condition_size: Any
+) -> list[Tensor]:
+    """Returns the inputs: noisy images, noise levels and perhaps a condition.
+
+    Args:
+        image_shape: Tuple of integers.
+        num_classes: Integer, at least 1, if the condition is a label;
+            otherwise `None`.
+        condition_size: Integer, at least 1, if the condition is a vector;
+            otherwise `None`.
+
+    Returns:
+        A list of two or three Keras inputs.
+    """
+    inputs = [
+        keras.Input(tuple(image_shape), dtype="float32", name="noisy"),
+        keras.Input((), dtype="float32", name="sigma"),
+    ]
+    if num_classes is not None and condition_size is not None:
+        raise ValueError(
+            "A condition must be a label or a vector. Received: "
+            f"num_classes={num_classes} and condition_size={condition_size}. "
+            "Put the label into the vector, one element for each class."
+        )
+    if num_classes is not None:
+        check_count(num_classes=num_classes)
+        return [*inputs, keras.Input((), dtype="int32", name="condition")]
+    if condition_size is not None:
+        check_count(condition_size=condition_size)
+        size = (condition_size,)
+        return [*inputs, keras.Input(size, dtype="float32", name="condition")]
+    return inputs
+
+
+def add_condition(
+    embedding: Tensor,
+    inputs: Sequence[Tensor],
+    num_rows: int | None,
+    dtype: str | keras.DTypePolicy | None,
+) -> Tensor:
+    """Returns the embedding of the noise level, plus that of the condition.
+
+    Args:
+        embedding: Float tensor of shape `(batch, units)`.
+        inputs: List that `make_inputs` returns.
+        num_rows: Integer, `num_classes` or `condition_size`; or `None`, no
+            condition.
+        dtype: Dtype policy of the layers, or `None` for the global one.
+
+    Returns:
+        A tensor of shape `(batch, units)`: `embedding` itself if the network
+        takes no condition.
+    """
+    if num_rows is None:
+        return embedding
+    embed = ConditionEmbedding(
+        num_rows, embedding.shape[-1], dtype=dtype, name="embed_condition"
+    )
+    return keras.layers.Add(dtype=dtype)([embedding, embed(inputs[2])])
