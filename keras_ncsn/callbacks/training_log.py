@@ -38,6 +38,10 @@ class TrainingLog(EverySteps):
     and for a fixed seed. If this loss is the lowest so far, the model is saved
     as the preset `best`.
 
+    The loss of a model with a condition is that of the images with their
+    conditions. If the model also knows the unconditional score, its loss
+    stands beside it, as `unconditional_loss`.
+
     Args:
         folder: Path of the run's folder.
         every: Integer, at least 1, the number of steps between rows.
@@ -49,6 +53,8 @@ class TrainingLog(EverySteps):
         metadata: As in `Checkpoint`.
         on_row: Function that is called with each row, a dictionary. Defaults
             to `None`.
+        validation_condition: Labels or vectors of the held-out images, if the
+            model takes them. Defaults to `None`.
     """
 
     def __init__(
@@ -60,6 +66,7 @@ class TrainingLog(EverySteps):
         validate_every: int | None = None,
         metadata: dict[str, Any] | None = None,
         on_row: Callable[[dict[str, Any]], object] | None = None,
+        validation_condition: Any = None,
     ) -> None:
         super().__init__(every)
         if validate_every is not None and validate_every % every:
@@ -77,6 +84,7 @@ class TrainingLog(EverySteps):
         self.folder = pathlib.Path(folder)
         self.batch_size = batch_size
         self.validation_images: Any = validation_images
+        self.validation_condition = validation_condition
         self.validate_every = validate_every
         self.metadata = metadata or {}
         saving.check_metadata(metadata)
@@ -91,6 +99,7 @@ class TrainingLog(EverySteps):
                 self.model.value_range,
                 name="validation_images",
             )
+            self._check_condition()
         if is_main_process():
             check_no_links(self.folder, ["best", LOG_FILE])
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -160,13 +169,27 @@ class TrainingLog(EverySteps):
         append_row(self.folder / LOG_FILE, self._columns(), row)
         self.on_row(row)
 
+    def _check_condition(self):
+        condition, given = self.model.condition, self.validation_condition
+        if condition is None:
+            self.validation_condition = None
+        elif given is None:
+            raise ValueError(
+                "`validation_condition` must hold the "
+                f"{condition.argument} of the held-out images. Received: "
+                "validation_condition=None"
+            )
+        else:
+            condition.checked(given, len(self.validation_images))
+
     def _is_last(self, step):
         steps = self.params.get("steps")
         return steps and step == self.fit_start + steps * self.params["epochs"]
 
     def _validate(self, step):
+        images, condition = self.validation_images, self.validation_condition
         losses = validation_losses(
-            self.model, self.validation_images, self.sigmas
+            self.model, images, self.sigmas, condition=condition
         )
         mean = float(np.mean(losses))
         if mean < self.best_loss:
@@ -177,9 +200,11 @@ class TrainingLog(EverySteps):
                 | {"steps": step, "validation_loss": mean},
             )
         names = self._columns()[-len(losses) :]
-        return {"validation_loss": mean} | dict(
-            zip(names, losses.tolist(), strict=True)
-        )
+        row = {"validation_loss": mean}
+        if self.model.has_unconditional:
+            unconditional = validation_losses(self.model, images, self.sigmas)
+            row["unconditional_loss"] = float(np.mean(unconditional))
+        return row | dict(zip(names, losses.tolist(), strict=True))
 
     def _columns(self):
         return [
@@ -190,5 +215,6 @@ class TrainingLog(EverySteps):
             "learning_rate",
             "loss",
             "validation_loss",
+            *(["unconditional_loss"] if self.model.has_unconditional else []),
             *(f"loss_at_{sigma:.4g}" for sigma in self.sigmas),
         ]

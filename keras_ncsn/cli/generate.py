@@ -1,6 +1,7 @@
 """keras-ncsn generate: new images from a preset."""
 
 import pathlib
+import random
 
 import click
 
@@ -11,7 +12,9 @@ from keras_ncsn.cli.options import (
     Command,
     Option,
     check_sampler,
+    class_names,
     given,
+    parse_labels,
     sampler_options,
 )
 
@@ -21,9 +24,30 @@ from keras_ncsn.cli.options import (
 @click.option(
     "--num-images",
     type=click.IntRange(min=1),
-    default=64,
-    show_default=True,
-    help="Number of images.",
+    help="Number of images. Default: 64, or one for each of --labels.",
+    cls=Option,
+    group=IMAGES,
+)
+@click.option(
+    "--label",
+    help="What to draw, if the preset knows labels: the name or the number of "
+    "a class, or none. Default: random labels, as in the training data.",
+    cls=Option,
+    group=IMAGES,
+)
+@click.option(
+    "--labels",
+    callback=parse_labels,
+    metavar="LABELS",
+    help="A label for each image, with commas between: 0,1,frog.",
+    cls=Option,
+    group=IMAGES,
+)
+@click.option(
+    "--grid-by-class",
+    is_flag=True,
+    help="Draw one row of images for each class. Images below each other come "
+    "from the same noise. --num-images is the length of a row, by default 8.",
     cls=Option,
     group=IMAGES,
 )
@@ -49,14 +73,25 @@ from keras_ncsn.cli.options import (
 @click.option(
     "--guidance",
     type=click.FloatRange(min=1),
-    help="Weight of the guide, if the preset has one. 1 turns the guide off. "
-    "Default: the preset's, or 1 if --sampler is not the preset's.",
+    help="Weight of the guidance, if the preset has a guide or knows labels. 1 "
+    "turns it off. Default: the preset's, or 1 if --sampler is not the "
+    "preset's.",
     cls=Option,
     group=SAMPLING,
 )
 @sampler_options
 def generate(
-    preset, num_images, output, gif, seed, batch_size, sampler, **settings
+    preset,
+    num_images,
+    label,
+    labels,
+    grid_by_class,
+    output,
+    gif,
+    seed,
+    batch_size,
+    sampler,
+    **settings,
 ):
     """Generate images with a preset.
 
@@ -65,7 +100,16 @@ def generate(
 
     \b
     keras-ncsn generate mnist --num-images 64 --seed 0 --output digits.png
+    keras-ncsn generate runs/digits/best --label 7 --num-images 16
     """
+    if (label is not None) + (labels is not None) + grid_by_class > 1:
+        raise click.UsageError(
+            "give one of --label, --labels and --grid-by-class"
+        )
+    if labels is not None and num_images not in (None, len(labels)):
+        raise click.UsageError(
+            f"give one label for each image, not {len(labels)} for {num_images}"
+        )
     from keras_ncsn.cli.files import check_output, write_images
 
     check_output(output)
@@ -73,7 +117,14 @@ def generate(
         check_output(gif, suffixes=(".gif",))
     settings = given(**settings)
     guidance = settings.pop("guidance", None)
-    check_sampler(preset, sampler, settings)
+    folder = check_sampler(preset, sampler, settings)
+    if seed is None and grid_by_class:
+        # All rows need the same one.
+        seed = random.getrandbits(63)
+    chosen = label if labels is None else labels
+    names = class_names(folder, chosen, needed=grid_by_class)
+    if num_images is None and labels is None:
+        num_images = 8 if grid_by_class else 64
 
     import numpy as np
 
@@ -92,22 +143,31 @@ def generate(
             model.value_range,
             "Write an array with --output samples.npy, without --gif.",
         )
-    images = model.generate(
-        num_images,
-        seed=seed,
-        batch_size=batch_size,
-        sampler=sampler,
-        return_trajectory=gif is not None,
-        verbose=1,
-        guidance=guidance,
-        **settings,
+    rows = names if grid_by_class else [chosen]
+    images = np.concatenate(
+        [
+            model.generate(
+                num_images,
+                seed=seed,
+                batch_size=batch_size,
+                sampler=sampler,
+                return_trajectory=gif is not None,
+                verbose=1,
+                guidance=guidance,
+                labels=row,
+                **settings,
+            )
+            for row in rows
+        ]
     )
+    columns = num_images if grid_by_class else None
     if gif is not None:
         frames = images.swapaxes(0, 1)
         images = frames[-1]
         shown = to_unit_range(frames, model.value_range)
-        grids = [make_grid(frame) / np.float32(255) for frame in shown]
+        grids = [make_grid(frame, columns) for frame in shown]
+        grids = [grid / np.float32(255) for grid in grids]
         save_gif(np.stack(grids), gif)
         click.echo(f"Wrote {gif}")
-    write_images(images, output, model.value_range)
+    write_images(images, output, model.value_range, columns)
     click.echo(f"Wrote {output}")

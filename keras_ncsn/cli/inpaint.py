@@ -10,6 +10,7 @@ from keras_ncsn.cli.options import (
     Command,
     Option,
     check_sampler,
+    class_names,
     given,
     sampler_options,
 )
@@ -44,6 +45,13 @@ from keras_ncsn.cli.options import (
     group=IMAGES,
 )
 @click.option(
+    "--label",
+    help="What the images show, if the preset knows labels: the name or the "
+    "number of a class. Default: no label.",
+    cls=Option,
+    group=IMAGES,
+)
+@click.option(
     "--output",
     type=click.Path(path_type=pathlib.Path),
     default="inpainted.png",
@@ -60,6 +68,7 @@ def inpaint(
     images,
     mask,
     num_samples,
+    label,
     output,
     seed,
     batch_size,
@@ -87,7 +96,9 @@ def inpaint(
 
     check_output(output)
     settings = given(**settings)
-    image_shape, value_range = _image_space(preset, sampler, settings)
+    folder = check_sampler(preset, sampler, settings)
+    class_names(folder, label)
+    image_shape, value_range = _image_space(folder, preset)
     check_drawable(
         image_shape,
         value_range,
@@ -107,6 +118,7 @@ def inpaint(
         batch_size=batch_size,
         sampler=sampler,
         verbose=1,
+        labels=label,
         **settings,
     )
     filled = filled.reshape(len(images), num_samples, *model.image_shape)
@@ -124,7 +136,7 @@ def inpaint(
     click.echo(f"Wrote {output}")
 
 
-def _image_space(preset, sampler, settings):
+def _image_space(folder, preset):
     """Returns the shape and value range of a preset's images.
 
     Keras is imported only if the config does not state the shape, as for a
@@ -132,7 +144,6 @@ def _image_space(preset, sampler, settings):
     """
     from keras_ncsn.presets import format
 
-    folder = check_sampler(preset, sampler, settings)
     image_shape = format.image_shape(folder)
     if image_shape:
         config = format.read_config(folder)["config"]

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from keras_ncsn import samplers
+from keras_ncsn.text import one_line
 
 # Titles of groups in `--help`.
 IMAGES = "Images"
@@ -128,6 +129,64 @@ def check_sampler(
     known = known if isinstance(known, dict) else {}
     samplers.make(name, known | settings)
     return folder
+
+
+def class_names(
+    folder: pathlib.Path,
+    labels: str | list[str] | None,
+    needed: bool = False,
+) -> tuple[str, ...]:
+    """Returns the names of a preset's classes, without importing Keras.
+
+    Args:
+        folder: Path of a preset, from `check_sampler`.
+        labels: String or list of strings, the labels that the user gave, or
+            `None`. Wrong ones raise a `ValueError`.
+        needed: Boolean, whether the command needs the classes even if there
+            are no labels. Defaults to `False`.
+
+    Returns:
+        A tuple of strings, empty if the preset takes no labels.
+    """
+    from keras_ncsn.conditions import Labels, checked_class_names
+    from keras_ncsn.presets import format
+
+    names = format.read_config(folder)["config"].get("class_names")
+    if names is None:
+        if labels is None and not needed:
+            return ()
+        raise ValueError(
+            "Labels need a preset that was trained with labels. Received: "
+            f"{one_line(folder.name)}, which has no `class_names`"
+        )
+    names = checked_class_names(names, None)
+    for label in [labels] if isinstance(labels, str) else labels or ():
+        Labels(names).index(label)
+    return names
+
+
+def parse_labels(
+    context: click.Context | None, option: click.Parameter, text: str | None
+) -> list[str] | None:
+    """Parses a text such as `"0,1,frog"`, as a callback of an option.
+
+    Args:
+        context: A `click.Context`.
+        option: The `click.Option`.
+        text: String, or `None` if the user does not give the option.
+
+    Returns:
+        A list of strings, or `None` for `None`.
+    """
+    if text is None:
+        return None
+    labels = [label.strip() for label in text.split(",")]
+    if not all(labels):
+        raise click.BadParameter(
+            f"must be labels with commas between. Received: {text}. Write, "
+            "for example, 0,1,2."
+        )
+    return labels
 
 
 def _setting_option(fields):

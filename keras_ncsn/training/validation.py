@@ -17,6 +17,7 @@ def validation_losses(
     sigmas: Sequence[float] | np.ndarray,
     seed: int = 0,
     batch_size: int = 64,
+    condition: Any = None,
 ) -> np.ndarray:
     """Returns the mean loss of images at each noise level.
 
@@ -31,19 +32,26 @@ def validation_losses(
         sigmas: Sequence of floats, within the schedule.
         seed: Integer, at least 0. Defaults to `0`.
         batch_size: Integer. Defaults to `64`.
+        condition: Labels or vectors of the images, as for `fit`. Defaults to
+            `None`, the loss of the unconditional score.
 
     Returns:
         A float64 array of shape `(len(sigmas),)`.
     """
     images = to_floats(images, model.value_range)
     images = np.asarray(model.to_sampled(images), "float32")
+    given = {}
+    if condition is not None:
+        given[model.condition.argument] = condition
     stream = NoiseStream(seed, 0, images.shape)
     means = []
     for sigma in sigmas:
         noise = stream.normal()
         level = np.full(len(images), sigma, "float32")
         noisy = model.schedule.perturb(images, level, noise)
-        score = model.score(ops.convert_to_numpy(noisy), level, batch_size)
+        score = model.score(
+            ops.convert_to_numpy(noisy), level, batch_size, **given
+        )
         scale = float(model.schedule.noise_scale(sigma))
         loss = losses.denoising_score_matching(scale * score, noise)
         loss = np.mean(ops.convert_to_numpy(loss), dtype="float64")
