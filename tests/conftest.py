@@ -1,5 +1,6 @@
 import contextlib
 import importlib.util
+import signal
 
 import keras
 import numpy as np
@@ -13,6 +14,14 @@ from hub_runs import (  # noqa: F401
     server,
 )
 from keras import ops
+from small_networks import two_convolutions
+from training_runs import (  # noqa: F401
+    pictures,
+    resume,
+    small,
+    train,
+    trained,
+)
 
 import keras_ncsn
 from keras_ncsn.backend import BACKEND
@@ -38,6 +47,20 @@ def seeded():
 
 
 @pytest.fixture
+def alarm():
+    """Ends a test that hangs."""
+
+    def give_up(number, frame):
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(120)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
 def images():
     """Sixteen small images with some structure."""
     rng = np.random.default_rng(0)
@@ -55,17 +78,6 @@ def make_model():
         return keras_ncsn.NCSNModel(network, **({"seed": 0} | kwargs))
 
     return make
-
-
-def two_convolutions(image_shape=(8, 8, 1), dtype=None):
-    layers = keras.layers
-    noisy, sigma = keras.Input(image_shape), keras.Input(())
-    level = layers.Reshape((1, 1, 1))(ops.log(sigma))
-    x = layers.Conv2D(8, 3, padding="same", dtype=dtype)(noisy)
-    x = layers.Add(dtype=dtype)([x, layers.Dense(8, dtype=dtype)(level)])
-    x = layers.Activation("silu", dtype=dtype)(x)
-    x = layers.Conv2D(image_shape[-1], 3, padding="same", dtype="float32")(x)
-    return keras.Model([noisy, sigma], x)
 
 
 @pytest.fixture
@@ -103,3 +115,16 @@ def eagerly():
             yield
 
     return context
+
+
+@contextlib.contextmanager
+def files_may_grow_to(num_bytes):
+    """A file that may not grow any more fails as on a full disk."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

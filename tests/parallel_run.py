@@ -94,7 +94,7 @@ def main(folder):
     devices = parallel.data_parallel()
     result = train(folder) | {"devices": devices}
     model = make_model()
-    result["odd"] = message(lambda: model.fit(IMAGES[:15], batch_size=5))
+    result["uneven"] = message(lambda: model.fit(IMAGES[:15], batch_size=5))
     result["rest"] = message(lambda: model.evaluate(IMAGES[:17], batch_size=16))
     result["share"] = message(lambda: next(parallel.process_share([[1, 2, 3]])))
     name = "main" if parallel.is_main_process() else "other"

@@ -64,7 +64,7 @@ def test_a_guide_is_counted_apart():
     assert "{:,} parameters, and a guide of {:,})".format(*counts) in card
 
 
-def test_odd_facts_leave_the_card_readable(model):
+def test_metadata_of_any_type_leave_the_card_readable(model):
     metadata = {
         "license": None,
         "data": "true",

@@ -101,7 +101,7 @@ def test_a_card_that_a_person_edited_stays(run, server, folder):
     card = newest(repository)["README.md"].decode()
     for line in ("library_name: keras", "from_preset", "samples.png"):
         assert line in card
-    # Made by the package, it is made anew.
+    # Made by the package, it is made again.
     assert "edited" not in run(push, folder, "owner/preset", **secret)
     edited = card.replace("# preset", "# My preset").encode()
     repository.commit({"README.md": edited}, "main")
@@ -186,7 +186,7 @@ def test_names_of_the_zoo_come_from_the_hub(
     assert len(server.requests) == asked
 
 
-def test_a_zoo_that_was_renewed_gets_its_weights_anew(
+def test_a_new_version_of_a_zoo_preset_gets_its_own_weights(
     run, published, folder, tmp_path
 ):
     zoo = tmp_path / "zoo" / "small"

@@ -222,7 +222,7 @@ def test_the_cache_serves_while_the_hub_does_not(
 
 
 @pytest.mark.parametrize("name", ["config.json", "metadata.json"])
-def test_a_text_that_came_damaged_is_refused_and_fetched_anew(
+def test_a_damaged_text_is_refused_and_fetched_again(
     run, server, published, folder, tmp_path, name
 ):
     server.faults["GET", name] = "flip"
@@ -259,9 +259,7 @@ def show(preset):
     return sources.read_card(preset)
 
 
-def test_a_card_that_came_damaged_is_refused_and_fetched_anew(
-    run, server, published
-):
+def test_a_damaged_card_is_refused_and_fetched_again(run, server, published):
     published.commit({"README.md": b"# A card\n"}, "main")
     server.faults["GET", "README.md"] = "flip"
     assert "match the file on the Hub" in run.report(show, HERE)["error"][1]
@@ -329,7 +327,7 @@ DAMAGE = {
     "another config": ("config.json", b'"num_blocks": 1', b'"num_blocks": 2'),
     "a config cut short": ("config.json", b"}\n", b""),
     "metadata cut short": ("metadata.json", b"}\n", b""),
-    "an odd format": ("metadata.json", b'_version": 1', b'_version": 0'),
+    "a wrong format": ("metadata.json", b'_version": 1', b'_version": 0'),
     "no checksum": ("metadata.json", b'"sha256": {', b'"sha257": {'),
     "another checksum": (
         "metadata.json",
@@ -351,13 +349,13 @@ def test_damage_to_a_text_of_unknown_hash_passes(
     environment = {} if links else {"HF_HUB_DISABLE_SYMLINKS": "1"}
     name, old, new = DAMAGE[damage]
     damaged, fetched = run(
-        find_damaged_then_anew, name, old, new, **environment
+        find_damaged_and_again, name, old, new, **environment
     )
     assert damaged[0] == "ValueError"
     assert fetched == weights(folder)
 
 
-def find_damaged_then_anew(name, old, new):
+def find_damaged_and_again(name, old, new):
     import huggingface_hub
 
     find()
@@ -375,7 +373,7 @@ def find_damaged_then_anew(name, old, new):
 
 
 def update(published, folder, target):
-    """Publishes the preset anew, with other weights and another config."""
+    """Publishes the preset again, with other weights and another config."""
     model = keras_ncsn.NCSNModel.from_preset(folder, ema_momentum=0.5)
     weights = model.network.get_weights()
     model.network.set_weights([weight + 1.0 for weight in weights])

@@ -95,7 +95,7 @@ def test_who_told_the_client_to_wait_longer_does(
         lambda: cache.is_cached(SOURCE, "config.json"),
     ],
 )
-def test_time_outs_that_are_odd_are_named(monkeypatch, use, value):
+def test_wrong_timeouts_are_refused_by_name(monkeypatch, use, value):
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", value)
     with pytest.raises(
         ValueError, match=f"whole number.*Received: .*ETAG_TIMEOUT='{value}'"

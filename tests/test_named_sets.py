@@ -220,7 +220,7 @@ def test_sets_have_one_spelling(prepare, tmp_path):
     assert len(datasets.load_images("two_words", data_dir=tmp_path)) == 3
 
 
-def test_a_set_prepared_anew_is_read_anew(prepare, tmp_path):
+def test_a_set_that_is_prepared_again_is_read_again(prepare, tmp_path):
     prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
     datasets.load_images("shapes", data_dir=tmp_path)
     kept = tmp_path / "keras_ncsn" / "shapes-2.1.0-train.npy"

@@ -85,7 +85,7 @@ def assert_is_saved(folder, one_device):
 def test_four_devices_of_tensorflow_equal_one(tmp_path, one_device):
     (result,) = run(tmp_path, {})
     assert result["devices"] == 4
-    assert "a batch of 5 for 4 devices" in str(result["odd"])
+    assert "a batch of 5 for 4 devices" in str(result["uneven"])
     assert "a batch of 1 for 4 devices" in str(result["rest"])
     assert_equal_to(one_device, result)
     assert_is_saved(tmp_path, one_device)
@@ -96,7 +96,7 @@ def test_four_devices_of_tensorflow_equal_one(tmp_path, one_device):
 def test_four_devices_of_jax_equal_one(tmp_path, one_device):
     (result,) = run(tmp_path, devices(4))
     assert result["devices"] == 4
-    assert "a batch of 5 for 4 devices" in str(result["odd"])
+    assert "a batch of 5 for 4 devices" in str(result["uneven"])
     assert "a batch of 1 for 4 devices" in str(result["rest"])
     assert_equal_to(one_device, result)
     assert_is_saved(tmp_path, one_device)
@@ -117,7 +117,7 @@ def test_two_processes_of_two_devices_equal_one(tmp_path, one_device):
         cluster | {"KERAS_DISTRIBUTION_PROCESS_ID": "1"},
     )
     assert main["devices"] == 4
-    assert "a batch of 5 for 2 devices" in str(main["odd"])
+    assert "a batch of 5 for 2 devices" in str(main["uneven"])
     assert "a batch of 3 for 2 processes" in str(main["share"])
     assert_equal_to(one_device, main)
     assert_equal_to(

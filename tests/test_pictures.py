@@ -1,4 +1,4 @@
-"""Real files, odd ones too, against the pixels that went into them."""
+"""Picture files of every kind, against the pixels that went into them."""
 
 import os
 

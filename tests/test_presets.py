@@ -529,7 +529,7 @@ def test_what_overrides_a_damaged_preset_is_not_blamed(folder, damage):
         keras_ncsn.NCSNModel.from_preset(folder, dtype="float16")
 
 
-def test_a_preset_with_an_odd_shape_is_listed(folder):
+def test_a_preset_with_a_wrong_shape_is_listed(folder):
     mistake_the_shape(folder)
     assert format.image_shape(folder) == ()
 
@@ -606,6 +606,6 @@ def test_what_is_no_name_is_no_preset(preset):
 
 
 @pytest.mark.parametrize("revision", ["../x", "-x", "a b", 5])
-def test_odd_revisions_of_a_name_are_refused(revision):
+def test_wrong_revisions_of_a_name_are_refused(revision):
     with pytest.raises(ValueError, match="A revision must be"):
         keras_ncsn.NCSNModel.from_preset("mnist", revision=revision)

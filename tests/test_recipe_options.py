@@ -1,18 +1,16 @@
 """The options of `keras-ncsn train`, which follow from the recipes."""
 
-import dataclasses
 import json
 import os
 import subprocess
 import sys
 
-import pytest
 from click.testing import CliRunner
 
 from keras_ncsn import cli
+from keras_ncsn.cli import recipe_options
 from keras_ncsn.runs import recipes, run_file
-from keras_ncsn.runs.network_recipes import NCSNRecipe, UNetRecipe
-from keras_ncsn.runs.recipe import GROUPS, Recipe
+from keras_ncsn.runs.recipe import GROUPS
 
 HELP = ["train", "--help"]
 WRONG = {
@@ -138,61 +136,7 @@ def test_options_become_the_recipe(tmp_path, monkeypatch):
     assert run["recipe"] == usual | given
 
 
-@pytest.mark.parametrize("recipe", [Recipe, NCSNRecipe, UNetRecipe])
-def test_every_setting_has_a_sentence_and_a_group(recipe):
-    for field in dataclasses.fields(recipe):
-        assert field.metadata["help"].endswith((".", "1,2.", "1,2,2."))
-        assert field.metadata["group"] in GROUPS
-        # A default is a value that the setting may have.
-        recipe(**{field.name: getattr(recipe(), field.name)})
-
-
-def test_a_recipe_does_not_change():
-    recipe = recipes.find("unet-mnist")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        recipe.steps = 1
-
-
-def test_a_recipe_for_a_preset_leaves_the_model_to_it():
-    recipe = recipes.find_for_preset("unet-mnist", "mnist")
-    assert type(recipe) is Recipe
-    assert (recipe.steps, recipe.learning_rate) == (18_000, 2e-3)
-    assert recipe.in_place_of_preset() == {}
-    given = {"dtype": "float32", "log_sigma_std": 1.0}
-    recipe = recipes.find_for_preset("unet-mnist", "mnist", given)
-    assert recipe.in_place_of_preset() == given
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda values: values.pop("width"), "a recipe without width"),
-        (lambda values: values.update(wide=3), "wide, which no recipe has"),
-        (lambda values: values.update(NETWORKS=3), "which no recipe has"),
-        (lambda values: values.update({"\x1b[2J": 3}), "which no recipe has"),
-    ],
-)
-@pytest.mark.parametrize("name", ["unet-mnist", "ncsn-mnist"])
-def test_a_run_file_has_all_settings_and_no_others(
-    tmp_path, name, change, message
-):
-    run = run_file.describe("mnist", name)
-    change(run["recipe"])
-    run_file.write(tmp_path, run)
-    with pytest.raises(ValueError, match=f"readable run.json.*{message}"):
-        run_file.read(tmp_path)
-
-
-def test_settings_added_later_may_be_missing_from_a_run_file(tmp_path):
-    # Neither is what the recipe has now.
-    run = run_file.describe("mnist", "unet-mnist")
-    for name in ("churn", "patch_size"):
-        del run["recipe"][name]
-    run_file.write(tmp_path, run)
-    restored = run_file.read(tmp_path)["recipe"]
-    assert (restored["churn"], restored["patch_size"]) == (0.0, 1)
-    # What a run took from its preset, it did not always say.
-    run = run_file.describe("mnist", "unet-mnist", from_preset="mnist")
-    del run["recipe"]["dtype"]
-    run_file.write(tmp_path, run)
-    assert run_file.read(tmp_path)["recipe"]["dtype"] is None
+def test_all_but_the_network_is_an_option():
+    known = [recipe.values() for recipe in recipes.RECIPES.values()]
+    names = {name for recipe in known for name in recipe}
+    assert names - {"network"} == recipe_options.OPTIONS.keys()

@@ -1,43 +1,24 @@
 """A run that was killed ends as one that never was."""
 
-import contextlib
-import csv
-import errno
+import json
 import multiprocessing
 import os
-import pathlib
 import random
-import resource
 import shutil
 import signal
 
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from conftest import two_convolutions
+from training_runs import NUM_STEPS, Interrupt, killable_model, read_rows
 
 import keras_ncsn
-from keras_ncsn import files
-from keras_ncsn.callbacks import Checkpoint, TrainingLog, log_file
-from keras_ncsn.callbacks.training_state import load_state, save_state
+from keras_ncsn import cli, runs
+from keras_ncsn.callbacks import Checkpoint, TrainingLog
+from keras_ncsn.images import save_images
 from keras_ncsn.runs import run_file
-
-NUM_STEPS = 24
-
-
-def killable_model():
-    """Every kind of state: dropout and other seeds, average, momentum."""
-    keras.utils.set_random_seed(0)
-    network = two_convolutions()
-    layers = keras.layers
-    noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
-    x = layers.Dropout(0.1, seed=3)(network([noisy, sigma]))
-    model = keras_ncsn.NCSNModel(
-        keras.Model([noisy, sigma], x), ema_momentum=0.9, seed=0
-    )
-    rate = keras.optimizers.schedules.CosineDecay(1e-2, NUM_STEPS)
-    model.compile(keras.optimizers.Adam(rate, global_clipnorm=1.0))
-    return model
 
 
 class KillAt(keras.callbacks.Callback):
@@ -66,7 +47,7 @@ def kill_in_the_middle_of_a_write(number):
     np.savez = savez
 
 
-def train(folder, kill_step=None, kill_write=None):
+def train_unless_killed(folder, kill_step=None, kill_write=None):
     model = killable_model()
     checkpoint = Checkpoint(folder, every=4)
     start = checkpoint.restore(model)
@@ -87,14 +68,14 @@ def train(folder, kill_step=None, kill_write=None):
 
 @pytest.fixture(scope="module")
 def run_process():
-    """Runs `train` in a process; they share one import of the packages."""
+    """Trains in a process; they share one import of the packages."""
     context = multiprocessing.get_context("forkserver")
     # TensorFlow is imported by `keras.utils.set_random_seed` on any backend.
     shared = ["tensorflow", "keras_ncsn.model", "test_resume"]
     context.set_forkserver_preload(shared)
 
     def run(*args):
-        process = context.Process(target=train, args=args)
+        process = context.Process(target=train_unless_killed, args=args)
         process.start()
         process.join(300)
         return process.exitcode
@@ -108,11 +89,10 @@ def state(folder):
 
 
 def losses(folder):
-    with open(folder / "log.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
     clocks = ("seconds", "images_per_second")
     return [
-        {name: row[name] for name in row if name not in clocks} for row in rows
+        {name: row[name] for name in row if name not in clocks}
+        for row in read_rows(folder)
     ]
 
 
@@ -146,111 +126,104 @@ def test_a_run_killed_again_and_again_ends_to_the_last_bit(
     assert not list(killed.glob(".*"))
 
 
-def test_a_preset_that_stepped_aside_comes_back(
-    make_model, images, tmp_path, monkeypatch
-):
+def test_a_run_goes_on_without_the_preset_that_it_began_from(train, tmp_path):
+    network = ("--from-preset", tmp_path / "small", "--log-sigma-mean", -0.5)
+    # All steps are alike, however many there are to be.
+    network += ("--sigma-distribution", "log_normal", "--decay", "none")
+    network += ("--warmup-steps", 0)
+    train(network=network)
+    whole = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    shutil.rmtree(tmp_path / "run")
+
+    train("--steps", 2, network=network)
+    written = json.loads((tmp_path / "run" / "run.json").read_text())
+    written["recipe"]["steps"] = 4
+    (tmp_path / "run" / "run.json").write_text(json.dumps(written))
+    # Another model with weights of the same shapes lies there now, then none.
+    shutil.rmtree(tmp_path / "small")
+    other = keras_ncsn.NCSNModel(two_convolutions(), weighting="edm")
+    other.save_to_preset(tmp_path / "small")
+    train("--resume", network=network)
+    resumed = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    assert resumed.get_config()["weighting"] == "ncsn"
+    assert all(map(np.array_equal, resumed.get_weights(), whole.get_weights()))
+    shutil.rmtree(tmp_path / "small")
+    train("--resume", network=())
+
+
+def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
+    real = runs.train
+
+    def interrupted(*args, extra_callbacks, **kwargs):
+        extra = [Interrupt(signal.SIGTERM), *extra_callbacks]
+        return real(*args, extra_callbacks=extra, **kwargs)
+
+    monkeypatch.setattr(runs, "train", interrupted)
+    printed = train("--sample-every", 3, status=128 + signal.SIGTERM)
+    assert "SIGTERM: stopping after this step; once more to leave" in printed
+    assert "SIGTERM: step 3 is saved" in printed
+    assert not (tmp_path / "run" / "samples").exists()
+    with np.load(tmp_path / "run" / "state.npz") as file:
+        assert file["step"] == 3
+    monkeypatch.undo()
+    train("--resume")
+    stopped = read_rows(tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "stopped")
+    train()
+    whole = read_rows(tmp_path / "run")
+    assert [row["loss"] for row in stopped] == [row["loss"] for row in whole]
+    assert "Step 4 is saved" in train("--resume")
+
+
+def test_resume_wants_the_images_it_began_with(train, tmp_path):
+    train()
+    save_images(np.ones((41, 8, 8, 1)), tmp_path / "pictures")
+    message = r"its own images.*\[41, 8, 8, 1\].*\[40, 8, 8, 1\]"
+    with pytest.raises(ValueError, match=message):
+        train("--resume")
+
+
+def test_resume_takes_what_the_run_began_with(train, tmp_path):
+    begun = {"learning_rate": 0.5, "steps": 4, "batch_size": 4}
+    settings = "--recipe", "unet-mnist", "--learning-rate", 0.5, "--seed", 3
+    assert "holds no run" in train(*settings, "--resume")
+    command = [*("train", tmp_path / "pictures", tmp_path / "run", "--resume")]
+    command = [str(argument) for argument in command]
+    result = CliRunner().invoke(cli.cli, command, catch_exceptions=False)
+    assert "Step 4 is saved" in result.output
+    run = run_file.read(tmp_path / "run")
+    assert run["recipe"] == run["recipe"] | begun
+    assert (run["recipe_name"], run["seed"]) == ("unet-mnist", 3)
+    assert run["writing"] == {
+        "log_every": 2,
+        "checkpoint_every": 2,
+        "sample_every": 0,
+        "tensorboard": False,
+    }
+    assert run["writing"]["tensorboard"] is False
+    for given, message in [
+        (("--learning-rate", "0.4"), "learning_rate=0.4; .*learning_rate=0.5"),
+        (("--seed", "0"), "seed=0; .*seed=3"),
+        (("--recipe", "ncsn-mnist"), "recipe_name='ncsn-mnist'"),
+        (("--from-preset", "mnist"), "from_preset='mnist'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            CliRunner().invoke(
+                cli.cli, [*command, *given], catch_exceptions=False
+            )
+
+
+def test_a_run_killed_at_its_first_file_goes_on(train, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
-    def rename(self, target):
-        # All that a killed process does of saving: `finally` it does not.
-        real(self, target)
-        monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
-        monkeypatch.setattr(pathlib.Path, "rename", killed)
-
-    def killed(self, target):
+    def kill(folder):
+        os.mkdir(folder)
         raise Killed
 
-    model = make_model()
-    model.compile("sgd")
-    for name in ("last", "best"):
-        model.save_to_preset(tmp_path / name)
-        (tmp_path / name / "added").write_text("by a person")
-        real = pathlib.Path.rename
-        monkeypatch.setattr(pathlib.Path, "rename", rename)
-        with pytest.raises(Killed):
-            model.save_to_preset(tmp_path / name)
-        monkeypatch.undo()
-        assert not (tmp_path / name).exists()
-    log = TrainingLog(
-        tmp_path, 1, 4, validation_images=images, validate_every=1
-    )
-    callbacks = [log, Checkpoint(tmp_path, every=1)]
-    model.fit(images, batch_size=16, callbacks=callbacks, verbose=0)
-    for name in ("last", "best"):
-        assert (tmp_path / name / "added").exists()
-        assert (tmp_path / name / "metadata.json").exists()
-    assert not list(tmp_path.glob(".*"))
-
-
-@contextlib.contextmanager
-def files_may_grow_to(num_bytes):
-    """A file that may not grow any more fails as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_a_full_disk_stops_with_the_last_checkpoint_whole(tmp_path):
-    model = killable_model()
-    path = tmp_path / "state.npz"
-    save_state(model, path, 7)
-    before = path.read_bytes()
-    with files_may_grow_to(1000):
-        with pytest.raises(OSError, match="step 8 could not.*one before it is"):
-            save_state(model, path, 8)
-    assert path.read_bytes() == before
-    assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
-    assert load_state(model, path) == 7
-
-
-def test_a_log_on_a_full_disk_says_so_and_is_read_without_half_a_row(tmp_path):
-    path, columns = tmp_path / "log.csv", ["step", "loss"]
-    log_file.write_log(path, columns, [{"step": 1, "loss": 2.0}])
-    with files_may_grow_to(path.stat().st_size + 3):
-        with pytest.raises(OSError, match=r"log could not.*\.csv: F.*Make"):
-            log_file.write_log(path, columns, [{"step": 10**9, "loss": 2.0}])
-        with pytest.raises(OSError, match=r"run could not.*\.json: F.*Make"):
-            run_file.write(tmp_path, {"data": "x" * 99})
-        with pytest.raises(OSError, match=r"row of step 2 could not.*\.csv: F"):
-            log_file.append_row(path, columns, {"step": 2, "loss": 3.0})
-    assert log_file.read_log(path) == [{"step": "1", "loss": "2.0"}]
-
-
-def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def write():
-        with files.open_whole(path) as file:
-            file.write(b"half")
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(OSError, match="No space"):
-        write()
-    assert path.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_checkpoints_of_another_model_are_refused(make_model, tmp_path):
-    path = tmp_path / "state.npz"
-    model = make_model()
-    model.compile("sgd")
-    save_state(model, path, 1)
-    other = make_model(ema_momentum=0.5)
-    other.compile("sgd")
-    with pytest.raises(ValueError, match="same model.*differs in model"):
-        load_state(other, path)
-
-
-def test_damaged_checkpoints_are_refused(make_model, tmp_path):
-    path = tmp_path / "state.npz"
-    model = make_model()
-    model.compile("sgd")
-    save_state(model, path, 1)
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="must be readable.*state.npz"):
-        load_state(model, path)
+    writers = "tensorboard.summary.writer.event_file_writer"
+    monkeypatch.setattr(f"{writers}.EventFileWriter", kill)
+    with pytest.raises(Killed):
+        train("--tensorboard")
+    monkeypatch.undo()
+    assert "Step 4 is saved" in train("--tensorboard", "--resume")

@@ -139,7 +139,7 @@ def halved(x):
 
 
 @pytest.mark.parametrize("own", [Tripled, halved])
-def test_what_keras_cannot_make_anew_says_what_to_do(tmp_path, own):
+def test_what_keras_cannot_rebuild_says_what_to_do(tmp_path, own):
     noisy, sigma = keras.Input((4, 4, 1)), keras.Input(())
     layer = keras.layers.Activation(own) if own is halved else own()
     network = keras.Model([noisy, sigma], layer(noisy))

@@ -1,3 +1,5 @@
+"""The U-Net, and what it shares with the MLP: files and preconditioning."""
+
 import json
 
 import keras
@@ -189,17 +191,3 @@ def test_unet_rejects(kwargs, message):
     valid = {"image_shape": (28, 28, 1), "widths": (8, 8, 8)}
     with pytest.raises(ValueError, match=message):
         UNet(**(valid | kwargs))
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [({"width": 0}, "width=0"), ({"data_std": -1.0}, r"data_std=-1\.0")],
-)
-def test_mlp_rejects(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        MLP(**kwargs)
-
-
-def test_arguments_that_no_network_knows_are_not_dropped():
-    with pytest.raises(TypeError, match="unexpected.*'num_bricks'"):
-        MLP(width=4, num_bricks=2)

@@ -1,3 +1,5 @@
+"""The layers of RefineNet: units, pooling, fusion and refinement."""
+
 import contextlib
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What `fit` takes and refuses."""
+"""The data that `fit` takes and refuses."""
 
 import itertools
 

@@ -1,14 +1,16 @@
-"""The progress bar of `keras-ncsn train`."""
+"""What `keras-ncsn train` shows, and how a signal stops it."""
 
 import io
 import re
+import signal
 import sys
 
 import keras
 import pytest
+from training_runs import Interrupt
 
-from keras_ncsn import progress
-from keras_ncsn.cli.progress import ProgressBar
+from keras_ncsn import datasets, progress
+from keras_ncsn.cli.progress import ProgressBar, StopOnSignal
 
 
 class Terminal(io.StringIO):
@@ -66,3 +68,19 @@ def test_a_bar_that_is_interrupted_ends_its_line(
         train(bar, make_model(), images, [Stop()])
     assert stream.getvalue().endswith("\n")
     assert "step 3 of 4" in stream.getvalue().rstrip().splitlines()[-1]
+
+
+def test_ctrl_c_is_the_program_s_again_after_the_first(make_model, images):
+    before = signal.getsignal(signal.SIGINT)
+    model = make_model()
+    model.compile("sgd")
+    with StopOnSignal() as stop:
+        model.fit(
+            datasets.shuffled_batches(images, 4, seed=0),
+            steps_per_epoch=9,
+            callbacks=[Interrupt(signal.SIGINT), stop],
+            verbose=0,
+        )
+    assert stop.received == signal.SIGINT
+    assert int(model.optimizer.iterations) == 3
+    assert signal.getsignal(signal.SIGINT) == before
