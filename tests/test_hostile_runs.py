@@ -15,6 +15,7 @@ from conftest import two_convolutions
 from fuzzing import few_or_many, fuzz, mutations, refused_in_words
 from hypothesis import given
 from json_mutations import json_mutations
+from sparse_files import HOLE_BYTES, peak_of, write_directory, write_zip
 
 import keras_ncsn
 from keras_ncsn import cli
@@ -266,6 +267,56 @@ def test_a_state_is_compared_before_it_is_read(
 def test_an_array_that_is_there_twice_is_read_once(model, good_state, tmp_path):
     zipped(tmp_path / "state.npz", twice(members_of(good_state)))
     assert load_state(model, tmp_path / "state.npz") == 3
+
+
+def a_long_header(members):
+    start = b"\x93NUMPY\x02\x00" + HOLE_BYTES.to_bytes(4, "little")
+    return [(members[0][0], start, HOLE_BYTES), *members[1:]]
+
+
+def much_after_an_array(members):
+    return [(*members[0][:2], HOLE_BYTES), *members[1:]]
+
+
+def another_member(members):
+    return [*members, ("junk.npy", b"", HOLE_BYTES)]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (a_long_header, "readable"),
+        (another_member, "same model.*differs in junk$"),
+        (much_after_an_array, None),
+    ],
+)
+def test_gigabytes_of_a_state_are_not_read(
+    model, good_state, tmp_path, spoil, message
+):
+    members = [(*member, 0) for member in members_of(good_state)]
+    path = tmp_path / "state.npz"
+    write_zip(path, spoil(members))
+
+    def read():
+        if message:
+            refuse(lambda: load_state(model, path), message)
+        else:
+            assert load_state(model, path) == 3
+
+    assert peak_of(read) < 2**24
+
+
+@pytest.mark.parametrize("is_zip64", [False, True])
+def test_a_directory_of_gigabytes_is_not_read(model, tmp_path, is_zip64):
+    path = tmp_path / "state.npz"
+    write_directory(path, is_zip64)
+    peak = peak_of(
+        lambda: refuse(
+            lambda: load_state(model, path),
+            "readable.*its directory must have at most 1,048,576 bytes",
+        )
+    )
+    assert peak < 2**24
 
 
 def test_states_of_other_machines_load(model, good_state, tmp_path):

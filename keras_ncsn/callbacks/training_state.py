@@ -7,12 +7,14 @@ loss and the number of steps taken. The data resumes from this number (see
 
 import pathlib
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile
+from zipfile import ZIP_STORED
 
 import lazy_loader
 import numpy as np
 
 from keras_ncsn.annotations import StrPath
+from keras_ncsn.archives import open_archive
+from keras_ncsn.array_header import read_header
 from keras_ncsn.callbacks.log_file import MAX_STEPS
 from keras_ncsn.files import open_regular, open_whole
 from keras_ncsn.text import one_line, reason
@@ -22,12 +24,6 @@ keras = lazy_loader.load("keras")
 
 STATE_FILE = "state.npz"
 STEP = "step"
-
-# The functions that read a header, by the version of NumPy's file format.
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
 
 
 def save_state(model: Any, path: StrPath, step: int) -> None:
@@ -80,7 +76,7 @@ def load_state(model: Any, path: StrPath) -> int:
     wanted = {name: _like(variable) for name, variable in variables.items()}
     wanted[STEP] = ((), "integer")
     try:
-        with open_regular(path) as stream, ZipFile(stream) as archive:
+        with open_regular(path) as stream, open_archive(stream) as archive:
             differing = _differences(archive, wanted)
             arrays = {} if differing else _read(archive, wanted)
     except Exception as error:  # A damaged file can raise anything.
@@ -142,9 +138,8 @@ def _stated(archive, member):
     if member.compress_type != ZIP_STORED:
         raise ValueError(f"{member.filename} is compressed")
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        shape, _, dtype = _HEADERS[version](file)
-    return shape, _kind(dtype.name)
+        header = read_header(file)
+    return header.shape, _kind(header.dtype.name)
 
 
 def _read(archive, names):

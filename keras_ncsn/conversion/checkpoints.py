@@ -12,6 +12,7 @@ from keras_ncsn.conversion.authors_names import named_weights
 from keras_ncsn.files import open_regular
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks.refinenet import RefineNet
+from keras_ncsn.scratch import NoRoomError
 from keras_ncsn.text import one_line, reason
 
 # Steps per level and step size of NCSNv2's authors, by number of levels.
@@ -163,11 +164,13 @@ def _read(path):
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
-            content = pth_file.checked(file, size)
-            checkpoint = torch.load(
-                content, map_location="cpu", weights_only=True
-            )
+            with pth_file.checked(file, size, path) as content:
+                checkpoint = torch.load(
+                    content, map_location="cpu", weights_only=True
+                )
             return checkpoint, size
+    except NoRoomError:
+        raise
     except Exception as error:  # A damaged file can raise anything.
         raise ValueError(
             "`path` must be a whole PyTorch file that holds tensors only, "
@@ -259,15 +262,8 @@ def _check_width(width, state, path):
 def _is_plain(tensor):
     import torch
 
-    # Quantized and nested tensors report a strided layout, too.
-    return (
-        type(tensor) in (torch.Tensor, torch.nn.Parameter)
-        and str(tensor.layout) == "torch.strided"
-        and str(tensor.dtype) in _DTYPES
-        and not tensor.is_meta
-        and not tensor.is_quantized
-        and not tensor.is_nested
-    )
+    is_tensor = type(tensor) in (torch.Tensor, torch.nn.Parameter)
+    return is_tensor and str(tensor.dtype) in _DTYPES
 
 
 def _assign(weights, state, path):

@@ -5,26 +5,21 @@ import contextlib
 import copy
 import io
 import lzma
-import math
 import os
 import pathlib
 import struct
 import zipfile
 import zlib
-from typing import Literal, NamedTuple
 
 import numpy as np
 
 from keras_ncsn.annotations import StrPath
-from keras_ncsn.datasets.scratch import NoRoomError, open_scratch
+from keras_ncsn.archives import PIECE_BYTES, open_archive
+from keras_ncsn.array_header import read_header
 from keras_ncsn.files import open_regular
+from keras_ncsn.scratch import NoRoomError, open_scratch
 from keras_ncsn.text import one_line, reason
 
-# NumPy's limit for a header, and the 12 bytes before it.
-HEADER_BYTES = 10_000 + 12
-# Archives are read in pieces of at most this size. The directory must fit into
-# one.
-PIECE_BYTES = 2**20
 # The most memory for LZMA's dictionary. Its strongest preset takes a quarter.
 DICTIONARY_BYTES = 2**28
 NAMES = ("images", "x_train", "x")
@@ -64,35 +59,17 @@ def load_arrays(path: StrPath) -> np.ndarray:
     return images[..., None] if images.ndim == 3 else images
 
 
-class _Header(NamedTuple):
-    """What the header of an array file states."""
-
-    shape: tuple[int, ...]
-    order: Literal["C", "F"]
-    dtype: np.dtype
-    offset: int
-
-    @property
-    def num_bytes(self):
-        # In Python's integers, which do not overflow.
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    def map(self, file, offset):
-        return np.memmap(file, self.dtype, "r", offset, self.shape, self.order)
+def _read_images_header(file):
+    header = read_header(file)
+    _check_type(header.dtype)
+    _check_shape(header.shape)
+    return header
 
 
-def _read_header(file):
-    # NumPy would read as many bytes as the header claims to have.
-    start = io.BytesIO(file.read(HEADER_BYTES))
-    # As `np.load` does, but for a file that need not have a path.
-    version = np.lib.format.read_magic(start)
-    read = np.lib.format.read_array_header_2_0
-    if version == (1, 0):
-        read = np.lib.format.read_array_header_1_0
-    shape, is_fortran, dtype = read(start)
-    _check_type(dtype)
-    _check_shape(shape)
-    return _Header(shape, "F" if is_fortran else "C", dtype, start.tell())
+def _map(file, header, offset):
+    return np.memmap(
+        file, header.dtype, "r", offset, header.shape, header.order
+    )
 
 
 def _check_type(dtype):
@@ -113,39 +90,21 @@ def _check_shape(shape):
 
 
 def _map_array(file):
-    header = _read_header(file)
+    header = _read_images_header(file)
     held = os.fstat(file.fileno()).st_size - header.offset
     if held < header.num_bytes:
         raise ValueError(
             f"it must hold the {header.num_bytes:,} bytes of its shape "
             f"{header.shape}, and holds {held:,}"
         )
-    return header.map(file, header.offset)
-
-
-class _Pieces:
-    """A file for `zipfile` that never reads more than a piece at a time."""
-
-    def __init__(self, file):
-        self._file = file
-        self.seek, self.tell = file.seek, file.tell
-        self.seekable = file.seekable
-
-    def read(self, size=-1):
-        # Only the directory is read at once, whatever its size.
-        if size > PIECE_BYTES:
-            raise ValueError(
-                f"its directory must have at most {PIECE_BYTES:,} bytes, and "
-                f"has {size:,}"
-            )
-        return self._file.read(size)
+    return _map(file, header, header.offset)
 
 
 def _map_member(file, path):
-    with zipfile.ZipFile(_Pieces(file)) as archive:
+    with open_archive(file) as archive:
         member = _find_member(archive)
         with _open_member(archive, member) as packed:
-            header = _read_header(packed)
+            header = _read_images_header(packed)
         if member.file_size != header.offset + header.num_bytes:
             raise ValueError(
                 f"it must hold the {header.num_bytes:,} bytes of its shape "
@@ -159,7 +118,7 @@ def _map_member(file, path):
             if checksum != member.CRC:
                 raise ValueError("its content must match its checksum")
             scratch.flush()
-            return header.map(scratch, 0)
+            return _map(scratch, header, 0)
 
 
 def _find_member(archive):

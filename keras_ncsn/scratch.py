@@ -9,18 +9,18 @@ from keras_ncsn.text import one_line
 
 
 class NoRoomError(OSError):
-    """The disk has no room for the unpacked content of a file."""
+    """The disk has no room for a temporary file."""
 
 
 def open_scratch(num_bytes: int, name: StrPath) -> IO[bytes]:
     """Opens a temporary file, if the disk has room for what it will hold.
 
-    A packed file may claim any size, so this is checked before any of it is
-    unpacked.
+    A file may claim to hold any size, so this is checked before any of it is
+    unpacked or copied.
 
     Args:
         num_bytes: Integer, how many bytes will be written.
-        name: Path of the file that is unpacked, for the message.
+        name: Path of the file that they come from, for the message.
 
     Returns:
         A binary file for writing and reading, in the folder that `TMPDIR`
@@ -36,9 +36,9 @@ def open_scratch(num_bytes: int, name: StrPath) -> IO[bytes]:
     free = shutil.disk_usage(folder).free
     if num_bytes > free:
         raise NoRoomError(
-            "The folder for temporary files must have room for the images. "
-            f"Received: {one_line(name)}, of {num_bytes:,} bytes when "
-            f"unpacked, and {folder}, with {free:,} bytes free. Set the "
-            "environment variable TMPDIR to a folder on a larger disk."
+            "The folder for temporary files must have room for what is read. "
+            f"Received: {one_line(name)}, which needs {num_bytes:,} bytes, and "
+            f"{folder}, with {free:,} bytes free. Set the environment variable "
+            "TMPDIR to a folder on a larger disk."
         )
     return tempfile.TemporaryFile()
