@@ -182,21 +182,25 @@ def read_regular(path: StrPath, max_bytes: int) -> bytes:
         return file.read(max_bytes)
 
 
-def check_no_links(folder: StrPath, names: Iterable[str]) -> None:
+def check_no_links(folder: StrPath, names: Iterable[str] | None = None) -> None:
     """Raises a `ValueError` if a name in a folder is a link.
 
     This keeps everything that is written to the folder inside it.
 
     Args:
         folder: Path of the folder, which may itself be a link.
-        names: Iterable of strings, the names that will be written.
+        names: Iterable of strings, the names that will be written. Defaults to
+            `None`, all that the folder holds.
     """
+    if names is None:
+        names = os.listdir(folder) if os.path.isdir(folder) else ()
     for name in names:
         path = pathlib.Path(folder, name)
         if path.is_symlink():
             raise ValueError(
-                f"`{name}` must not be a link, because it will be written. "
-                f"Received: {path}, a link to "
+                f"`{one_line(name)}` must not be a link, because it will be "
+                "written. "
+                f"Received: {one_line(path)}, a link to "
                 f"{one_line(os.readlink(path))}. Remove the link, or choose "
                 "another folder."
             )
