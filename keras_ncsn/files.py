@@ -1,4 +1,4 @@
-"""Files: written completely or not at all, and read only if regular."""
+"""Files: written completely or not at all, and opened only if regular."""
 
 import contextlib
 import io
@@ -48,16 +48,17 @@ def open_whole(path: StrPath) -> Iterator[BinaryIO]:
     # A random name and mode "x": a file or link that already has this name
     # is an error, and is never written to.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with open(temporary, "xb") as file:
-        try:
+    file = open(temporary, "xb")
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            file.close()
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        # Windows neither renames nor removes an open file.
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def leftovers(path: StrPath) -> list[pathlib.Path]:
@@ -113,24 +114,58 @@ def open_regular(
     ...
     OSError: it must be a regular file, and is a folder
     """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
-    # Without O_NONBLOCK, opening a named pipe blocks.
-    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
-    descriptor = os.open(path, flags)
+    descriptor = _open_descriptor(path, os.O_RDONLY)
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
-            raise OSError(f"it must be a regular file, and is {kind}")
-        if max_bytes is not None and status.st_size > max_bytes:
+        size = os.fstat(descriptor).st_size
+        if max_bytes is not None and size > max_bytes:
             raise OSError(
-                f"it must have at most {max_bytes:,} bytes, and has "
-                f"{status.st_size:,}"
+                f"it must have at most {max_bytes:,} bytes, and has {size:,}"
             )
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def open_to_append(path: StrPath) -> io.BufferedWriter:
+    """Opens a regular file for adding bytes at its end, and follows no link.
+
+    Args:
+        path: Path of the file, which is created if it does not exist.
+
+    Returns:
+        A binary file. An `OSError` is raised for a link and for anything else
+        that is not a regular file.
+
+    Example:
+
+    >>> import tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "log.txt")
+    >>> with open_to_append(path) as file:
+    ...     written = file.write(b"one more")
+    >>> path.read_text()
+    'one more'
+    """
+    if pathlib.Path(path).is_symlink():
+        raise OSError("it must be a regular file, and is a link")
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    # Windows lacks it.
+    flags |= getattr(os, "O_NOFOLLOW", 0)
+    return os.fdopen(_open_descriptor(path, flags), "ab")
+
+
+def _open_descriptor(path, flags):
+    """Returns a descriptor of a regular file; other kinds are refused."""
+    flags |= getattr(os, "O_BINARY", 0)
+    # Without O_NONBLOCK, opening a named pipe blocks.
+    flags |= getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+    descriptor = os.open(path, flags, 0o666)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return descriptor
+    os.close(descriptor)
+    kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+    raise OSError(f"it must be a regular file, and is {kind}")
 
 
 def read_regular(path: StrPath, max_bytes: int) -> bytes:
@@ -147,21 +182,25 @@ def read_regular(path: StrPath, max_bytes: int) -> bytes:
         return file.read(max_bytes)
 
 
-def check_no_links(folder: StrPath, names: Iterable[str]) -> None:
+def check_no_links(folder: StrPath, names: Iterable[str] | None = None) -> None:
     """Raises a `ValueError` if a name in a folder is a link.
 
     This keeps everything that is written to the folder inside it.
 
     Args:
         folder: Path of the folder, which may itself be a link.
-        names: Iterable of strings, the names that will be written.
+        names: Iterable of strings, the names that will be written. Defaults to
+            `None`, all that the folder holds.
     """
+    if names is None:
+        names = os.listdir(folder) if os.path.isdir(folder) else ()
     for name in names:
         path = pathlib.Path(folder, name)
         if path.is_symlink():
             raise ValueError(
-                f"`{name}` must not be a link, because it will be written. "
-                f"Received: {path}, a link to "
+                f"`{one_line(name)}` must not be a link, because it will be "
+                "written. "
+                f"Received: {one_line(path)}, a link to "
                 f"{one_line(os.readlink(path))}. Remove the link, or choose "
                 "another folder."
             )

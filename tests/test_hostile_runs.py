@@ -19,7 +19,7 @@ from sparse_files import HOLE_BYTES, peak_of, write_directory, write_zip
 
 import keras_ncsn
 from keras_ncsn import cli
-from keras_ncsn.callbacks import TrainingLog, log_file
+from keras_ncsn.callbacks import log_file
 from keras_ncsn.callbacks.training_state import load_state, save_state
 from keras_ncsn.runs import provenance, recipes, run_file
 from keras_ncsn.runs.recipe import check_values
@@ -118,10 +118,12 @@ def test_files_of_odd_kinds_hang_nothing(model, tmp_path, name, make):
     began = time.monotonic()
     read = {
         "state.npz": lambda: load_state(model, tmp_path / name),
-        "log.csv": lambda: log_file.read_log(tmp_path / name),
+        "log.csv": lambda: list(log_file.read_log(tmp_path / name)),
         "run.json": lambda: run_file.read(tmp_path),
     }[name]
-    refuse(read, rf"must .*readable.*Received: .*{name}")
+    # A link in place of a run file is refused as such.
+    wanted = "must not be a link|must .*readable"
+    refuse(read, rf"({wanted}).*Received: .*{name}")
     assert time.monotonic() - began < 10
 
 
@@ -334,47 +336,6 @@ def test_states_of_other_machines_load(model, good_state, tmp_path):
     load_state(model, good_state)
 
 
-LOG = (
-    "step,images,seconds,images_per_second,learning_rate,loss,validation_loss\n"
-    "2,8,0.5,16.0,0.001,3.25,\n"
-    "4,16,1.5,16.0,0.001,2.25,nan\n"
-)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("step,", "steps,", "without `step`"),
-        ("\n2,8", "\n,8", "without `step`"),
-        ("0.5", "", "without `seconds`"),
-        ("\n4,", "\nnan,", "step='nan'"),
-        ("\n4,", "\n1e400,", "step='1e400'"),
-        ("\n4,", f"\n{2**62},", "step='4611686018427387904'"),
-        ("\n4,", "\n-4,", "step='-4'"),
-        ("\n4,", f"\n{'9' * 5000},", "step='999"),
-        ("1.5", "1e400", "seconds='1e400'"),
-        ("1.5", "nan", "seconds='nan'"),
-        ("1.5", "-1", "seconds='-1'"),
-        ("2.25", "=cmd|' /C calc'!A0", "loss='?\"?=cmd"),
-        ("2.25", "\x1b[2J", r"loss='\\x1b\[2J'"),
-        ("nan", "nan,1", "another length"),
-        (",nan", "", "another length"),
-        ("2.25", "x" * 200_000, "readable log.csv"),
-        ("2.25", "\x00", "readable log.csv"),
-        ("2.25", '"2.25', "readable log.csv"),
-        ("2.25", "\udcff", "readable log.csv"),
-    ],
-)
-def test_a_log_holds_numbers(tmp_path, old, new, message):
-    path = tmp_path / "log.csv"
-    path.write_text(LOG)
-    needed = ("step", "seconds")
-    assert len(log_file.read_log(path, needed)) == 2
-    damaged = LOG.replace(old, new, 1)
-    path.write_text(damaged, errors="surrogateescape")
-    refuse(lambda: log_file.read_log(path, needed), message)
-
-
 def edited(changes):
     run = run_file.describe("mnist", "unet-mnist")
     for names, value in changes.items():
@@ -557,25 +518,6 @@ def test_a_damaged_state_is_read_or_refused(
 
 
 @few_or_many
-def test_a_damaged_log_is_read_or_refused(place, num_cases):
-    path = place / "log.csv"
-
-    @fuzz(num_cases)
-    @given(mutations(LOG.encode()))
-    def read(damaged):
-        path.write_bytes(damaged)
-        rows = []
-        with refused_in_words():
-            rows = log_file.read_log(path, ("step", "seconds"))
-        for row in rows:
-            assert int(row["step"]) >= 0
-            assert float(row["seconds"]) >= 0
-            float(row.get("validation_loss") or 0)
-
-    read()
-
-
-@few_or_many
 @pytest.mark.parametrize("mutate", [mutations, json_mutations])
 def test_a_damaged_run_file_is_read_or_refused(place, mutate, num_cases):
     good = GOOD_RUN if mutate is json_mutations else GOOD_RUN.encode()
@@ -592,16 +534,6 @@ def test_a_damaged_run_file_is_read_or_refused(place, mutate, num_cases):
             provenance.metadata(run)
 
     read()
-
-
-def test_a_log_needs_the_time_of_each_row(tmp_path, make_model, images):
-    (tmp_path / "log.csv").write_text("step,loss\n2,1.0\n")
-    model = make_model()
-    model.compile("sgd")
-    log = TrainingLog(tmp_path, every=2, batch_size=4)
-    with pytest.raises(ValueError, match="a row without `seconds`"):
-        model.fit(images, batch_size=4, callbacks=log, verbose=0)
-    assert (tmp_path / "log.csv").read_text() == "step,loss\n2,1.0\n"
 
 
 @pytest.mark.parametrize("position", ["first", "last"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_ncsn.annotations import StrPath
+from keras_ncsn.files import check_no_links
 from keras_ncsn.images import make_grid, to_pil
 
 
@@ -42,6 +43,8 @@ class TensorBoardLog:
 
     @functools.cached_property
     def _writer(self) -> Any:
+        # TensorBoard opens what has the name of its next file.
+        check_no_links(self.folder)
         writer = self._make_writer(str(self.folder))
         # TensorBoard drops earlier values from this step on.
         writer.add_event(

@@ -11,9 +11,12 @@ import numpy as np
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.callbacks.every_steps import EverySteps, training_clock
 from keras_ncsn.callbacks.log_file import (
+    COLUMNS,
     LOG_FILE,
+    UNCONDITIONAL,
     append_row,
     read_log,
+    summarize,
     write_log,
 )
 from keras_ncsn.checks import check_images
@@ -105,25 +108,17 @@ class TrainingLog(EverySteps):
             self.folder.mkdir(parents=True, exist_ok=True)
             saving.recover(self.folder / "best")
             remove_leftovers(self.folder / LOG_FILE)
-        rows: list[dict[str, Any]] = read_log(
-            self.folder / LOG_FILE, needed=("step", "seconds")
-        )
-        # Later rows are from a run that was killed. They are written again.
-        self.fit_start = self.step
-        self.rows = [row for row in rows if int(row["step"]) <= self.step]
-        losses = [row.get("validation_loss") for row in self.rows]
-        self.best_loss = min(
-            (float(loss) for loss in losses if loss), default=float("inf")
-        )
-        seconds = float(self.rows[-1]["seconds"]) if self.rows else 0.0
-        self.began = time.monotonic() - seconds
-        self.row_began = training_clock(), self.step
-        self.row_is_whole = (
-            bool(self.rows) and int(self.rows[-1]["step"]) == self.step
-        )
         self.sigmas = sigma_quantiles(self.model, NUM_SIGMAS)
+        kept = summarize(self._kept_rows())
+        self.fit_start = self.step
+        self.best_loss = kept.best_loss
+        self.began = time.monotonic() - kept.seconds
+        self.row_began = training_clock(), self.step
+        self.row_is_whole = kept.last_step == self.step
         if is_main_process():
-            write_log(self.folder / LOG_FILE, self._columns(), self.rows)
+            write_log(
+                self.folder / LOG_FILE, self._columns(), self._kept_rows()
+            )
 
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
@@ -165,7 +160,6 @@ class TrainingLog(EverySteps):
         every = self.validate_every
         if every and (step // every > first // every or self._is_last(step)):
             row |= self._validate(step)
-        self.rows.append(row)
         append_row(self.folder / LOG_FILE, self._columns(), row)
         self.on_row(row)
 
@@ -181,6 +175,11 @@ class TrainingLog(EverySteps):
             )
         else:
             condition.checked(given, len(self.validation_images))
+
+    def _kept_rows(self):
+        # Later rows are from a run that was killed. They are written again.
+        rows = read_log(self.folder / LOG_FILE, columns=self._columns())
+        return (row for row in rows if int(row["step"]) <= self.step)
 
     def _is_last(self, step):
         steps = self.params.get("steps")
@@ -203,18 +202,11 @@ class TrainingLog(EverySteps):
         row = {"validation_loss": mean}
         if self.model.has_unconditional:
             unconditional = validation_losses(self.model, images, self.sigmas)
-            row["unconditional_loss"] = float(np.mean(unconditional))
+            row[UNCONDITIONAL] = float(np.mean(unconditional))
         return row | dict(zip(names, losses.tolist(), strict=True))
 
     def _columns(self):
-        return [
-            "step",
-            "images",
-            "seconds",
-            "images_per_second",
-            "learning_rate",
-            "loss",
-            "validation_loss",
-            *(["unconditional_loss"] if self.model.has_unconditional else []),
-            *(f"loss_at_{sigma:.4g}" for sigma in self.sigmas),
-        ]
+        columns = [*COLUMNS]
+        if self.model.has_unconditional:
+            columns.append(UNCONDITIONAL)
+        return [*columns, *(f"loss_at_{sigma:.4g}" for sigma in self.sigmas)]

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_ncsn.checks import check_above_zero, check_count
+from keras_ncsn.checks import check_above_zero
 from keras_ncsn.networks.condition_inputs import add_condition, make_inputs
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
@@ -13,6 +13,7 @@ from keras_ncsn.networks.preconditioning import (
     SigmaFeatures,
 )
 from keras_ncsn.networks.score_network import ScoreNetwork
+from keras_ncsn.networks.sizes import check_mlp_sizes
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
@@ -71,9 +72,7 @@ class MLP(ScoreNetwork):
         dtype: str | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        check_count(
-            num_dimensions=num_dimensions, width=width, num_layers=num_layers
-        )
+        check_mlp_sizes(num_dimensions, width, num_layers)
         check_above_zero(data_std=data_std)
         inputs = make_inputs((num_dimensions,), num_classes, condition_size)
         noisy, sigma = inputs[:2]

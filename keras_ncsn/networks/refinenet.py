@@ -9,10 +9,12 @@ from keras import ops
 
 from keras_ncsn import layers
 from keras_ncsn.annotations import Shape, Tensor
-from keras_ncsn.checks import check_count
 from keras_ncsn.layers.convolution import convolution
 from keras_ncsn.networks.score_network import ScoreNetwork
-from keras_ncsn.networks.sizes import check_refinenet_shape
+from keras_ncsn.networks.sizes import (
+    check_refinenet_shape,
+    check_refinenet_sizes,
+)
 from keras_ncsn.noise import check_sigmas, expand_like
 
 
@@ -79,10 +81,14 @@ class RefineNet(ScoreNetwork):
         **kwargs: Any,
     ) -> None:
         image_shape = check_refinenet_shape(image_shape)
-        check_count(least=2, width=width)
-        check_count(blocks_per_stage=blocks_per_stage)
         if sigmas is not None:
             sigmas = check_sigmas(sigmas).tolist()
+        check_refinenet_sizes(
+            image_shape[-1],
+            width,
+            None if sigmas is None else len(sigmas),
+            blocks_per_stage,
+        )
         dtype = keras.dtype_policies.get(dtype)
 
         noisy = keras.Input(image_shape, dtype="float32", name="noisy")

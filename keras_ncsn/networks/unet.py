@@ -114,8 +114,7 @@ class UNet(ScoreNetwork):
         dtype: str | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        check_unet_sizes(image_shape, widths, patch_size)
-        check_count(num_blocks=num_blocks)
+        check_unet_sizes(image_shape, widths, patch_size, num_blocks)
         check_rate(dropout=dropout)
         check_above_zero(data_std=data_std)
         if attention_stages is None:

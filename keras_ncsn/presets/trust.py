@@ -6,8 +6,9 @@ config names. So all classes but a list of harmless ones are refused before
 anything is built. Arguments that a class of this package does not take are
 refused, too. `weights_files` checks the weights.
 
-A config may still describe a network that does not fit into memory. Building
-it fails as for any such network, because its size is not known before.
+A config may still describe a network that does not fit into memory. The
+networks of this package refuse absurd sizes before they are built; the size of
+others is not known before.
 """
 
 import inspect

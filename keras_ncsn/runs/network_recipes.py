@@ -3,10 +3,12 @@
 import dataclasses
 from typing import Any, ClassVar
 
-from keras_ncsn.checks import (
-    check_ladder_ends,
+from keras_ncsn.checks import check_ladder_ends
+from keras_ncsn.networks.sizes import (
+    check_refinenet_shape,
+    check_refinenet_sizes,
+    check_unet_sizes,
 )
-from keras_ncsn.networks.sizes import check_refinenet_shape, check_unet_sizes
 from keras_ncsn.runs.recipe import (
     DATA,
     NETWORK,
@@ -149,6 +151,8 @@ class NCSNRecipe(NetworkRecipe):
                 if sampler == Heun.name and getattr(self, name) is None:
                     object.__setattr__(self, name, defaults[name])
         super().__post_init__()
+        num_levels = self.num_levels if self.network == "ncsn" else None
+        check_refinenet_sizes(3, self.width, num_levels)
         if self.image_size is not None:
             check_refinenet_shape((self.image_size, self.image_size, 3))
 
@@ -215,7 +219,7 @@ class UNetRecipe(NetworkRecipe):
         super().__post_init__()
         size = self.image_size
         shape = None if size is None else (size, size, 3)
-        check_unet_sizes(shape, self.widths, self.patch_size)
+        check_unet_sizes(shape, self.widths, self.patch_size, self.num_blocks)
         stages = list(self.attention_stages)
         if known_stages(self.width_multipliers, stages) != stages:
             raise ValueError(

@@ -18,7 +18,13 @@ from keras_ncsn.checks import check_images
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.parallel import check_batch, is_main_process, process_share
 from keras_ncsn.presets import saving
-from keras_ncsn.runs import building, provenance, recipes, run_file
+from keras_ncsn.runs import (
+    building,
+    provenance,
+    recipes,
+    run_file,
+    run_folder,
+)
 
 NUM_VALIDATION_IMAGES = 256
 
@@ -91,6 +97,7 @@ def train(
     recipe = recipes.restore(
         run["recipe_name"], run["recipe"], run["from_preset"]
     )
+    run_folder.check_contents(folder, recipe.steps)
     keras.utils.set_random_seed(run["seed"])
     began_from = _began_from(folder, run)
     model = _make_model(run, recipe, images, began_from)
@@ -162,6 +169,8 @@ def _began_from(folder, run):
         for own in (folder / "last", *aside):
             if own.exists():
                 return own
+    if (folder / run_folder.RUN_FILE).exists():
+        run_folder.check_not_from_hub(folder, run["from_preset"])
     return run["from_preset"]
 
 
@@ -224,7 +233,7 @@ def _locked(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with filelock.FileLock(folder / run_file.LOCK_FILE, timeout=0):
+        with filelock.FileLock(folder / run_folder.LOCK_FILE, timeout=0):
             yield
     except filelock.Timeout:
         raise ValueError(

@@ -5,11 +5,9 @@ import os
 import pathlib
 from typing import Any
 
-from keras_ncsn.callbacks.log_file import LOG_FILE
 from keras_ncsn.callbacks.training_state import STATE_FILE
 from keras_ncsn.checks import check_count
 from keras_ncsn.files import (
-    check_no_links,
     leftovers,
     open_whole,
     read_regular,
@@ -18,26 +16,20 @@ from keras_ncsn.files import (
 from keras_ncsn.presets import format, sources
 from keras_ncsn.runs import recipes, run_values
 from keras_ncsn.runs.recipe import Recipe
+from keras_ncsn.runs.run_folder import (
+    LOCK_FILE,
+    RUN_FILE,
+    check_contents,
+    check_links,
+    check_not_from_hub,
+)
 from keras_ncsn.text import one_line, reason
 
 # What `run.json` holds.
 Run = dict[str, Any]
 
-RUN_FILE = "run.json"
-LOCK_FILE = ".lock"
 # One has some thousand.
 MAX_BYTES = 2**20
-# All that a run writes into its folder.
-WRITTEN = (
-    RUN_FILE,
-    LOCK_FILE,
-    STATE_FILE,
-    LOG_FILE,
-    "last",
-    "best",
-    "samples",
-    "tensorboard",
-)
 
 # What a run writes beside its result, and when.
 WRITING: dict[str, Any] = {
@@ -140,7 +132,6 @@ def check(
             to `False`.
     """
     folder = pathlib.Path(folder)
-    check_no_links(folder, WRITTEN)
     before = read(folder)
     if before is None:
         if folder.exists() and (not folder.is_dir() or _holds_files(folder)):
@@ -148,13 +139,20 @@ def check(
                 "A run must be kept in a new or empty folder. Received: "
                 f"{folder}"
             )
-        return
-    if not resume:
+    elif not resume:
         raise ValueError(
             f"A run must be kept in a new or empty folder. Received: {folder}, "
             "which holds a run. Resume it with --resume (`resume=True`), or "
             "choose another folder."
         )
+    else:
+        _check_same_settings(folder, before, run)
+        if not (folder / STATE_FILE).exists():
+            check_not_from_hub(folder, run["from_preset"])
+    check_contents(folder, run["recipe"]["steps"])
+
+
+def _check_same_settings(folder, before, run):
     # The images may lie elsewhere now; `check_same_images` looks at them.
     changed = [
         difference
@@ -179,6 +177,7 @@ def read(folder: str | os.PathLike[str]) -> Run | None:
     Returns:
         A dictionary, as from `describe`, or `None` where there is no run.
     """
+    check_links(folder)
     path = pathlib.Path(folder) / RUN_FILE
     if not path.exists():
         return None
