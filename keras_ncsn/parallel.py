@@ -1,8 +1,7 @@
 """Training on many devices: each takes its share of every batch."""
 
 from collections.abc import Iterable, Iterator
-
-import numpy as np
+from typing import Any
 
 from keras_ncsn import backend
 
@@ -62,16 +61,18 @@ def is_main_process() -> bool:
     return backend.processes()[0] == 0
 
 
-def process_share(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+def process_share(batches: Iterable[Any]) -> Iterator[Any]:
     """Yields the part of each batch that this process trains on.
 
     All processes must be given the same batches.
 
     Args:
-        batches: Iterable of arrays of shape `(batch, ...)`.
+        batches: Iterable of arrays of shape `(batch, ...)`, or of tuples of
+            such arrays.
 
     Yields:
-        Arrays of shape `(batch / number of processes, ...)`.
+        Arrays of shape `(batch / number of processes, ...)`, or tuples of
+        such arrays.
 
     Example:
 
@@ -80,9 +81,12 @@ def process_share(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """
     index, count = backend.processes()
     for batch in batches:
-        _check(len(batch), count, "processes")
-        size = len(batch) // count
-        yield batch[index * size : (index + 1) * size]
+        arrays = batch if isinstance(batch, tuple) else (batch,)
+        _check(len(arrays[0]), count, "processes")
+        size = len(arrays[0]) // count
+        rows = slice(index * size, (index + 1) * size)
+        parts = tuple(array[rows] for array in arrays)
+        yield parts if isinstance(batch, tuple) else parts[0]
 
 
 def check_batch(size: int) -> None:

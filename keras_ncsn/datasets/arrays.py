@@ -22,7 +22,10 @@ from keras_ncsn.text import one_line, reason
 
 # The most memory for LZMA's dictionary. Its strongest preset takes a quarter.
 DICTIONARY_BYTES = 2**28
-NAMES = ("images", "x_train", "x")
+# The images of an .npz file, and their labels.
+NAMES = {"images": "labels", "x_train": "y_train", "x": "y"}
+# 250 million labels.
+MAX_LABEL_BYTES = 2**31
 
 
 def load_arrays(path: StrPath) -> np.ndarray:
@@ -57,6 +60,42 @@ def load_arrays(path: StrPath) -> np.ndarray:
             "`np.savez`."
         ) from None
     return images[..., None] if images.ndim == 3 else images
+
+
+def load_labels(path: StrPath) -> np.ndarray:
+    """Returns the labels beside the images of an `.npz` file.
+
+    Args:
+        path: Path of the file, in which `labels` (or `y_train`, `y`) stand
+            beside `images` (or `x_train`, `x`).
+
+    Returns:
+        A read-only array, of any type and shape.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".npz":
+        raise ValueError(
+            "Labels must stand beside the images in an `.npz` file. Received: "
+            f"{one_line(path)}. Write both: np.savez(path, images=images, "
+            "labels=labels)."
+        )
+    try:
+        with open_regular(path) as file, open_archive(file) as archive:
+            member = _find_labels(archive)
+            with _open_member(archive, member) as packed:
+                header = read_header(packed)
+            _check_type(header.dtype)
+            if header.num_bytes > MAX_LABEL_BYTES:
+                raise ValueError("it has too many labels")
+            return _unpack(archive, member, header, path)
+    except NoRoomError:
+        raise
+    # A broken file can make NumPy and zipfile raise any exception.
+    except Exception as error:
+        raise ValueError(
+            f"Labels must be readable. Received: {one_line(path)}, "
+            f"{reason(error)}. Write the file again with `np.savez`."
+        ) from None
 
 
 def _read_images_header(file):
@@ -105,28 +144,51 @@ def _map_member(file, path):
         member = _find_member(archive)
         with _open_member(archive, member) as packed:
             header = _read_images_header(packed)
-        if member.file_size != header.offset + header.num_bytes:
-            raise ValueError(
-                f"it must hold the {header.num_bytes:,} bytes of its shape "
-                f"{header.shape}, and holds "
-                f"{member.file_size - header.offset:,}"
-            )
-        with open_scratch(header.num_bytes, path) as scratch:
-            with _open_member(archive, member) as packed:
-                checksum = zlib.crc32(packed.read(header.offset))
-                checksum = _copy(packed, scratch, header.num_bytes, checksum)
-            if checksum != member.CRC:
-                raise ValueError("its content must match its checksum")
-            scratch.flush()
-            return _map(scratch, header, 0)
+        return _unpack(archive, member, header, path)
 
 
-def _find_member(archive):
-    members = {
+def _unpack(archive, member, header, path):
+    if member.file_size != header.offset + header.num_bytes:
+        raise ValueError(
+            f"it must hold the {header.num_bytes:,} bytes of its shape "
+            f"{header.shape}, and holds {member.file_size - header.offset:,}"
+        )
+    with open_scratch(header.num_bytes, path) as scratch:
+        with _open_member(archive, member) as packed:
+            checksum = zlib.crc32(packed.read(header.offset))
+            checksum = _copy(packed, scratch, header.num_bytes, checksum)
+        if checksum != member.CRC:
+            raise ValueError("its content must match its checksum")
+        scratch.flush()
+        return _map(scratch, header, 0)
+
+
+def _members(archive):
+    return {
         member.filename.removesuffix(".npy"): member
         for member in archive.infolist()
         if member.filename.endswith(".npy")
     }
+
+
+def _find_labels(archive):
+    members = _members(archive)
+    pairs = [
+        (members[images], members[labels])
+        for images, labels in NAMES.items()
+        if images in members and labels in members
+    ]
+    # The images are those of `load_arrays`.
+    if not pairs or pairs[0][0] is not _find_member(archive):
+        raise ValueError(
+            "an .npz file must hold labels beside its images; it holds "
+            f"{', '.join(members) or 'nothing'}"
+        )
+    return pairs[0][1]
+
+
+def _find_member(archive):
+    members = _members(archive)
     wanted = [name for name in NAMES if name in members]
     if not wanted and len(members) != 1:
         raise ValueError(

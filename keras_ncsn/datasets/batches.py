@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +50,8 @@ def shuffled_batches(
     flip: bool = False,
     start: int = 0,
     indices: npt.ArrayLike | None = None,
-) -> Iterator[np.ndarray]:
+    labels: np.ndarray | None = None,
+) -> Iterator[Any]:
     """Returns endless batches, in which each epoch shows an image once.
 
     The order depends only on the seed and the epoch. Images at the end of an
@@ -66,9 +68,12 @@ def shuffled_batches(
             batches that follow are the same as without `start`. Defaults to
             `0`.
         indices: Array of integers, the images to use. Defaults to `None`, all.
+        labels: Array of shape `(num_images, ...)`, the labels of the images.
+            Defaults to `None`, none.
 
     Returns:
-        A generator of arrays of shape `(batch_size, ...)`.
+        A generator of arrays of shape `(batch_size, ...)`, or with `labels` of
+        tuples of such images and their labels.
 
     Example:
 
@@ -89,7 +94,8 @@ def shuffled_batches(
             f"batch_size={batch_size}, {num_images} images"
         )
     seed = check_seed(seed)
-    return _batches(images, batch_size, seed, flip, start, rows)
+    chosen = _chosen(num_images, batch_size, seed, start, rows)
+    return _batches(images, labels, flip, chosen)
 
 
 def _checked_indices(indices, num_images):
@@ -107,8 +113,17 @@ def _checked_indices(indices, num_images):
     return indices
 
 
-def _batches(images, batch_size, seed, flip, start, indices):
-    num_images = len(images if indices is None else indices)
+def _batches(images, labels, flip, chosen):
+    for rows, coins in chosen:
+        batch = images[rows]
+        if flip:
+            heads = coins < 0.5
+            batch[heads] = batch[heads, :, ::-1]
+        yield batch if labels is None else (batch, labels[rows])
+
+
+def _chosen(num_images, batch_size, seed, start, indices):
+    """Yields the images of each batch, and a random number for each."""
     first_epoch, num_passed = divmod(start, num_images // batch_size)
     for epoch in itertools.count(first_epoch):
         order = np.random.default_rng((seed, epoch)).permutation(num_images)
@@ -118,10 +133,6 @@ def _batches(images, batch_size, seed, flip, start, indices):
         coins = np.random.default_rng((seed, epoch, 1)).random(num_images)
         begin, end = num_passed * batch_size, num_images - batch_size + 1
         for first in range(begin, end, batch_size):
-            chosen = slice(first, first + batch_size)
-            batch = images[order[chosen]]
-            if flip:
-                heads = coins[chosen] < 0.5
-                batch[heads] = batch[heads, :, ::-1]
-            yield batch
+            rows = slice(first, first + batch_size)
+            yield order[rows], coins[rows]
         num_passed = 0

@@ -6,9 +6,20 @@ import numpy as np
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_count
-from keras_ncsn.datasets.arrays import load_arrays
-from keras_ncsn.datasets.named_sets import find_set, load_set
-from keras_ncsn.datasets.pictures import load_folder
+from keras_ncsn.datasets.arrays import load_arrays, load_labels
+from keras_ncsn.datasets.labels import (
+    LabelledImages,
+    checked_labels,
+    class_folders,
+    labels_of_files,
+)
+from keras_ncsn.datasets.named_sets import (
+    find_label_feature,
+    find_set,
+    load_set,
+    load_set_labels,
+)
+from keras_ncsn.datasets.pictures import list_files, load_folder
 from keras_ncsn.text import one_line
 
 NAMES = ("mnist", "fashion_mnist", "cifar10", "celeb_a")
@@ -55,28 +66,97 @@ def load_images(
         or has the type of the array file, and is usually a read-only
         `np.memmap`.
     """
+    kind = _checked_kind(source, split, image_size)
+    if kind == "array":
+        return _checked_size(load_arrays(source), image_size, source)
+    if kind == "folder":
+        return load_folder(source, image_size, skip_unreadable)
+    builder = _find_builder(source, data_dir)
+    return load_set(builder, split, image_size, skip_unreadable)
+
+
+def load_labelled_images(
+    source: StrPath,
+    split: str = "train",
+    image_size: int | None = None,
+    data_dir: StrPath | None = None,
+    skip_unreadable: bool = False,
+) -> LabelledImages:
+    """Returns images with their labels, from a name or a path.
+
+    Args:
+        source: A name as in `load_images`, of a set with labels; a folder with
+            one folder for each class; or an `.npz` file in which `labels`,
+            integers from 0, stand beside `images`.
+        split: As in `load_images`.
+        image_size: As in `load_images`.
+        data_dir: As in `load_images`.
+        skip_unreadable: As in `load_images`, for folders.
+
+    Returns:
+        A `LabelledImages`. The classes of an `.npz` file are named by their
+        numbers. Raises a `ValueError` if the labels do not fit the images, or
+        if a class has no image.
+    """
+    kind = _checked_kind(source, split, image_size)
+    if kind == "array":
+        labels = checked_labels(load_labels(source), source)
+        images = _checked_size(load_arrays(source), image_size, source)
+        if len(labels) != len(images):
+            raise ValueError(
+                "There must be one label for each image. Received: "
+                f"{len(labels)} labels for {len(images)} images in "
+                f"{one_line(source)}"
+            )
+        numbers = tuple(map(str, range(labels.max() + 1)))
+        return LabelledImages(images, labels, numbers)
+    if kind == "folder":
+        folders = class_folders(source)
+        files = list_files(source, skip_unreadable)
+        labels = labels_of_files(source, files, folders)
+        skipped: list[str] = []
+        images = load_folder(
+            source, image_size, skip_unreadable, files, skipped
+        )
+        if skipped:
+            gone = set(skipped)
+            files = [file for file in files if file not in gone]
+            labels = labels_of_files(source, files, folders)
+        return LabelledImages(images, labels, tuple(folders))
+    builder = _find_builder(source, data_dir)
+    find_label_feature(builder.info)
+    # A skipped image would leave its label behind.
+    images = load_set(builder, split, image_size)
+    labels, names = load_set_labels(builder, split)
+    return LabelledImages(images, labels.astype("int32"), names)
+
+
+def _checked_kind(source, split, image_size):
+    """Returns `"array"`, `"folder"`, or `"set"` for all else."""
     if image_size is not None:
         check_count(image_size=image_size)
-    name, path = str(source), pathlib.Path(source)
+    path = pathlib.Path(source)
     is_array = path.suffix in (".npz", ".npy") and path.is_file()
-    if name not in NAMES and (path.is_dir() or is_array):
-        if split != "train":
-            raise ValueError(
-                "`split` must be 'train' for folders and files, which have no "
-                f"other. Received: split={split!r}. Use `hold_out` to set "
-                "images aside."
-            )
-        if is_array:
-            return _checked_size(load_arrays(path), image_size, source)
-        return load_folder(path, image_size, skip_unreadable)
-    builder = find_set(name, data_dir)
+    if str(source) in NAMES or not (path.is_dir() or is_array):
+        return "set"
+    if split != "train":
+        raise ValueError(
+            "`split` must be 'train' for folders and files, which have no "
+            f"other. Received: split={split!r}. Use `hold_out` to set "
+            "images aside."
+        )
+    return "array" if is_array else "folder"
+
+
+def _find_builder(source, data_dir):
+    builder = find_set(str(source), data_dir)
     if builder is None:
         raise ValueError(
             f"The data must be {', '.join(f'`{name}`' for name in NAMES)} or "
             "another image set of tensorflow-datasets, a folder of images, or "
             f"an existing `.npz` or `.npy` file. Received: {one_line(source)}"
         )
-    return load_set(builder, split, image_size, skip_unreadable)
+    return builder
 
 
 def _checked_size(images, image_size, source):

@@ -126,6 +126,54 @@ def load_set(
     )
 
 
+def load_set_labels(
+    builder: Any, split: str = "train"
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Returns the labels of the images that `load_set` returns.
+
+    Args:
+        builder: A `tfds.core.DatasetBuilder`, whose set `load_set` prepared.
+        split: As in `load_set`. Defaults to `"train"`.
+
+    Returns:
+        An int64 array of shape `(num_images,)`, and the names of the classes.
+    """
+    feature = find_label_feature(builder.info)
+    try:
+        parts = [np.ravel(x) for x in _batches_of(builder, split, feature)]
+    # A damaged file can make TensorFlow raise any exception.
+    except Exception as error:
+        raise _unreadable(builder.info.name, error) from error
+    return np.concatenate(parts), tuple(builder.info.features[feature].names)
+
+
+def find_label_feature(info: Any) -> str:
+    """Returns the name of the feature that is the label of an image.
+
+    Args:
+        info: A `tfds.core.DatasetInfo`.
+
+    Returns:
+        A string. A `ValueError` is raised if the set has no labels.
+    """
+    import tensorflow_datasets as tfds
+
+    names = [
+        name
+        for name, feature in dict(info.features).items()
+        if isinstance(feature, tfds.features.ClassLabel)
+    ]
+    if "label" in names:
+        return "label"
+    if len(names) != 1:
+        raise ValueError(
+            "A data set must have one feature that is a label, or one that is "
+            f"named label. Received: {one_line(info.name)}, with "
+            f"{one_line(', '.join(sorted(names))) or 'none'}"
+        )
+    return names[0]
+
+
 def _unreadable(name, error):
     return ValueError(
         f"A data set must be readable. Received: {one_line(name)}. "
@@ -192,18 +240,26 @@ def _encoded_images(builder, split, feature):
 def _encoded(builder, split, feature):
     import tensorflow_datasets as tfds
 
+    skip = {feature: tfds.decode.SkipDecoding()}
+    return itertools.chain.from_iterable(
+        _batches_of(builder, split, feature, skip)
+    )
+
+
+def _batches_of(builder, split, feature, decoders=None):
+    # In the order of the set.
+    import tensorflow_datasets as tfds
+
     data = builder.as_dataset(
         split=split,
-        decoders=tfds.decode.PartialDecoding(
-            {feature: True}, {feature: tfds.decode.SkipDecoding()}
-        ),
+        decoders=tfds.decode.PartialDecoding({feature: True}, decoders),
         read_config=tfds.ReadConfig(
             try_autocache=False, interleave_cycle_length=1
         ),
     )
     # In batches, because a call of TensorFlow for each image would be slow.
     batches = tfds.as_numpy(data.batch(READ_TOGETHER))
-    return itertools.chain.from_iterable(x[feature] for x in batches)
+    return (batch[feature] for batch in batches)
 
 
 def _cache_path(builder, split, image_size):

@@ -19,7 +19,11 @@ NUM_NAMED = 5
 
 
 def load_folder(
-    path: StrPath, image_size: int | None = None, skip_unreadable: bool = False
+    path: StrPath,
+    image_size: int | None = None,
+    skip_unreadable: bool = False,
+    files: Sequence[str] | None = None,
+    skipped: list[str] | None = None,
 ) -> np.ndarray:
     """Returns the pictures in a folder and its subfolders, sorted by path.
 
@@ -35,13 +39,17 @@ def load_folder(
             with a warning that counts them. All pictures are then decoded
             twice, the first time for their size and channels. Defaults to
             `False`.
+        files: Sequence of the paths of the pictures. Defaults to `None`, those
+            of `list_files`.
+        skipped: List, to which the paths of skipped pictures are added.
+            Defaults to `None`.
 
     Returns:
         A read-only uint8 array of shape
         `(num_images, height, width, channels)`, with one channel if all
         pictures are grey, else three.
     """
-    files = _list_files(path, skip_unreadable)
+    files = list_files(path, skip_unreadable) if files is None else files
     image_shape, num_images = _survey(files, image_size, skip_unreadable)
     with open_scratch(num_images * math.prod(image_shape), path) as stream:
         return store_images(
@@ -50,6 +58,7 @@ def load_folder(
             image_shape,
             image_size,
             skip_unreadable=skip_unreadable,
+            skipped=skipped,
         )
 
 
@@ -60,6 +69,7 @@ def store_images(
     image_size: int | None = None,
     crop_size: int | None = None,
     skip_unreadable: bool = False,
+    skipped: list[str] | None = None,
 ) -> np.ndarray:
     """Writes pictures to a file, one by one, and returns them as an array.
 
@@ -72,13 +82,15 @@ def store_images(
         image_size: As in `load_image`.
         crop_size: As in `load_image`.
         skip_unreadable: As in `load_folder`.
+        skipped: List, to which the names of skipped pictures are added.
+            Defaults to `None`.
 
     Returns:
         A uint8 `np.memmap` of shape `(num_images, *image_shape)`, read-only.
     """
     offset = stream.tell()
     mode = "L" if image_shape[-1] == 1 else "RGB"
-    num_images, skipped = 0, []
+    num_images, skipped = 0, [] if skipped is None else skipped
     for name, file in pictures:
         try:
             image = read_picture(file, image_size, crop_size, name)
@@ -112,7 +124,17 @@ def _names(skipped):
     return ", ".join(map(one_line, skipped[:NUM_NAMED]))
 
 
-def _list_files(path, skip_unreadable):
+def list_files(path: StrPath, skip_unreadable: bool = False) -> list[str]:
+    """Returns the paths of the pictures in a folder and its subfolders.
+
+    Args:
+        path: Path of the folder.
+        skip_unreadable: Boolean, whether to skip folders that cannot be read,
+            with a warning. Defaults to `False`.
+
+    Returns:
+        A sorted list of strings. A `ValueError` is raised if there are none.
+    """
     try:
         files = sorted(_find_files(path, skip_unreadable))
     except RecursionError:
