@@ -25,7 +25,11 @@ DICTIONARY_BYTES = 2**28
 NAMES = ("images", "x_train", "x")
 
 
-def load_arrays(path: StrPath) -> np.ndarray:
+class _SizeError(ValueError):
+    """The images do not have the size that is wanted."""
+
+
+def load_arrays(path: StrPath, image_size: int | None = None) -> np.ndarray:
     """Returns the images in an array file, which stay on disk.
 
     The sizes that the file states are checked before any of it is unpacked.
@@ -34,6 +38,8 @@ def load_arrays(path: StrPath) -> np.ndarray:
         path: Path of an `.npy` or `.npz` file. An `.npz` file must hold one
             array, or one named `images`, `x_train` or `x`, and is unpacked to
             a temporary file.
+        image_size: Integer, the height and width that the images must have.
+            Defaults to `None`, any.
 
     Returns:
         A read-only array of shape `(num_images, height, width, channels)`.
@@ -43,11 +49,11 @@ def load_arrays(path: StrPath) -> np.ndarray:
     try:
         with open_regular(path) as file:
             images = (
-                _map_member(file, path)
+                _map_member(file, path, image_size)
                 if path.suffix == ".npz"
-                else _map_array(file)
+                else _map_array(file, path, image_size)
             )
-    except NoRoomError:
+    except (NoRoomError, _SizeError):
         raise
     # A broken file can make NumPy and zipfile raise any exception.
     except Exception as error:
@@ -59,10 +65,11 @@ def load_arrays(path: StrPath) -> np.ndarray:
     return images[..., None] if images.ndim == 3 else images
 
 
-def _read_images_header(file):
+def _read_images_header(file, path, image_size):
     header = read_header(file)
     _check_type(header.dtype)
     _check_shape(header.shape)
+    _check_size(header.shape, path, image_size)
     return header
 
 
@@ -89,8 +96,18 @@ def _check_shape(shape):
         )
 
 
-def _map_array(file):
-    header = _read_images_header(file)
+def _check_size(shape, path, image_size):
+    if image_size is not None and shape[1:3] != (image_size,) * 2:
+        raise _SizeError(
+            "`image_size` can resize pictures, but not arrays. Received: "
+            f"image_size={image_size}, images of {shape[2]} by {shape[1]} "
+            f"pixels in {one_line(path)}. Resize the arrays before you save "
+            "them."
+        )
+
+
+def _map_array(file, path, image_size):
+    header = _read_images_header(file, path, image_size)
     held = os.fstat(file.fileno()).st_size - header.offset
     if held < header.num_bytes:
         raise ValueError(
@@ -100,11 +117,11 @@ def _map_array(file):
     return _map(file, header, header.offset)
 
 
-def _map_member(file, path):
+def _map_member(file, path, image_size):
     with open_archive(file) as archive:
         member = _find_member(archive)
         with _open_member(archive, member) as packed:
-            header = _read_images_header(packed)
+            header = _read_images_header(packed, path, image_size)
         if member.file_size != header.offset + header.num_bytes:
             raise ValueError(
                 f"it must hold the {header.num_bytes:,} bytes of its shape "

@@ -67,7 +67,7 @@ def load_images(
                 "images aside."
             )
         if is_array:
-            return _checked_size(load_arrays(path), image_size, source)
+            return load_arrays(path, image_size)
         return load_folder(path, image_size, skip_unreadable)
     builder = find_set(name, data_dir)
     if builder is None:
@@ -77,14 +77,3 @@ def load_images(
             f"an existing `.npz` or `.npy` file. Received: {one_line(source)}"
         )
     return load_set(builder, split, image_size, skip_unreadable)
-
-
-def _checked_size(images, image_size, source):
-    if image_size is not None and images.shape[1:3] != (image_size,) * 2:
-        raise ValueError(
-            "`image_size` can resize pictures, but not arrays. Received: "
-            f"image_size={image_size}, images of {images.shape[2]} by "
-            f"{images.shape[1]} pixels in {one_line(source)}. Resize the "
-            "arrays before you save them."
-        )
-    return images
