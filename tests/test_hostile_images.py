@@ -18,12 +18,12 @@ import numpy as np
 import pytest
 from fuzzing import few_or_many, fuzz, mutations
 from hypothesis import given
-from PIL import EpsImagePlugin, Image
+from PIL import EpsImagePlugin, Image, ImageFile
 from sparse_files import write_directory
 
 from keras_ncsn import datasets
 from keras_ncsn.cli.files import read_image, read_mask
-from keras_ncsn.datasets import named_sets, pictures
+from keras_ncsn.datasets import arrays, named_sets, pictures
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (8, 8, 3), "uint8")
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 4, 4, 1), "uint8")
@@ -308,6 +308,30 @@ def test_pictures_that_state_any_size_are_refused(tmp_path, size, read):
         read(tmp_path / "a.png")
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_picture_of_another_size_is_not_decoded(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_of(13300, 13300))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    with pytest.raises(ValueError, match=r"preset's size.*13300 by 13300\."):
+        read_image(path, (8, 8, 3))
+    with pytest.raises(ValueError, match=r"size of the.*13300 by 13300\."):
+        read_mask(path, (8, 8, 1))
+
+
+def test_a_picture_on_its_side_is_read(tmp_path):
+    # Its width and height change places when it is decoded.
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture = Image.fromarray(PIXELS[:4])
+    picture.save(tmp_path / "a.png", exif=turned)
+    assert picture.size == (8, 4)
+    image = read_image(tmp_path / "a.png", (8, 4, 3))
+    np.testing.assert_array_equal(image, np.rot90(PIXELS[:4], -1))
+    with pytest.raises(ValueError, match=r"preset's size.*, 4 by 8\."):
+        read_image(tmp_path / "a.png", (4, 8, 3))
+
+
 def give_room(monkeypatch, num_bytes):
     usage = (2**40, 2**40 - num_bytes, num_bytes)
     kind = type(shutil.disk_usage(os.curdir))
@@ -518,6 +542,19 @@ def test_what_no_disk_holds_is_not_unpacked(tmp_path, monkeypatch):
         datasets.load_arrays(tmp_path / "a.npz")
     give_room(monkeypatch, images.nbytes)
     assert len(datasets.load_arrays(tmp_path / "a.npz")) == 50
+
+
+@methods
+def test_arrays_of_another_size_are_not_unpacked(tmp_path, monkeypatch, method):
+    (tmp_path / "a.npz").write_bytes(packed({"x.npy": saved(IMAGES)}, method))
+    (tmp_path / "a.npy").write_bytes(saved(IMAGES))
+    monkeypatch.setattr(arrays, "open_scratch", None)
+    for name in ("a.npz", "a.npy"):
+        with pytest.raises(
+            ValueError,
+            match=f"^`image_size` can resize .*image_size=5.* 4 by 4 .*{name}",
+        ):
+            datasets.load_images(tmp_path / name, image_size=5)
 
 
 @pytest.mark.parametrize("is_zip64", [False, True])

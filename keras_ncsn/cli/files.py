@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from keras_ncsn.datasets.picture_file import load_image, open_picture
+from keras_ncsn.datasets.picture_file import (
+    load_image,
+    open_picture,
+    read_sides,
+)
 from keras_ncsn.files import open_whole
 from keras_ncsn.images import (
     picture_format,
@@ -99,15 +103,24 @@ def read_image(
     Returns:
         A uint8 array of that shape.
     """
+    height, width = image_shape[:2]
+    # A small file may hold a large picture, so this is before it is decoded. A
+    # picture that lies on its side is not yet turned.
+    sides = read_sides(path)
+    if sorted(sides) != sorted((width, height)):
+        raise _wrong_size(path, sides, (width, height))
     image = load_image(path).convert("L" if image_shape[-1] == 1 else "RGB")
-    if (image.height, image.width) != tuple(image_shape[:2]):
-        raise ValueError(
-            "An image must have the preset's size: "
-            f"{image_shape[1]} pixels wide and {image_shape[0]} high. "
-            f"Received: {one_line(path)}, {image.width} by {image.height}. "
-            "Crop or resize it."
-        )
+    if image.size != (width, height):
+        raise _wrong_size(path, image.size, (width, height))
     return np.asarray(image).reshape(image_shape)
+
+
+def _wrong_size(path, size, expected):
+    return ValueError(
+        f"An image must have the preset's size: {expected[0]} pixels wide and "
+        f"{expected[1]} high. Received: {one_line(path)}, {size[0]} by "
+        f"{size[1]}. Crop or resize it."
+    )
 
 
 def read_mask(
@@ -139,14 +152,7 @@ def read_mask(
     }
     if mask in named:
         return named[mask]
-    values, white = _read_grey(mask)
-    if values.shape != (height, width):
-        raise ValueError(
-            "The mask must have the size of the images: "
-            f"{width} pixels wide and {height} high. Received: "
-            f"{one_line(mask)}, {values.shape[1]} by {values.shape[0]}. "
-            "Draw it in that size."
-        )
+    values, white = _read_grey(mask, (width, height))
     wrong = values[(values != 0) & (values != white)]
     if wrong.size:
         raise ValueError(
@@ -181,21 +187,24 @@ def _check_writable(path, folder):
         )
 
 
-def _read_grey(mask):
+def _read_grey(mask, size):
     """Returns the grey values of a mask, and the value of white."""
-    try:
-        with open_picture(mask) as picture:
+    with contextlib.ExitStack() as stack:
+        with _mask_is_readable(mask):
+            picture = stack.enter_context(open_picture(mask))
+        # Before it is decoded, as in `read_image`.
+        if picture.size != size:
+            raise ValueError(
+                f"The mask must have the size of the images: {size[0]} pixels "
+                f"wide and {size[1]} high. Received: {one_line(mask)}, "
+                f"{picture.width} by {picture.height}. Draw it in that size."
+            )
+        with _mask_is_readable(mask):
             picture.load()
             mode, is_opaque = picture.mode, _is_opaque(picture)
             # PIL would clip 16-bit values to 255.
             is_16_bit = mode.startswith("I")
             values = np.asarray(picture if is_16_bit else picture.convert("L"))
-    # A broken file can make PIL raise any exception.
-    except Exception as error:
-        raise ValueError(
-            f"The mask must be one of {', '.join(MASKS)}, or a readable "
-            f"picture. Received: {one_line(mask)}, {reason(error)}"
-        ) from None
     if not is_16_bit and mode not in MASK_MODES:
         raise ValueError(
             "The mask must be a picture in grey or RGB. Received: "
@@ -207,6 +216,18 @@ def _read_grey(mask):
             f"Received: {one_line(mask)}. Save it without an alpha channel."
         )
     return values, 65535 if is_16_bit else 255
+
+
+@contextlib.contextmanager
+def _mask_is_readable(mask):
+    try:
+        yield
+    # A broken file can make PIL raise any exception.
+    except Exception as error:
+        raise ValueError(
+            f"The mask must be one of {', '.join(MASKS)}, or a readable "
+            f"picture. Received: {one_line(mask)}, {reason(error)}"
+        ) from None
 
 
 def _is_opaque(picture):

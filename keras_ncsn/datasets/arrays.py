@@ -28,7 +28,11 @@ NAMES = {"images": "labels", "x_train": "y_train", "x": "y"}
 MAX_LABEL_BYTES = 2**31
 
 
-def load_arrays(path: StrPath) -> np.ndarray:
+class _SizeError(ValueError):
+    """The images do not have the size that is wanted."""
+
+
+def load_arrays(path: StrPath, image_size: int | None = None) -> np.ndarray:
     """Returns the images in an array file, which stay on disk.
 
     The sizes that the file states are checked before any of it is unpacked.
@@ -37,6 +41,8 @@ def load_arrays(path: StrPath) -> np.ndarray:
         path: Path of an `.npy` or `.npz` file. An `.npz` file must hold one
             array, or one named `images`, `x_train` or `x`, and is unpacked to
             a temporary file.
+        image_size: Integer, the height and width that the images must have.
+            Defaults to `None`, any.
 
     Returns:
         A read-only array of shape `(num_images, height, width, channels)`.
@@ -46,11 +52,11 @@ def load_arrays(path: StrPath) -> np.ndarray:
     try:
         with open_regular(path) as file:
             images = (
-                _map_member(file, path)
+                _map_member(file, path, image_size)
                 if path.suffix == ".npz"
-                else _map_array(file)
+                else _map_array(file, path, image_size)
             )
-    except NoRoomError:
+    except (NoRoomError, _SizeError):
         raise
     # A broken file can make NumPy and zipfile raise any exception.
     except Exception as error:
@@ -98,10 +104,11 @@ def load_labels(path: StrPath) -> np.ndarray:
         ) from None
 
 
-def _read_images_header(file):
+def _read_images_header(file, path, image_size):
     header = read_header(file)
     _check_type(header.dtype)
     _check_shape(header.shape)
+    _check_size(header.shape, path, image_size)
     return header
 
 
@@ -128,8 +135,18 @@ def _check_shape(shape):
         )
 
 
-def _map_array(file):
-    header = _read_images_header(file)
+def _check_size(shape, path, image_size):
+    if image_size is not None and shape[1:3] != (image_size,) * 2:
+        raise _SizeError(
+            "`image_size` can resize pictures, but not arrays. Received: "
+            f"image_size={image_size}, images of {shape[2]} by {shape[1]} "
+            f"pixels in {one_line(path)}. Resize the arrays before you save "
+            "them."
+        )
+
+
+def _map_array(file, path, image_size):
+    header = _read_images_header(file, path, image_size)
     held = os.fstat(file.fileno()).st_size - header.offset
     if held < header.num_bytes:
         raise ValueError(
@@ -139,11 +156,11 @@ def _map_array(file):
     return _map(file, header, header.offset)
 
 
-def _map_member(file, path):
+def _map_member(file, path, image_size):
     with open_archive(file) as archive:
         member = _find_member(archive)
         with _open_member(archive, member) as packed:
-            header = _read_images_header(packed)
+            header = _read_images_header(packed, path, image_size)
         return _unpack(archive, member, header, path)
 
 

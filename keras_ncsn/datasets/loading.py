@@ -68,7 +68,7 @@ def load_images(
     """
     kind = _checked_kind(source, split, image_size)
     if kind == "array":
-        return _checked_size(load_arrays(source), image_size, source)
+        return load_arrays(source, image_size)
     if kind == "folder":
         return load_folder(source, image_size, skip_unreadable)
     builder = _find_builder(source, data_dir)
@@ -101,7 +101,7 @@ def load_labelled_images(
     kind = _checked_kind(source, split, image_size)
     if kind == "array":
         labels = checked_labels(load_labels(source), source)
-        images = _checked_size(load_arrays(source), image_size, source)
+        images = load_arrays(source, image_size)
         if len(labels) != len(images):
             raise ValueError(
                 "There must be one label for each image. Received: "

@@ -71,9 +71,27 @@ def load_image(
     try:
         return read_picture(file, image_size, crop_size, name)
     except ValueError as error:
-        raise ValueError(
-            f"{error}. Repair it, or save it again as a PNG."
-        ) from None
+        raise _with_advice(error) from None
+
+
+def read_sides(file: StrPath | IO[bytes]) -> tuple[int, int]:
+    """Returns the width and height of a picture, as they are stored.
+
+    Only the header of the picture is read. One that lies on its side is turned
+    when it is loaded.
+
+    Args:
+        file: As in `load_image`.
+
+    Returns:
+        A pair of integers.
+    """
+    try:
+        with open_picture(file) as image:
+            return image.size
+    # A broken file can make PIL raise any exception.
+    except Exception as error:
+        raise _with_advice(_unreadable(file, error)) from None
 
 
 def read_picture(
@@ -176,3 +194,7 @@ def _unreadable(file, error):
     return ValueError(
         f"Images must be readable. Received: {one_line(file)}, {reason(error)}"
     )
+
+
+def _with_advice(error):
+    return ValueError(f"{error}. Repair it, or save it again as a PNG.")
