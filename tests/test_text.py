@@ -107,5 +107,5 @@ def test_memory_that_is_too_small_is_a_sentence(monkeypatch, capsys):
         2,
         "Error: The images and the network must fit into memory. Received: "
         "too little, Unable to allocate 129. GiB. Ask for fewer or smaller "
-        "images at a time.\n",
+        "images at a time, with a smaller --batch-size.\n",
     )

@@ -7,6 +7,7 @@ import warnings
 import click
 
 from keras_ncsn.cli.quiet import keep_quiet
+from keras_ncsn.memory import is_of_memory, shortage
 from keras_ncsn.text import printable
 
 COMMANDS = (
@@ -70,11 +71,13 @@ def main() -> None:
         cli()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:
         message = str(error)
-    except MemoryError as error:
+    except Exception as error:
+        if not is_of_memory(error):
+            raise
         message = (
             "The images and the network must fit into memory. Received: too "
-            f"little{f', {error}' if str(error) else ''}. Ask for fewer or "
-            "smaller images at a time."
+            f"little, {shortage(error)}. Ask for fewer or smaller images at a "
+            "time, with a smaller --batch-size."
         )
     else:
         return

@@ -157,14 +157,3 @@ def _find_builder(source, data_dir):
             f"an existing `.npz` or `.npy` file. Received: {one_line(source)}"
         )
     return builder
-
-
-def _checked_size(images, image_size, source):
-    if image_size is not None and images.shape[1:3] != (image_size,) * 2:
-        raise ValueError(
-            "`image_size` can resize pictures, but not arrays. Received: "
-            f"image_size={image_size}, images of {images.shape[2]} by "
-            f"{images.shape[1]} pixels in {one_line(source)}. Resize the "
-            "arrays before you save them."
-        )
-    return images

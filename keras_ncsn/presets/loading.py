@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from keras_ncsn.annotations import StrPath
+from keras_ncsn.memory import is_of_memory
 from keras_ncsn.presets import format, trust, weights_files
 from keras_ncsn.text import one_line, printable
 
@@ -70,6 +71,8 @@ def build_parts(
                         config[name], custom_objects=custom_objects
                     )
         except Exception as error:  # A wrong config can raise anything.
+            if is_of_memory(error):
+                raise
             raise _unfit(folder, _reason(error)) from error
     return config | parts
 
@@ -90,13 +93,13 @@ def make(
             of the config.
 
     Returns:
-        A model. If it cannot be built because of the caller's arguments, the
-        model's own exception is raised.
+        A model. If it cannot be built because of the caller's arguments, or
+        because memory is too small, the model's own exception is raised.
     """
     try:
         return cls.from_config(config | overrides)
     except Exception as error:
-        if overrides and _can_make(cls, config):
+        if is_of_memory(error) or (overrides and _can_make(cls, config)):
             raise
         raise _unfit(folder, _reason(error)) from error
 
@@ -138,6 +141,8 @@ def load_weights(network: keras.Model, guide: Any, folder: StrPath) -> None:
             warnings.filterwarnings("error", category=UserWarning)
             model.load_weights(folder / name)
     except Exception as error:
+        if is_of_memory(error):
+            raise
         # Whatever is wrong, Keras says that it found nothing for each layer.
         raise ValueError(
             f"The weights of a preset must fit its `{format.CONFIG_FILE}` and "
