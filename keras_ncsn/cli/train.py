@@ -146,14 +146,14 @@ def train(
 
     if data_parallel:
         parallel.data_parallel()
-    images = runs.load_images(run, data_dir, skip_unreadable)
+    data = runs.load_images(run, data_dir, skip_unreadable)
     steps, batch_size = run["recipe"]["steps"], run["recipe"]["batch_size"]
-    bar = ProgressBar(steps, batch_size, len(images))
+    bar = ProgressBar(steps, batch_size, len(data.images))
     with bar, StopOnSignal() as signals:
         step = runs.train(
             output,
             run,
-            images,
+            data,
             extra_callbacks=[bar, signals],
             **writing,
         )

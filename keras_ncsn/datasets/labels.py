@@ -20,13 +20,14 @@ class LabelledImages(NamedTuple):
     Attributes:
         images: Array of shape `(num_images, height, width, channels)`.
         labels: Int32 array of shape `(num_images,)`, the number of each
-            image's class.
-        class_names: Tuple of strings, the names of the classes.
+            image's class. `None` if it is not known.
+        class_names: Tuple of strings, the names of the classes. `None` without
+            labels.
     """
 
     images: np.ndarray
-    labels: np.ndarray
-    class_names: tuple[str, ...]
+    labels: np.ndarray | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def checked_labels(labels: np.ndarray, source: StrPath) -> np.ndarray:

@@ -9,6 +9,9 @@ from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import check_count
 from keras_ncsn.layers.condition_embedding import ConditionEmbedding
 
+# A table has a row for each class or element.
+MAX_ROWS = 2**20
+
 
 def make_inputs(
     image_shape: Sequence[int], num_classes: Any, condition_size: Any
@@ -36,10 +39,10 @@ def make_inputs(
             "Put the label into the vector, one element for each class."
         )
     if num_classes is not None:
-        check_count(num_classes=num_classes)
+        check_count(most=MAX_ROWS, num_classes=num_classes)
         return [*inputs, keras.Input((), dtype="int32", name="condition")]
     if condition_size is not None:
-        check_count(condition_size=condition_size)
+        check_count(most=MAX_ROWS, condition_size=condition_size)
         size = (condition_size,)
         return [*inputs, keras.Input(size, dtype="float32", name="condition")]
     return inputs

@@ -1,5 +1,6 @@
 """What a recipe says, built: noise schedule, model and optimizer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -34,7 +35,11 @@ def make_schedule(recipe: NetworkRecipe) -> NoiseSchedule:
 
 
 def make_model(
-    recipe: NetworkRecipe, images: np.ndarray, seed: int
+    recipe: NetworkRecipe,
+    images: np.ndarray,
+    seed: int,
+    class_names: Sequence[str] | None = None,
+    class_counts: Sequence[int] | None = None,
 ) -> NCSNModel:
     """Returns the model of a recipe, which knows the images' spread.
 
@@ -42,6 +47,9 @@ def make_model(
         recipe: A `NetworkRecipe`.
         images: Array of shape `(num_images, height, width, channels)`.
         seed: Integer, seed of the noise in training.
+        class_names: Sequence of strings, the classes if the recipe is
+            conditional. Defaults to `None`.
+        class_counts: As in `NCSNModel`. Defaults to `None`.
 
     Returns:
         An `NCSNModel`.
@@ -63,11 +71,16 @@ def make_model(
                 "Images must not be all of one colour, because networks scale "
                 f"by the spread of pixels. Received: pixels of {mean} alone"
             )
-    spread: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
     if recipe.weighting == "edm":
-        spread = {"data_std": std}
+        extra = {"data_std": std}
+    if isinstance(recipe, UNetRecipe):
+        extra["condition_dropout"] = recipe.condition_dropout
+    num_classes = None if class_names is None else len(class_names)
     return NCSNModel(
-        _make_network(recipe, images.shape[1:], schedule, mean, std),
+        _make_network(
+            recipe, images.shape[1:], schedule, mean, std, num_classes
+        ),
         schedule,
         sigma_distribution=recipe.sigma_distribution,
         log_sigma_mean=recipe.log_sigma_mean,
@@ -78,11 +91,13 @@ def make_model(
         sampler=recipe.sampler,
         sampler_settings=recipe.sampler_settings(),
         seed=seed,
-        **spread,
+        class_names=class_names,
+        class_counts=class_counts,
+        **extra,
     )
 
 
-def _make_network(recipe, image_shape, schedule, mean, std):
+def _make_network(recipe, image_shape, schedule, mean, std, num_classes):
     if isinstance(recipe, UNetRecipe):
         return UNet(
             image_shape,
@@ -94,6 +109,7 @@ def _make_network(recipe, image_shape, schedule, mean, std):
             dropout=recipe.dropout,
             data_mean=mean,
             data_std=std,
+            num_classes=num_classes,
             dtype=recipe.dtype,
         )
     return RefineNet(

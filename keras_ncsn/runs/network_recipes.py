@@ -13,6 +13,7 @@ from keras_ncsn.runs.recipe import (
     DATA,
     NETWORK,
     NOISE,
+    OPTIMISATION,
     SAMPLING,
     Recipe,
     setting,
@@ -214,6 +215,22 @@ class UNetRecipe(NetworkRecipe):
     )
     num_heads: int = setting(1, "Heads of the attention.", NETWORK, SIZE)
     dropout: float = setting(0.0, "Rate of dropout.", NETWORK, RATE)
+    conditional: bool = setting(
+        False,
+        "Learn to draw what a label asks for. DATA has labels: an image set "
+        "with classes, a folder for each class, or `labels` beside `images` "
+        "in an .npz file.",
+        DATA,
+        FLAG,
+        added=True,
+    )
+    condition_dropout: float = setting(
+        0.1,
+        "Share of images shown without their label, with --conditional.",
+        OPTIMISATION,
+        RATE,
+        added=True,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

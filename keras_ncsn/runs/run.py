@@ -1,6 +1,7 @@
 """A training run: a folder with a recipe, checkpoints, a log and pictures."""
 
 import contextlib
+import json
 import os
 import pathlib
 import zlib
@@ -15,6 +16,8 @@ from keras_ncsn.callbacks import Checkpoint, SamplePictures, TrainingLog
 from keras_ncsn.callbacks.tensorboard_log import TensorBoardLog
 from keras_ncsn.callbacks.training_state import STATE_FILE
 from keras_ncsn.checks import check_images
+from keras_ncsn.conditions import Labels
+from keras_ncsn.datasets import LabelledImages
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.parallel import check_batch, is_main_process, process_share
 from keras_ncsn.presets import saving
@@ -33,7 +36,7 @@ def load_images(
     run: run_file.Run,
     data_dir: str | os.PathLike[str] | None = None,
     skip_unreadable: bool = False,
-) -> np.ndarray:
+) -> LabelledImages:
     """Returns the images of a run, enough for a batch.
 
     Args:
@@ -42,14 +45,18 @@ def load_images(
         skip_unreadable: As in `datasets.load_images`.
 
     Returns:
-        An array of shape `(num_images, height, width, channels)`.
+        A `LabelledImages`, with labels if the run needs them.
     """
-    images = datasets.load_images(
+    labelled = run_file.is_conditional(run)
+    load = datasets.load_labelled_images if labelled else datasets.load_images
+    loaded = load(
         run["data"],
         image_size=run["recipe"]["image_size"],
         data_dir=data_dir,
         skip_unreadable=skip_unreadable,
     )
+    data = _as_data(loaded)
+    images = data.images
     if run["from_preset"] is None:
         # A preset may have another range; `train` looks at those.
         check_images(images, images.shape[1:])
@@ -60,13 +67,13 @@ def load_images(
             "`batch_size` must be at most the number of images to train on. "
             f"Received: batch_size={batch_size}, {num_images} images"
         )
-    return images
+    return data
 
 
 def train(
     folder: str | os.PathLike[str],
     run: run_file.Run,
-    images: np.ndarray,
+    images: np.ndarray | LabelledImages,
     log_every: int = run_file.WRITING["log_every"],
     checkpoint_every: int = run_file.WRITING["checkpoint_every"],
     sample_every: int = run_file.WRITING["sample_every"],
@@ -78,7 +85,8 @@ def train(
     Args:
         folder: Path, which `run_file.check` passed.
         run: Dictionary, from `run_file.describe`.
-        images: Array, from `load_images`.
+        images: A `LabelledImages` from `load_images`, or an array of images
+            for a run without labels.
         log_every: Integer, steps between rows of the log. Defaults to `50`.
         checkpoint_every: Integer, steps between checkpoints, a multiple of
             `log_every`. Defaults to `500`.
@@ -100,12 +108,14 @@ def train(
     run_folder.check_contents(folder, recipe.steps)
     keras.utils.set_random_seed(run["seed"])
     began_from = _began_from(folder, run)
-    model = _make_model(run, recipe, images, began_from)
+    data = _as_data(images)
+    images, labels = data.images, data.labels
+    model = _make_model(run, recipe, data, began_from)
     check_images(images, model.image_shape, model.value_range)
     check_batch(recipe.batch_size)
     if sample_every:
         SamplePictures.check(model)
-    run = run | {"images": _fingerprint(images)}
+    run = run | {"images": _fingerprint(data)}
     run_file.check_same_images(folder, run)
     model.compile(building.make_optimizer(recipe))
     metadata = provenance.metadata(run, began_from)
@@ -114,6 +124,11 @@ def train(
     if start >= recipe.steps:
         return start
     indices, held_out = _split(images)
+    validation = None
+    if held_out is not None:
+        validation = LabelledImages(
+            images[held_out], None if labels is None else labels[held_out]
+        )
     writing = {
         "log_every": log_every,
         "checkpoint_every": checkpoint_every,
@@ -125,7 +140,7 @@ def train(
         writing,
         recipe.batch_size,
         start,
-        None if held_out is None else images[held_out],
+        validation,
         metadata,
     )
     batches = datasets.shuffled_batches(
@@ -135,6 +150,7 @@ def train(
         flip=recipe.random_flip,
         start=start,
         indices=indices,
+        labels=labels,
     )
     # Nothing is written before all is known to fit, and the run file first:
     # by it the folder is known.
@@ -174,10 +190,19 @@ def _began_from(folder, run):
     return run["from_preset"]
 
 
-def _make_model(run, recipe, images, began_from):
+def _as_data(images):
+    if isinstance(images, LabelledImages):
+        return images
+    return LabelledImages(images)
+
+
+def _make_model(run, recipe, data, began_from):
     seed = run["seed"]
+    classes = {"class_names": data.class_names, "class_counts": None}
+    if data.labels is not None:
+        classes["class_counts"] = np.bincount(data.labels).tolist()
     if began_from is None:
-        return building.make_model(recipe, images, seed)
+        return building.make_model(recipe, data.images, seed, **classes)
     model = NCSNModel.from_preset(
         began_from,
         load_weights=began_from == run["from_preset"],
@@ -185,10 +210,28 @@ def _make_model(run, recipe, images, began_from):
         ema_momentum=recipe.ema_momentum or None,
         **recipe.in_place_of_preset(),
     )
+    _check_condition(model, data, began_from)
     # For other images, or a better network, the guide would be wrong.
     return NCSNModel.from_config(
-        model.get_config() | {"network": model.network, "guide": None}
+        model.get_config() | classes | {"network": model.network, "guide": None}
     )
+
+
+def _check_condition(model, data, preset):
+    if model.condition is None:
+        return
+    if not isinstance(model.condition, Labels) or data.labels is None:
+        raise ValueError(
+            "The data of a run must have the conditions that the preset's "
+            f"network takes. Received: {preset}, which takes "
+            f"{model.condition.argument}. Train it with `NCSNModel.fit`."
+        )
+    if len(data.class_names) != len(model.class_names):
+        raise ValueError(
+            "The data of a run must have as many classes as the preset. "
+            f"Received: {len(data.class_names)} classes for {preset}, which "
+            f"has {len(model.class_names)}. Start from random weights."
+        )
 
 
 def _make_writers(folder, writing, batch_size, start, held_out, metadata):
@@ -197,11 +240,12 @@ def _make_writers(folder, writing, batch_size, start, held_out, metadata):
         folder,
         writing["log_every"],
         batch_size,
-        validation_images=held_out,
+        validation_images=None if held_out is None else held_out.images,
         validate_every=(
             None if held_out is None else writing["checkpoint_every"]
         ),
         metadata=metadata,
+        validation_condition=None if held_out is None else held_out.labels,
     )
     events = None
     if writing["tensorboard"] and is_main_process():
@@ -242,15 +286,20 @@ def _locked(folder):
         ) from None
 
 
-def _fingerprint(images):
+def _fingerprint(data):
+    images = data.images
     # Of some hundred images, spread evenly: they may be more than fit into
     # memory.
     sample = np.ascontiguousarray(images[:: max(1, len(images) // 500)])
-    return {
+    known = {
         "shape": list(images.shape),
         "dtype": str(images.dtype),
         "crc32_of_some": zlib.crc32(sample),  # type: ignore[arg-type]
     }
+    if data.labels is not None:
+        names = json.dumps(data.class_names).encode()
+        known["crc32_of_labels"] = zlib.crc32(data.labels.tobytes() + names)
+    return known
 
 
 def _num_validation(images):

@@ -99,8 +99,30 @@ def describe(
         "from_preset": from_preset,
         "seed": seed or 0,
     }
+    if from_preset is not None and _takes_labels(from_preset, before):
+        run["conditional"] = True
     # Tuples become lists, as they will when it is read back.
     return json.loads(json.dumps(run))
+
+
+def is_conditional(run: Run) -> bool:
+    """Returns whether a run needs the labels of its images.
+
+    Args:
+        run: Dictionary, from `describe`.
+
+    Returns:
+        A boolean.
+    """
+    of_recipe = run["recipe"].get("conditional", False)
+    return of_recipe or run.get("conditional", False)
+
+
+def _takes_labels(preset, before):
+    if before is not None and before["from_preset"] == preset:
+        return before.get("conditional", False)
+    folder = sources.find(preset, load_weights=False)
+    return format.read_config(folder)["config"].get("class_names") is not None
 
 
 def _check_distribution(settings, recipe, from_preset):

@@ -76,6 +76,8 @@ _KINDS = {
     "recipe": lambda value: isinstance(value, dict),
     "from_preset": lambda value: value is None or _is_string(value),
     "seed": _is_seed,
+    # Whether a run that starts from a preset needs labels. Old runs do not say.
+    "conditional": lambda value: value is None or isinstance(value, bool),
     "images": _is_fingerprint,
     "writing": lambda value: value is None or isinstance(value, dict),
 }
