@@ -149,8 +149,11 @@ def prepare(tmp_path):
             ),
             split_datasets={
                 "train": [
-                    {"image": image[..., None]}
-                    | {name: index % 2 for name in features}
+                    (
+                        index,
+                        {"image": image[..., None]}
+                        | dict.fromkeys(features, index % 2),
+                    )
                     for index, image in enumerate(IMAGES)
                 ]
             },

@@ -73,7 +73,7 @@ def load_images(
 def train(
     folder: str | os.PathLike[str],
     run: run_file.Run,
-    images: np.ndarray | LabelledImages,
+    data: np.ndarray | LabelledImages,
     log_every: int = run_file.WRITING["log_every"],
     checkpoint_every: int = run_file.WRITING["checkpoint_every"],
     sample_every: int = run_file.WRITING["sample_every"],
@@ -85,7 +85,7 @@ def train(
     Args:
         folder: Path, which `run_file.check` passed.
         run: Dictionary, from `run_file.describe`.
-        images: A `LabelledImages` from `load_images`, or an array of images
+        data: A `LabelledImages` from `load_images`, or an array of images
             for a run without labels.
         log_every: Integer, steps between rows of the log. Defaults to `50`.
         checkpoint_every: Integer, steps between checkpoints, a multiple of
@@ -108,14 +108,14 @@ def train(
     run_folder.check_contents(folder, recipe.steps)
     keras.utils.set_random_seed(run["seed"])
     began_from = _began_from(folder, run)
-    data = _as_data(images)
-    images, labels = data.images, data.labels
-    model = _make_model(run, recipe, data, began_from)
+    labelled = _as_data(data)
+    images, labels = labelled.images, labelled.labels
+    model = _make_model(run, recipe, labelled, began_from)
     check_images(images, model.image_shape, model.value_range)
     check_batch(recipe.batch_size)
     if sample_every:
         SamplePictures.check(model)
-    run = run | {"images": _fingerprint(data)}
+    run = run | {"images": _fingerprint(labelled)}
     run_file.check_same_images(folder, run)
     model.compile(building.make_optimizer(recipe))
     metadata = provenance.metadata(run, began_from)
@@ -190,10 +190,10 @@ def _began_from(folder, run):
     return run["from_preset"]
 
 
-def _as_data(images):
-    if isinstance(images, LabelledImages):
-        return images
-    return LabelledImages(images)
+def _as_data(data: np.ndarray | LabelledImages) -> LabelledImages:
+    if isinstance(data, LabelledImages):
+        return data
+    return LabelledImages(data)
 
 
 def _make_model(run, recipe, data, began_from):
