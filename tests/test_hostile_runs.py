@@ -339,6 +339,8 @@ def edited(changes):
         ({"seed": 2**62}, "seed=46"),
         ({"seed": 1e400}, "seed=inf"),
         ({"data": 3}, "data=3"),
+        ({"data": "x" * 4097}, "data='xxx"),
+        ({"from_preset": "x" * 4097}, "from_preset='xxx"),
         ({"images": [1]}, "images="),
         ({"images/shape": [[[]]]}, "images="),
         ({"writing": "no"}, "writing='no'"),

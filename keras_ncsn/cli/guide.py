@@ -1,11 +1,14 @@
 """keras-ncsn guide: combine a network with a worse one that guides it."""
 
 import pathlib
+import shlex
 
 import click
 
 # Metadata of the network that also hold for the guided preset.
 TRAINING = ("data", "recipe", "steps", "batch_size", "license")
+# All options of a recipe have about a thousand characters.
+MAX_COMMAND = 5000
 
 
 @click.command()
@@ -107,9 +110,7 @@ def _command(folders, metadata, weight, sigma_range):
     names = "NETWORK", "GUIDE"
     words = ["keras-ncsn guide"]
     for name, folder, command in zip(names, folders, commands, strict=True):
-        if folder.name not in ("best", "last") or not command.startswith(
-            "keras-ncsn train "
-        ):
+        if folder.name not in ("best", "last") or not _is_training(command):
             return None
         words.append(f"{name}/{folder.name}")
     low, high = sigma_range
@@ -119,3 +120,20 @@ def _command(folders, metadata, weight, sigma_range):
         for command, name in zip(commands, names, strict=True)
     ]
     return " && ".join([*trainings, " ".join(words)])
+
+
+def _is_training(command):
+    """Returns whether a command is one of `keras-ncsn train`, and no more.
+
+    A stranger may have written it, and the card of the new preset would give
+    it as the user's own. A shell does nothing else with words that are quoted
+    as `shlex.join` does it.
+    """
+    if len(command) > MAX_COMMAND or not command.isprintable():
+        return False
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return False
+    is_train = words[:2] == ["keras-ncsn", "train"]
+    return is_train and shlex.join(words) == command

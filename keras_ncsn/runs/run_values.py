@@ -66,7 +66,8 @@ def _is_shape(value):
 
 
 def _is_string(value):
-    return isinstance(value, str)
+    # A path at most. It goes into the metadata of presets and into cards.
+    return isinstance(value, str) and len(value) <= 4096
 
 
 _KINDS = {
