@@ -1,0 +1,226 @@
+"""Runs with labels, and what the command line draws from them."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from contract import assert_equal
+from PIL import Image
+from training_runs import TINY, read_rows, train_in
+
+import keras_ncsn
+from keras_ncsn import cli, runs
+from keras_ncsn.presets import format
+from keras_ncsn.runs import run_file
+
+CONDITIONAL = [*TINY, "--conditional", "--num-steps", 2]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on forty pictures of two classes, three quarters of them bright."""
+    folder = tmp_path_factory.mktemp("trained")
+    rng = np.random.default_rng(0)
+    for name, count, low in (("bright", 30, 128), ("dark", 10, 0)):
+        (folder / "pictures" / name).mkdir(parents=True)
+        for index in range(count):
+            pixels = rng.integers(low, low + 128, (8, 8), "uint8")
+            picture = Image.fromarray(pixels)
+            picture.save(folder / "pictures" / name / f"{index}.png")
+    train_in(folder, network=CONDITIONAL)
+    return folder
+
+
+def invoke(*arguments, status=0):
+    result = CliRunner().invoke(
+        cli.cli, list(map(str, arguments)), catch_exceptions=False
+    )
+    assert result.exit_code == status, result.output
+    return result.output
+
+
+def test_run_teaches_labels(trained):
+    rows = read_rows(trained / "run")
+    for row in rows:
+        assert float(row["validation_loss"]) > 0
+        assert float(row["unconditional_loss"]) > 0
+        assert row["validation_loss"] != row["unconditional_loss"]
+    model = keras_ncsn.NCSNModel.from_preset(trained / "run" / "last")
+    assert model.class_names == ("bright", "dark")
+    assert model.class_counts == (30, 10)
+    assert model.condition_dropout == 0.1
+    metadata = format.read_metadata(trained / "run" / "last")
+    assert "--conditional" in metadata["command"]
+    assert metadata["class_names"] == ["bright", "dark"]
+
+
+def test_resumed_run_is_equal_to_the_bit(trained, tmp_path):
+    (tmp_path / "pictures").symlink_to(trained / "pictures")
+    run = run_file.describe(
+        str(tmp_path / "pictures"),
+        None,
+        {
+            "width": 4,
+            "width_multipliers": [1],
+            "num_blocks": 1,
+            "attention_stages": [0],
+            "num_steps": 2,
+            "conditional": True,
+            "steps": 4,
+            "batch_size": 4,
+        },
+    )
+    data = runs.load_images(run)
+    settings = {"log_every": 1, "checkpoint_every": 1, "sample_every": 0}
+
+    class Stop(keras_ncsn.callbacks.EverySteps):
+        def on_step(self, step, logs):
+            self.model.stop_training = True
+
+    folder = tmp_path / "stopped"
+    runs.train(folder, run, data, extra_callbacks=[Stop(2)], **settings)
+    assert runs.train(folder, run, data, **settings) == 4
+    whole = runs.train(tmp_path / "whole", run, data, **settings)
+    assert whole == 4
+    with (
+        np.load(folder / "state.npz") as ours,
+        np.load(tmp_path / "whole" / "state.npz") as theirs,
+    ):
+        assert ours.files == theirs.files
+        for name in ours.files:
+            assert_equal(ours[name], theirs[name])
+
+
+def test_run_is_resumed_with_its_own_labels(trained, tmp_path):
+    run = run_file.read(trained / "run")
+    data = runs.load_images(run)
+    changed = data._replace(labels=data.labels[::-1].copy())
+    with pytest.raises(ValueError, match="its own images"):
+        runs.train(trained / "run", run, changed)
+
+
+def test_conditional_preset_is_trained_further(trained, tmp_path):
+    preset = "--from-preset", trained / "run" / "last"
+    arguments = {"network": preset, "data": trained / "pictures"}
+    train_in(tmp_path, **arguments)
+    model = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    assert model.class_names == ("bright", "dark")
+    train_in(tmp_path, "--steps", 4, "--resume", **arguments)
+    # Other data has other classes.
+    (tmp_path / "other").mkdir()
+    for name in "abc":
+        (tmp_path / "other" / name).mkdir()
+        for index in range(4):
+            picture = Image.new("L", (8, 8), 60 * index)
+            picture.save(tmp_path / "other" / name / f"{index}.png")
+    with pytest.raises(ValueError, match="as many classes"):
+        train_in(tmp_path / "new", network=preset, data=tmp_path / "other")
+
+
+def test_data_without_labels_is_refused_before_any_work(trained, tmp_path):
+    data = trained / "pictures" / "dark"
+    with pytest.raises(ValueError, match="one folder for each class"):
+        train_in(tmp_path, network=CONDITIONAL, data=data)
+    assert not (tmp_path / "run").exists()
+
+
+def test_generate_draws_what_a_label_says(trained, tmp_path):
+    preset = trained / "run" / "last"
+    model = keras_ncsn.NCSNModel.from_preset(preset)
+
+    def draw(*options):
+        output = tmp_path / "samples.npy"
+        common = "--seed", 0, "--output", output
+        invoke("generate", preset, *options, *common)
+        return np.load(output)
+
+    expected = model.generate(2, seed=0, labels="dark")
+    assert_equal(draw("--label", "dark", "--num-images", 2), expected)
+    assert_equal(draw("--label", "1", "--num-images", 2), expected)
+    expected = model.generate(labels=["dark", "bright", "none"], seed=0)
+    assert_equal(draw("--labels", "dark,0,none"), expected)
+    guided = model.generate(2, seed=0, labels="dark", guidance=3.0)
+    options = "--label", "dark", "--num-images", 2, "--guidance", 3
+    assert_equal(draw(*options), guided)
+    rows = draw("--grid-by-class", "--num-images", 2)
+    for row, label in ((rows[:2], "bright"), (rows[2:], "dark")):
+        assert_equal(row, model.generate(2, seed=0, labels=label))
+
+
+def test_grid_by_class_has_a_row_for_each_class(trained, tmp_path):
+    preset, output = trained / "run" / "last", tmp_path / "grid.png"
+    film = tmp_path / "film.gif"
+    options = "--grid-by-class", "--num-images", 5, "--gif", film
+    invoke("generate", preset, *options, "--output", output)
+    for path in (output, film):
+        with Image.open(path) as picture:
+            assert picture.size == (5 * 10 - 2, 2 * 10 - 2)
+
+
+def test_inpaint_takes_a_label(trained, tmp_path):
+    preset = trained / "run" / "last"
+    picture = trained / "pictures" / "dark" / "0.png"
+    outputs = []
+    for label in ("dark", "bright"):
+        outputs.append(tmp_path / f"{label}.npy")
+        invoke(
+            *("inpaint", preset, picture, "--mask", "left-half"),
+            *("--num-samples", 2, "--seed", 0, "--label", label),
+            *("--output", outputs[-1]),
+        )
+    dark, bright = map(np.load, outputs)
+    assert np.abs(dark - bright).max() > 0
+    model = keras_ncsn.NCSNModel.from_preset(preset)
+    assert dark.shape == (2, *model.image_shape)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--label", "frog"], "bright, dark"),
+        (["--label", "2"], "from 0 to 1"),
+        (["--labels", "dark,2"], "from 0 to 1"),
+        (["--labels", "dark,,2"], "commas between"),
+        (["--label", "dark", "--labels", "0"], "give one of"),
+        (["--label", "dark", "--grid-by-class"], "give one of"),
+        (["--labels", "0,1", "--num-images", "3"], "2 for 3"),
+    ],
+)
+def test_wrong_labels_are_refused(trained, tmp_path, options, message):
+    output = tmp_path / "grid.png"
+    preset = trained / "run" / "last"
+    command = ["generate", preset, *options, "--output", output]
+    try:
+        printed = invoke(*command, status=2)
+    except ValueError as error:
+        printed = str(error)
+    assert message in printed
+    assert not output.exists()
+
+
+def test_label_is_refused_for_a_preset_without_labels(small):
+    for option in (["--label", "1"], ["--labels", "1"], ["--grid-by-class"]):
+        with pytest.raises(ValueError, match="trained with labels"):
+            invoke("generate", small, *option)
+
+
+def test_card_and_list_tell_the_classes(trained, tmp_path):
+    model = keras_ncsn.NCSNModel.from_preset(trained / "run" / "last")
+    text = cards_of(model, trained / "run" / "last")
+    assert 'model.generate(16, seed=0, labels="bright")' in text
+    assert "bright, dark" in text
+
+
+def cards_of(model, folder):
+    from keras_ncsn.presets import cards
+
+    return cards.make(format.read_metadata(folder), model, "owner/repo")
+
+
+def test_old_run_files_stay_readable(trained, tmp_path):
+    run = json.loads((trained / "run" / "run.json").read_text())
+    for name in ("conditional", "condition_dropout"):
+        del run["recipe"][name]
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    assert run_file.read(tmp_path)["recipe"]["conditional"] is False
