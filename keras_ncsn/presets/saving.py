@@ -280,6 +280,7 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
     if needed > max_shard_size * 2**30:
         index = folder / format.INDEX_FILE
         model.save_weights(index, max_shard_size=max_shard_size)
+        _check_count(_weights(folder), max_shard_size)
     else:
         model.save_weights(path)
     kept = {weight.dtype for weight in model.weights} & WEIGHTS_DTYPES.keys()
@@ -287,6 +288,15 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
         for path in _weights(folder):
             if path.name != format.INDEX_FILE:
                 _convert(path, weights_dtype)
+
+
+def _check_count(paths, max_shard_size):
+    if len(paths) > format.MAX_WEIGHTS_FILES:
+        raise ValueError(
+            f"Weights must be stored in at most {format.MAX_WEIGHTS_FILES:,} "
+            f"files. Received: max_shard_size={max_shard_size}, which makes "
+            f"{len(paths):,}. Choose a larger one."
+        )
 
 
 def _convert(path, weights_dtype):

@@ -241,20 +241,9 @@ def _download(source, token, load_weights, expected=None):
 
 def _download_weights(download, folder, names):
     # Together they may be as large as the metadata state.
-    left = _weights_bytes(folder)
+    stated = format.weights_bytes(folder)
+    size = 0
     for name in names:
-        path = download.get(name, left)
-        if left is not None:
-            left = max(left - path.stat().st_size, 0)
-
-
-def _weights_bytes(folder):
-    size = format.read_metadata(folder).get("weights_bytes")
-    if size is not None and (type(size) is not int or size < 0):
-        cache.distrust(folder / format.METADATA_FILE)
-        raise ValueError(
-            "`weights_bytes` in the metadata of a preset must be a whole "
-            f"number, 0 or more. Received: weights_bytes={one_line(repr(size))}"
-            f" in {one_line(folder)}. Tell the publisher of the preset."
-        )
-    return size
+        left = None if stated is None else max(stated - size, 0)
+        size += download.get(name, left).stat().st_size
+        format.check_weights_bytes(folder, size, stated)
