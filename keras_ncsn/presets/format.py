@@ -40,7 +40,19 @@ _MAX_BYTES = {
     METADATA_FILE: MAX_METADATA_BYTES,
 }
 
-WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
+_WEIGHTS_NAME = re.compile(
+    r"model(_[0-9]{5})?\.weights\.h5|model\.weights\.json"
+)
+
+
+def is_weights(name: str) -> bool:
+    """Returns whether a file of this name holds weights, or is their index."""
+    return bool(_WEIGHTS_NAME.fullmatch(name))
+
+
+def is_part(name: str) -> bool:
+    """Returns whether `saving` writes a file of this name, but for the card."""
+    return name in (CONFIG_FILE, METADATA_FILE) or is_weights(name)
 
 
 def check_folder(folder: StrPath) -> bool:
@@ -55,6 +67,7 @@ def check_folder(folder: StrPath) -> bool:
     folder = pathlib.Path(folder)
     files = METADATA_FILE, CONFIG_FILE
     if all((folder / name).is_file() for name in files):
+        _check_no_folders(folder)
         return True
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
@@ -154,7 +167,7 @@ def checksums(folder: StrPath) -> dict[str, str]:
     names = stated.keys() if isinstance(stated, dict) else ()
     if (
         not {WEIGHTS_FILE, INDEX_FILE} & set(names)
-        or not all(WEIGHTS_NAME.fullmatch(name) for name in names)
+        or not all(is_weights(name) for name in names)
         or not all(isinstance(digest, str) for digest in stated.values())
     ):
         cache.distrust(folder / METADATA_FILE)
@@ -260,6 +273,16 @@ def image_shape(folder: StrPath) -> tuple[int, ...]:
     network = read_config(folder)["config"]["network"]["config"]
     shape = network.get("image_shape")
     return tuple(shape) if isinstance(shape, list) else ()
+
+
+def _check_no_folders(preset):
+    for path in preset.iterdir():
+        if is_part(path.name) and path.is_dir() and not path.is_symlink():
+            raise ValueError(
+                f"A preset must have files for its weights. Received: "
+                f"{one_line(path)}, a folder. Rename it, or choose another "
+                "place."
+            )
 
 
 def _check_sizes(folder, names):

@@ -154,15 +154,12 @@ def _check_links(folder):
     # A link in someone else's folder could point to any file of this machine.
     # The Hub's cache consists of links, to other places in the cache.
     whole = cache.resolve(folder)
-    for path in folder.iterdir():
-        is_part = path.name in (
-            format.CONFIG_FILE,
-            format.METADATA_FILE,
-            format.CARD_FILE,
-        )
-        if not path.is_symlink() or not (
-            is_part or format.WEIGHTS_NAME.fullmatch(path.name)
-        ):
+    names = {format.CONFIG_FILE, format.METADATA_FILE, format.CARD_FILE}
+    # Some disks take upper case for lower case.
+    names |= {x for x in os.listdir(folder) if format.is_weights(x.casefold())}
+    for name in sorted(names):
+        path = folder / name
+        if not path.is_symlink():
             continue
         target = cache.resolve(path)
         if not target.is_relative_to(whole) and not cache.holds(target):
