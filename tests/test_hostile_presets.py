@@ -9,6 +9,7 @@ import socket
 import time
 
 import keras
+import numpy as np
 import pytest
 from contract import randomize
 from fuzzing import few_or_many, fuzz, mutations, refused_in_words
@@ -17,6 +18,7 @@ from json_mutations import json_mutations
 from preset_files import restate, state_checksum
 
 import keras_ncsn
+from keras_ncsn import sampling
 from keras_ncsn.guidance import Guide
 from keras_ncsn.networks import MLP, RefineNet, UNet
 from keras_ncsn.presets import (
@@ -26,6 +28,7 @@ from keras_ncsn.presets import (
     weights_files,
 )
 from keras_ncsn.presets.terms import common_terms, keep_terms
+from keras_ncsn.samplers import Heun
 
 
 class Hung(BaseException):
@@ -447,6 +450,68 @@ def test_samplers_of_a_model_are_names_with_dictionaries(
 ):
     with pytest.raises(ValueError, match=message):
         make_model(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "count"),
+    [
+        ("annealed_langevin", {"steps_per_level": 10**7}, "100,000,000"),
+        ("annealed_langevin", {"steps_per_level": 100_001}, "1,000,010"),
+        ("langevin", {"num_steps": 10**7}, "10,000,000"),
+        ("heun", {"num_steps": 10**6}, "1,999,999"),
+    ],
+)
+def test_a_preset_asks_for_no_years_of_sampling(folder, name, settings, count):
+    settings = {"sampler_settings": {name: settings}}
+    edit_config(folder, lambda config: config.update(settings))
+    message = refuse(folder, f"at most 1,000,000 times.*{count} eval")
+    assert message.count("Received: ") == 1
+
+
+def test_a_preset_has_no_ladder_without_an_end(folder):
+    def edit(config):
+        sigmas = np.linspace(1.0, 0.01, 20_000).tolist()
+        config["schedule"]["config"]["sigmas"] = sigmas
+        config["guide"] = None
+
+    edit_config(folder, edit)
+    refuse(folder, "2,000,000 evaluations .*, with 20,000 noise levels")
+
+
+def test_a_caller_may_take_as_many_steps_as_they_want(make_zero):
+    model = make_zero((1,), value_range=None, sampler="heun")
+    with pytest.raises(ValueError, match="at most 1,000,000 times"):
+        make_zero((1,), sampler=Heun(num_steps=600_000))
+    sampler = sampling.choose_sampler(model, None, {"num_steps": 600_000})
+    assert sampler.num_steps == 600_000
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "1"])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ((), "log_sigma_mean"),
+        ((), "log_sigma_std"),
+        ((), "data_std"),
+        (("network", "config"), "data_mean"),
+        (("network", "config"), "data_std"),
+        (("network", "config"), "dropout"),
+        (("guide", "config"), "weight"),
+    ],
+)
+def test_numbers_in_a_config_are_finite(folder, place, name, value):
+    def edit(config):
+        for part in place:
+            config = config[part]
+        config[name] = value
+
+    edit_config(folder, edit)
+    refuse(folder, f"`{name}` must be ")
+
+
+def test_integers_too_large_for_a_float_are_refused_in_words(make_model):
+    with pytest.raises(ValueError, match="`data_std` must be a number above 0"):
+        make_model(data_std=10**400)
 
 
 @pytest.mark.parametrize("value", [["a"], 3, {"a": "b"}])

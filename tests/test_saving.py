@@ -139,7 +139,7 @@ def make_deep(tmp_path):
     def make(folder):
         here = os.getcwd()
         os.chdir(folder)
-        for _ in range(2500):
+        for _ in range(700):
             os.mkdir("nested")
             os.chdir("nested")
         os.chdir(here)

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_ncsn.checks import check_above_zero, check_count
+from keras_ncsn.checks import check_above_zero, check_count, check_finite
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
     RawToScore,
@@ -69,6 +69,7 @@ class MLP(ScoreNetwork):
         check_count(
             num_dimensions=num_dimensions, width=width, num_layers=num_layers
         )
+        check_finite(data_mean=data_mean)
         check_above_zero(data_std=data_std)
         noisy = keras.Input((num_dimensions,), dtype="float32", name="noisy")
         sigma = keras.Input((), dtype="float32", name="sigma")
