@@ -31,7 +31,7 @@ FORMAT_VERSION = 1
 MAX_METADATA_BYTES = 2**20
 MAX_CONFIG_BYTES = 2**24
 MAX_CARD_BYTES = 2**20
-# Of all weights files together. Their checksums take a minute.
+# Of all weights files together. Their checksums take some minutes.
 MAX_WEIGHTS_BYTES = MAX_FILE_BYTES
 MAX_WEIGHTS_FILES = 1000
 _MAX_BYTES = {

@@ -223,8 +223,14 @@ def _locked(folder):
         yield
         return
     folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / run_file.LOCK_FILE
+    if lock.exists() and not lock.is_file():
+        raise ValueError(
+            "The lock of a run must be a file. Received: "
+            f"{lock}, which is none. Remove it."
+        )
     try:
-        with filelock.FileLock(folder / run_file.LOCK_FILE, timeout=0):
+        with filelock.FileLock(lock, timeout=0):
             yield
     except filelock.Timeout:
         raise ValueError(
