@@ -147,6 +147,19 @@ def check_choice(name: str, value: object, choices: Iterable[object]) -> None:
         )
 
 
+def check_finite(**numbers: Any) -> None:
+    """Raises a `ValueError` unless each argument is a finite number.
+
+    Args:
+        **numbers: The arguments by name.
+    """
+    for name, number in numbers.items():
+        if not _is_number(number):
+            raise ValueError(
+                f"`{name}` must be a finite number. Received: {name}={number}"
+            )
+
+
 def check_above_zero(**numbers: Any) -> None:
     """Raises a `ValueError` unless each argument is a finite number above 0.
 
@@ -226,11 +239,13 @@ def is_integer(value: object) -> bool:
 
 
 def _is_number(value):
-    return (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-    )
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        # An integer too large for a float.
+        return False
 
 
 def check_seed(seed: int | None) -> int:

@@ -22,6 +22,9 @@ _KINDS = {
 }
 
 
+_MAX_START = 240
+
+
 @contextlib.contextmanager
 def open_whole(path: StrPath) -> Iterator[BinaryIO]:
     """Opens a binary file that appears at `path` when it is complete.
@@ -47,7 +50,8 @@ def open_whole(path: StrPath) -> Iterator[BinaryIO]:
     path = pathlib.Path(path)
     # A random name and mode "x": a file or link that already has this name
     # is an error, and is never written to.
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    start = hidden_start(path.name)
+    temporary = path.with_name(f"{start}{secrets.token_hex(4)}.tmp")
     file = open(temporary, "xb")
     try:
         with file:
@@ -61,6 +65,27 @@ def open_whole(path: StrPath) -> Iterator[BinaryIO]:
         raise
 
 
+def hidden_start(name: str) -> str:
+    """Returns how the names of temporary files beside a file start.
+
+    Args:
+        name: String, the name of the file, or of a folder.
+
+    Returns:
+        A string. It leaves room for 13 characters: a name has at most 255
+        bytes on most disks.
+
+    Example:
+
+    >>> hidden_start("notes.txt")
+    '.notes.txt.'
+    """
+    whole = os.fsencode(name)
+    if len(whole) > _MAX_START:
+        name = whole[:_MAX_START].decode("utf-8", "ignore")
+    return f".{name}."
+
+
 def leftovers(path: StrPath) -> list[pathlib.Path]:
     """Returns the temporary files that killed processes left beside a file.
 
@@ -71,7 +96,8 @@ def leftovers(path: StrPath) -> list[pathlib.Path]:
         A list of paths, with names as `open_whole` makes them.
     """
     path = pathlib.Path(path)
-    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
+    start = re.escape(hidden_start(path.name))
+    name = re.compile(rf"{start}[0-9a-f]{{8}}\.tmp")
     if not path.parent.is_dir():
         return []
     return sorted(x for x in path.parent.iterdir() if name.fullmatch(x.name))

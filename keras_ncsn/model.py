@@ -18,6 +18,7 @@ from keras_ncsn.checks import (
     check_above_zero,
     check_choice,
     check_count,
+    check_finite,
     check_momentum,
     check_no_weights,
     check_seed,
@@ -192,6 +193,7 @@ class NCSNModel(keras.Model):
             noise_levels.DISTRIBUTIONS,
         )
         check_choice("weighting", weighting, ("ncsn", "edm"))
+        check_finite(log_sigma_mean=log_sigma_mean)
         check_above_zero(log_sigma_std=log_sigma_std, data_std=data_std)
         check_momentum(ema_momentum)
         check_value_range(value_range)

@@ -29,6 +29,10 @@ from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.score_function import ScoreFunction, denoised
 from keras_ncsn.text import one_line
 
+# By the settings that a model keeps, which may be a stranger's. The paper's
+# sampler has a thousand.
+MAX_EVALUATIONS = 10**6
+
 
 def generate(
     model: Any,
@@ -309,11 +313,24 @@ def checked_samplers(
             )
     default = samplers.make(sampler, settings.get(str(sampler)))
     for name in settings:
-        samplers.make(name, settings[name])
+        _check_duration(samplers.make(name, settings[name]), schedule)
+    _check_duration(default, schedule)
     sigma = getattr(default, "sigma", None)
     if sigma is not None:
         schedule.check_sigma(sigma)
     return sampler, settings
+
+
+def _check_duration(sampler, schedule):
+    count = sampler.num_evaluations(schedule)
+    if count > MAX_EVALUATIONS:
+        raise ValueError(
+            "The sampler of a model must evaluate the network at most "
+            f"{MAX_EVALUATIONS:,} times, because `generate` would take days. "
+            f"Received: {count:,} evaluations by {sampler}, with "
+            f"{schedule.num_levels:,} noise levels. Pass so many steps to "
+            "`generate`, if you want them."
+        )
 
 
 def choose_sampler(

@@ -1,22 +1,29 @@
 """Untrusted text made safe to show: cards, file names, server messages."""
 
+import re
 import unicodedata
 
-# These change the direction of the text, so that it looks like other text.
-_TURNING = set(
-    "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+# Control characters, and the ends of lines. Those of formatting turn the
+# direction of a text, or show nothing: a token with one inside it looks like
+# the token. Emoji of several parts and some letters of Persian and of Indian
+# languages lose their joiners, and are still read.
+_LEFT_OUT = {"Cc", "Cf", "Zl", "Zp"}
+# These show nothing, and are letters, marks or not assigned to Unicode.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164"
+    "\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
 )
 
 
 def printable(text: str) -> str:
-    """Returns a text without control characters, safe for a terminal.
+    """Returns a text without characters that give orders or show nothing.
 
     Args:
         text: String.
 
     Returns:
-        The text without control characters, except newlines and tabs. Bytes
-        of a file name that are not UTF-8 become question marks.
+        The text, safe for a terminal. Newlines and tabs stay. Bytes of a file
+        name that are not UTF-8 become question marks.
 
     Example:
 
@@ -25,12 +32,9 @@ def printable(text: str) -> str:
     """
     return "".join(
         "?" if unicodedata.category(character) == "Cs" else character
-        for character in text
+        for character in _BLANK.sub("", text)
         if character in "\n\t"
-        or (
-            unicodedata.category(character) not in ("Cc", "Zl", "Zp")
-            and character not in _TURNING
-        )
+        or unicodedata.category(character) not in _LEFT_OUT
     )
 
 

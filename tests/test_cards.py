@@ -46,6 +46,21 @@ def test_terms_of_the_data_are_named(model):
     assert "| license | celeba-non-commercial-research-only |" in text
 
 
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("null", "true", "no", "0x10", "1e3", "1.5", "12", "0o7", "1.e+3"),
+        *("2024-01-01", "NaN", "Yes", "1E3", "apache-2.0"),
+    ],
+)
+def test_the_name_of_a_licence_is_text(model, word):
+    front, _ = front_matter(cards.make({"license": word}, model, "owner/repo"))
+    assert front["license"] == word
+    metadata = {"license_name": word}
+    front, _ = front_matter(cards.make(metadata, model, "owner/repo"))
+    assert front["license_name"] == word
+
+
 def test_points_are_no_images():
     network = keras_ncsn.networks.MLP(2)
     model = keras_ncsn.NCSNModel(network, value_range=None)

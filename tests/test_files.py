@@ -43,6 +43,20 @@ def test_a_file_appears_whole_with_the_usual_permissions(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "\u00e4" * 127, "\u20ac" * 85])
+def test_names_may_be_as_long_as_the_disk_allows(tmp_path, name, monkeypatch):
+    with open_whole(tmp_path / name) as file:
+        file.write(b"whole")
+    assert (tmp_path / name).read_bytes() == b"whole"
+    with monkeypatch.context() as patched:
+        patched.setattr("pathlib.Path.unlink", lambda *args, **kwargs: None)
+        with pytest.raises(KeyError):
+            fail_to_write(tmp_path / name)
+    assert len(leftovers(tmp_path / name)) == 1
+    remove_leftovers(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def fail_to_write(path):
     with open_whole(path) as file:
         file.write(b"new")

@@ -8,7 +8,6 @@ import signal
 import socket
 import time
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -16,9 +15,10 @@ from contract import randomize
 from fuzzing import few_or_many, fuzz, mutations, refused_in_words
 from hypothesis import given
 from json_mutations import json_mutations
-from preset_files import restate
+from preset_files import restate, state_checksum
 
 import keras_ncsn
+from keras_ncsn import sampling
 from keras_ncsn.guidance import Guide
 from keras_ncsn.networks import MLP, RefineNet, UNet
 from keras_ncsn.presets import (
@@ -28,6 +28,7 @@ from keras_ncsn.presets import (
     weights_files,
 )
 from keras_ncsn.presets.terms import common_terms, keep_terms
+from keras_ncsn.samplers import Heun
 
 
 class Hung(BaseException):
@@ -312,14 +313,6 @@ def test_files_of_odd_kinds_hang_nothing(folder, tmp_path, name, make):
     assert time.monotonic() - began < 10
 
 
-def state_checksum(folder, name=format.WEIGHTS_FILE, digest=None):
-    """The author of a hostile preset writes the checksum too."""
-    metadata = format.read_metadata(folder)
-    digest = digest or format.sha256(folder / name)
-    metadata["sha256"] = metadata["sha256"] | {name: digest}
-    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -359,101 +352,6 @@ def test_what_metadata_say_is_one_printable_line_in_messages(folder):
             call()
         assert str(raised.value).isprintable()
         assert len(str(raised.value)) < 2000
-
-
-def test_the_check_of_an_index_takes_no_longer_for_many_names(folder):
-    stated = {f"model_{i:05}.weights.h5": "0" * 64 for i in range(20_000)}
-    metadata = format.read_metadata(folder)
-    index = {"weight_map": {str(i): [*stated][i] for i in range(20_000)}}
-    path = folder / format.INDEX_FILE
-    path.write_text(json.dumps(index))
-    metadata["sha256"] = stated | {path.name: format.sha256(path)}
-    began = time.monotonic()
-    loading._check_index(folder, metadata["sha256"])
-    index["weight_map"]["0"] = list(stated) + ["other.h5"]
-    path.write_text(json.dumps(index))
-    with pytest.raises(ValueError, match="must name files that"):
-        loading._check_index(folder, metadata["sha256"])
-    assert time.monotonic() - began < 2
-
-
-def object_references(file):
-    file["a"] = np.zeros(3)
-    file.create_dataset("b", (3,), h5py.ref_dtype)
-
-
-def region_references(file):
-    file.create_dataset("b", (3,), h5py.regionref_dtype)
-
-
-def named_type(file):
-    file["b"] = np.dtype("float32")
-
-
-def compound(file):
-    file.create_dataset("b", (3,), np.dtype([("x", "f4"), ("y", "f4")]))
-
-
-def array_type(file):
-    file.create_dataset("b", (3,), np.dtype(("f4", (1000, 1000))))
-
-
-def times(file):
-    kind = h5py.h5t.UNIX_D32LE
-    h5py.h5d.create(file.id, b"b", kind, h5py.h5s.create_simple((3,)))
-
-
-def filtered(file):
-    file.create_dataset("b", (1,), "f4", chunks=(1,), fletcher32=True)
-
-
-def many_groups(file):
-    for index in range(300):
-        file.create_group(f"{index}/a/b")
-
-
-def deep_groups(file):
-    group = file
-    for _ in range(2000):
-        group = group.create_group("g")
-    group["a"] = np.zeros(10**6)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (object_references, "/b holds no numbers"),
-        (region_references, "/b holds no numbers"),
-        (named_type, "/b is not an array"),
-        (compound, "/b holds no numbers"),
-        (array_type, "/b holds no numbers"),
-        (times, "/b holds no numbers|readable HDF5"),
-        (filtered, "/b is stored in chunks"),
-        (many_groups, "more than 500 arrays and groups"),
-        (deep_groups, "more than 500|more numbers than the model has"),
-    ],
-)
-def test_weights_are_arrays_of_numbers(tmp_path, make, message, monkeypatch):
-    monkeypatch.setattr(weights_files, "MAX_OBJECTS", 500)
-    with h5py.File(tmp_path / "w.h5", "w") as file:
-        make(file)
-    with pytest.raises(ValueError, match=message) as raised:
-        weights_files.check(tmp_path / "w.h5", 1000)
-    assert str(raised.value).isprintable()
-
-
-def test_attributes_are_small(tmp_path):
-    path = tmp_path / "w.h5"
-    with h5py.File(path, "w", libver="latest") as file:
-        array = file.create_dataset("a", (1,), "f4")
-        array.attrs["dtype"] = "bfloat16"
-        for index in range(20):
-            array.attrs[str(index)] = np.zeros(1000)
-    weights_files.check(path, 1000)
-    with h5py.File(path, "a", libver="latest") as file:
-        file["a"].attrs["large"] = np.zeros(10_000)
-    with pytest.raises(ValueError, match="attribute large of 80,000 bytes"):
-        weights_files.check(path, 1000)
 
 
 @pytest.mark.parametrize("make", KINDS)
@@ -552,6 +450,68 @@ def test_samplers_of_a_model_are_names_with_dictionaries(
 ):
     with pytest.raises(ValueError, match=message):
         make_model(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "count"),
+    [
+        ("annealed_langevin", {"steps_per_level": 10**7}, "100,000,000"),
+        ("annealed_langevin", {"steps_per_level": 100_001}, "1,000,010"),
+        ("langevin", {"num_steps": 10**7}, "10,000,000"),
+        ("heun", {"num_steps": 10**6}, "1,999,999"),
+    ],
+)
+def test_a_preset_asks_for_no_years_of_sampling(folder, name, settings, count):
+    settings = {"sampler_settings": {name: settings}}
+    edit_config(folder, lambda config: config.update(settings))
+    message = refuse(folder, f"at most 1,000,000 times.*{count} eval")
+    assert message.count("Received: ") == 1
+
+
+def test_a_preset_has_no_ladder_without_an_end(folder):
+    def edit(config):
+        sigmas = np.linspace(1.0, 0.01, 20_000).tolist()
+        config["schedule"]["config"]["sigmas"] = sigmas
+        config["guide"] = None
+
+    edit_config(folder, edit)
+    refuse(folder, "2,000,000 evaluations .*, with 20,000 noise levels")
+
+
+def test_a_caller_may_take_as_many_steps_as_they_want(make_zero):
+    model = make_zero((1,), value_range=None, sampler="heun")
+    with pytest.raises(ValueError, match="at most 1,000,000 times"):
+        make_zero((1,), sampler=Heun(num_steps=600_000))
+    sampler = sampling.choose_sampler(model, None, {"num_steps": 600_000})
+    assert sampler.num_steps == 600_000
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), "1"])
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ((), "log_sigma_mean"),
+        ((), "log_sigma_std"),
+        ((), "data_std"),
+        (("network", "config"), "data_mean"),
+        (("network", "config"), "data_std"),
+        (("network", "config"), "dropout"),
+        (("guide", "config"), "weight"),
+    ],
+)
+def test_numbers_in_a_config_are_finite(folder, place, name, value):
+    def edit(config):
+        for part in place:
+            config = config[part]
+        config[name] = value
+
+    edit_config(folder, edit)
+    refuse(folder, f"`{name}` must be ")
+
+
+def test_integers_too_large_for_a_float_are_refused_in_words(make_model):
+    with pytest.raises(ValueError, match="`data_std` must be a number above 0"):
+        make_model(data_std=10**400)
 
 
 @pytest.mark.parametrize("value", [["a"], 3, {"a": "b"}])

@@ -144,7 +144,7 @@ def push_from_python():
 def test_a_model_is_pushed_from_python(run, server, published, folder):
     run(push_from_python)
     files = newest(server.repositories["owner/copy"])
-    assert b"license: apache-2.0" in files["README.md"]
+    assert b'license: "apache-2.0"' in files["README.md"]
     assert files["samples.png"].startswith(b"\x89PNG")
     assert len(files[WEIGHTS]) < len((folder / WEIGHTS).read_bytes())
     assert len(run(load, "hf://owner/copy")) == len(load(folder))

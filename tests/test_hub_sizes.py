@@ -285,6 +285,21 @@ def test_weights_of_a_size_that_only_the_hub_states(
     assert run(find) == weights(folder)
 
 
+@pytest.mark.parametrize("stated", [None, 2**36, 2**36 + 1])
+def test_weights_have_a_size_that_nobody_may_exceed(
+    run, server, published, folder, stated
+):
+    state(published, folder, weights_bytes=stated)
+    server.faults["HEAD", WEIGHTS] = head(2**36 + 1)
+    kind, message = run.report(find)["error"]
+    if stated == 2**36 + 1:
+        assert "whole number from 0 to 68,719,476,736" in message
+    else:
+        assert re.search("68,719,476,737 .*at most 68,719,476,736 b", message)
+    fetched = [path for method, path in server.requests if method == "GET"]
+    assert not [path for path in fetched if path.endswith(WEIGHTS)]
+
+
 def show():
     return sources.read_card(HERE)
 

@@ -1,6 +1,9 @@
 """Writing presets, beside and over what a stranger may have put there."""
 
+import contextlib
 import os
+import stat
+import subprocess
 import threading
 
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from conftest import two_convolutions
 
 import keras_ncsn
+from keras_ncsn.files import hidden_start
 from keras_ncsn.presets import saving
 
 
@@ -63,7 +67,8 @@ def test_named_pipes_in_a_preset_hang_nothing(model, tmp_path):
     thread.join(30)
     assert not thread.is_alive(), "it hangs"
     assert (preset / "mine" / "notes.txt").read_text() == "kept"
-    assert not (preset / "pipe").exists()
+    assert (preset / "pipe").is_fifo()
+    assert not (preset / "model_00000.weights.h5").exists()
 
 
 def test_a_preset_that_is_a_link_stays_one(model, tmp_path):
@@ -125,3 +130,177 @@ def test_a_preset_comes_back_after_a_kill(model, tmp_path, monkeypatch, killed):
     saving.recover(preset)
     keras_ncsn.NCSNModel.from_preset(preset)
     assert [path.name for path in tmp_path.iterdir()] == ["pre*set"]
+
+
+@pytest.fixture
+def make_deep(tmp_path):
+    """Makes folders in each other, deeper than any path may be."""
+
+    def make(folder):
+        here = os.getcwd()
+        os.chdir(folder)
+        for _ in range(700):
+            os.mkdir("nested")
+            os.chdir("nested")
+        os.chdir(here)
+
+    yield make
+    # pytest cannot remove them.
+    subprocess.run(["rm", "-rf", tmp_path], check=True)
+
+
+def test_what_a_person_added_stays_the_very_same(model, tmp_path, make_deep):
+    preset = tmp_path / "preset"
+    model.save_to_preset(preset, card="# Mine\n")
+    (preset / "Config.JSON").write_text("mine")
+    (preset / "sparse").touch()
+    os.truncate(preset / "sparse", 2**42)
+    (preset / "link").symlink_to("nowhere")
+    (preset / "deep").mkdir()
+    make_deep(preset / "deep")
+    added = ["Config.JSON", "README.md", "deep", "link", "sparse"]
+    before = [(preset / name).lstat().st_ino for name in added]
+    model.save_to_preset(preset)
+    assert [(preset / name).lstat().st_ino for name in added] == before
+    assert (preset / "sparse").stat().st_blocks == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
+@pytest.mark.parametrize("failing", ["move", "replace"])
+def test_what_a_person_added_stays_when_it_cannot_be_moved(
+    model, tmp_path, monkeypatch, failing
+):
+    preset = tmp_path / "preset"
+    model.save_to_preset(preset)
+    for name in "abc":
+        (preset / name).write_text(name)
+    before = {x.name: x.read_bytes() for x in preset.iterdir()}
+    rename, fails = os.rename, []
+
+    def fail(old, new):
+        # Once, for files or for the whole.
+        if not fails and os.path.basename(old) == "b":
+            fails.append(old)
+            raise PermissionError(13, "Permission denied")
+        rename(old, new)
+
+    def fail_last(path, target):
+        if not fails and not path.name.endswith(".old") and target == preset:
+            fails.append(path)
+            raise KeyboardInterrupt
+        rename(path, target)
+
+    if failing == "move":
+        monkeypatch.setattr(os, "rename", fail)
+    else:
+        monkeypatch.setattr("pathlib.Path.rename", fail_last)
+    with pytest.raises((OSError, KeyboardInterrupt)):
+        model.save_to_preset(preset)
+    assert len(fails) == 1
+    assert {x.name: x.read_bytes() for x in preset.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
+class Killed(BaseException):
+    """A kill, after which nothing is cleaned up."""
+
+
+PARTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+def fill(folder, content, names=PARTS):
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text(content)
+
+
+def kill_after(steps, monkeypatch):
+    """Renames and removes this often. Undoing is a step, too."""
+    done = []
+
+    def until_killed(function):
+        def step(*args):
+            if len(done) == steps:
+                raise Killed
+            done.append(args)
+            return function(*args)
+
+        return step
+
+    for name in ("rename", "unlink"):
+        monkeypatch.setattr(os, name, until_killed(getattr(os, name)))
+
+
+@pytest.mark.parametrize("steps", range(8))
+@pytest.mark.parametrize("saved_again", [False, True])
+def test_a_kill_between_any_two_steps_loses_nothing(
+    tmp_path, monkeypatch, steps, saved_again
+):
+    preset, new = tmp_path / "preset", tmp_path / ".preset.0123abcd"
+    fill(preset, "old")
+    fill(preset, "mine", ["README.md", "mine"])
+    fill(new, "new")
+    with monkeypatch.context() as patched:
+        kill_after(steps, patched)
+        with pytest.raises(Killed) if steps < 7 else contextlib.nullcontext():
+            saving._replace(preset, new)
+    if saved_again and not preset.exists():
+        fill(preset, "newer")
+    saving.recover(preset)
+    content = {x.name: x.read_text() for x in preset.iterdir()}
+    assert content.pop("README.md") == content.pop("mine") == "mine"
+    assert content.keys() == set(PARTS)
+    assert len(set(content.values())) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
+
+@pytest.mark.parametrize("ending", ["", ".old"])
+def test_recovering_removes_no_folders(tmp_path, ending, make_deep):
+    left_over = tmp_path / f".last.abcd1234{ending}"
+    left_over.mkdir()
+    make_deep(left_over)
+    (tmp_path / "last").mkdir()
+    (tmp_path / "last" / "nested").mkdir()
+    saving.recover(tmp_path / "last")
+    assert (left_over / "nested").is_dir()
+
+
+def test_folders_in_place_of_weights_are_refused(model, tmp_path):
+    preset = tmp_path / "preset"
+    model.save_to_preset(preset)
+    (preset / "model_00007.weights.h5").mkdir()
+    with pytest.raises(ValueError, match="files for its weights.*a folder"):
+        model.save_to_preset(preset)
+
+
+def modes(folder):
+    paths = [folder, *sorted(folder.iterdir())]
+    return [stat.S_IMODE(path.stat().st_mode) for path in paths]
+
+
+@pytest.mark.parametrize(("umask", "usual"), [(0o22, 0o644), (0o77, 0o600)])
+def test_permissions_are_the_usual_or_those_before(
+    model, tmp_path, umask, usual
+):
+    preset = tmp_path / "preset"
+    before = os.umask(umask)
+    try:
+        model.save_to_preset(preset)
+        assert modes(preset) == [0o777 & ~umask, *[usual] * 3]
+        preset.chmod(0o750)
+        (preset / "config.json").chmod(0o600)
+        (preset / "model.weights.h5").chmod(0o440)
+        model.save_to_preset(preset, card="# New\n")
+    finally:
+        os.umask(before)
+    assert modes(preset) == [0o750, usual, 0o600, usual, 0o440]
+
+
+def test_presets_have_long_names(model, tmp_path):
+    preset = tmp_path / ("\u00e4" * 127)
+    for _ in range(2):
+        model.save_to_preset(preset)
+    aside = preset.rename(tmp_path / f"{hidden_start(preset.name)}abcd1234.old")
+    assert saving.leftovers(preset) == [aside]
+    saving.recover(preset)
+    keras_ncsn.NCSNModel.from_preset(preset)

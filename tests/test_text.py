@@ -24,6 +24,44 @@ def test_one_line_is_one_line():
         assert not set(shown) & set(map(chr, [*range(32), *range(127, 160)]))
 
 
+# Those of Unicode's property Default_Ignorable_Code_Point, and blank Braille.
+BLANK = [
+    *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164),
+    *range(0x180B, 0x1810),
+    *range(0x200B, 0x2010),
+    *range(0x202A, 0x202F),
+    *range(0x2060, 0x2070),
+    *range(0xFE00, 0xFE10),
+    *(0xFEFF, 0xFFA0),
+    *range(0xFFF0, 0xFFF9),
+    *range(0x1BCA0, 0x1BCA4),
+    *range(0x1D173, 0x1D17B),
+    *range(0xE0000, 0xE1000),
+]
+
+
+def test_what_shows_nothing_hides_no_token():
+    shown = [one_line(f"hf_a{chr(code)}b") for code in BLANK]
+    assert set(shown) == {"hf_ab"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\u00e9e\u0301 \u4e2d\u6587 \ud55c\uae00",
+        "\u0645\u0631\u062d\u0628\u064b\u0627 \u05e9\u05c1",
+        "\u0928\u092e\u0938\u094d\u0924\u0947 \u0e2a\u0e27",
+        "\U0001f600 \u2764 \u20ac \u00bd \u2013",
+    ],
+)
+def test_text_of_the_world_stays(text):
+    assert one_line(text) == text
+
+
+def test_parts_of_emoji_stay():
+    assert one_line("\U0001f469\u200d\U0001f4bb") == "\U0001f469\U0001f4bb"
+
+
 def test_one_line_has_a_length():
     assert one_line("x" * 300) == "x" * 300
     assert one_line("x" * 301) == "x" * 297 + "..."

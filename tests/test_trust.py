@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from preset_files import restate
+from preset_files import restate, state_checksum
 
 import keras_ncsn
 from keras_ncsn.presets import format, sources, trust
@@ -270,14 +270,6 @@ def test_weights_that_are_more_than_numbers_are_refused(folder, spoil, message):
     state_checksum(folder)
     with pytest.raises(ValueError, match=message):
         keras_ncsn.NCSNModel.from_preset(folder)
-
-
-def state_checksum(folder):
-    """The author of a hostile preset writes the checksum too."""
-    metadata = format.read_metadata(folder)
-    name = format.WEIGHTS_FILE
-    metadata["sha256"] = {name: format.sha256(folder / name)}
-    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
 
 
 def test_weights_must_be_those_that_are_checked(folder):

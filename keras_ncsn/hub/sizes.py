@@ -10,6 +10,8 @@ from keras_ncsn.hub import LIBRARY
 
 # For answers that are not files: lists of files, addresses, errors.
 MAX_ANSWER_BYTES = 2**22
+# For files: 64 GiB.
+MAX_FILE_BYTES = 2**36
 
 # The client unpacks others, too, and with some a piece may become gigabytes.
 _PACKINGS = "", "identity", "gzip"
@@ -24,7 +26,8 @@ class Size:
 
     Args:
         filename: String, the name of the file.
-        max_bytes: Integer, or `None` for the size that the Hub states.
+        max_bytes: Integer, at most `MAX_FILE_BYTES`, or `None` for the size
+            that the Hub states.
     """
 
     def __init__(self, filename: str, max_bytes: int | None = None) -> None:
@@ -40,10 +43,10 @@ class Size:
         stated = _stated(response)
         if stated is None:
             return
-        if self.max_bytes is not None and stated > self.max_bytes:
+        most = MAX_FILE_BYTES if self.max_bytes is None else self.max_bytes
+        if stated > most:
             raise WrongSize(
-                f"{stated:,} bytes, where at most {self.max_bytes:,} bytes are "
-                "expected"
+                f"{stated:,} bytes, where at most {most:,} bytes are expected"
             )
         self.max_bytes = stated
 

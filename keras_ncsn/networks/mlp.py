@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_ncsn.checks import check_above_zero
+from keras_ncsn.checks import check_above_zero, check_finite
 from keras_ncsn.networks.condition_inputs import add_condition, make_inputs
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
@@ -73,6 +73,7 @@ class MLP(ScoreNetwork):
         **kwargs: Any,
     ) -> None:
         check_mlp_sizes(num_dimensions, width, num_layers)
+        check_finite(data_mean=data_mean)
         check_above_zero(data_std=data_std)
         inputs = make_inputs((num_dimensions,), num_classes, condition_size)
         noisy, sigma = inputs[:2]

@@ -12,6 +12,7 @@ from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import (
     check_above_zero,
     check_count,
+    check_finite,
     check_rate,
 )
 from keras_ncsn.layers.attention import PixelAttention
@@ -116,6 +117,7 @@ class UNet(ScoreNetwork):
     ) -> None:
         check_unet_sizes(image_shape, widths, patch_size, num_blocks)
         check_rate(dropout=dropout)
+        check_finite(data_mean=data_mean)
         check_above_zero(data_std=data_std)
         if attention_stages is None:
             attention_stages = (len(widths) - 1,)

@@ -148,7 +148,8 @@ def _front_matter(metadata):
 def _licence(metadata):
     known = "a name that the Hub knows, such as apache-2.0 or other"
     licence = _checked(metadata, "license", _LICENSE, known) or "other"
-    yield f"license: {licence}"
+    # In quotes, because YAML takes some words for numbers, dates or nothing.
+    yield f"license: {_in_yaml(licence)}"
     # The Hub expects these with `license: other`.
     word = "one word, such as research-only"
     name = _checked(metadata, "license_name", _LICENSE, word)

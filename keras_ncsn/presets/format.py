@@ -16,6 +16,7 @@ from typing import Any
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.files import open_regular, read_regular
 from keras_ncsn.hub import cache
+from keras_ncsn.hub.sizes import MAX_FILE_BYTES
 from keras_ncsn.text import one_line
 
 CONFIG_FILE = "config.json"
@@ -30,15 +31,28 @@ FORMAT_VERSION = 1
 MAX_METADATA_BYTES = 2**20
 MAX_CONFIG_BYTES = 2**24
 MAX_CARD_BYTES = 2**20
-# For each file of weights. The checksum of such a file takes a minute.
-MAX_WEIGHTS_BYTES = 2**36
+# Of all weights files together. Their checksums take some minutes.
+MAX_WEIGHTS_BYTES = MAX_FILE_BYTES
+MAX_WEIGHTS_FILES = 1000
 _MAX_BYTES = {
     CONFIG_FILE: MAX_CONFIG_BYTES,
     INDEX_FILE: MAX_CONFIG_BYTES,
     METADATA_FILE: MAX_METADATA_BYTES,
 }
 
-WEIGHTS_NAME = re.compile(r"model(_\d{5})?\.weights\.h5|model\.weights\.json")
+_WEIGHTS_NAME = re.compile(
+    r"model(_[0-9]{5})?\.weights\.h5|model\.weights\.json"
+)
+
+
+def is_weights(name: str) -> bool:
+    """Returns whether a file of this name holds weights, or is their index."""
+    return bool(_WEIGHTS_NAME.fullmatch(name))
+
+
+def is_part(name: str) -> bool:
+    """Returns whether `saving` writes a file of this name, but for the card."""
+    return name in (CONFIG_FILE, METADATA_FILE) or is_weights(name)
 
 
 def check_folder(folder: StrPath) -> bool:
@@ -53,6 +67,7 @@ def check_folder(folder: StrPath) -> bool:
     folder = pathlib.Path(folder)
     files = METADATA_FILE, CONFIG_FILE
     if all((folder / name).is_file() for name in files):
+        _check_no_folders(folder)
         return True
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(
@@ -82,14 +97,10 @@ def check_whole(folder: pathlib.Path, load_weights: bool = True) -> None:
         _check_sha256(folder, CONFIG_FILE, metadata["config_sha256"])
     if not load_weights:
         return
-    for name, expected in checksums(folder).items():
-        path = folder / name
-        if not path.is_file():
-            raise ValueError(
-                f"A preset must have its weights in `{name}`. Received: "
-                f"{folder}, which has none. Pass `load_weights=False` for "
-                "random weights."
-            )
+    stated = checksums(folder)
+    # Before the first checksum, which takes as long as the file is large.
+    _check_sizes(folder, stated)
+    for name, expected in stated.items():
         _check_sha256(folder, name, expected)
 
 
@@ -156,7 +167,7 @@ def checksums(folder: StrPath) -> dict[str, str]:
     names = stated.keys() if isinstance(stated, dict) else ()
     if (
         not {WEIGHTS_FILE, INDEX_FILE} & set(names)
-        or not all(WEIGHTS_NAME.fullmatch(name) for name in names)
+        or not all(is_weights(name) for name in names)
         or not all(isinstance(digest, str) for digest in stated.values())
     ):
         cache.distrust(folder / METADATA_FILE)
@@ -165,7 +176,54 @@ def checksums(folder: StrPath) -> dict[str, str]:
             f"`{METADATA_FILE}`, for each weights file such as {WEIGHTS_FILE}. "
             f"Received: {one_line(repr(stated))} in {folder}"
         )
+    if len(names) > MAX_WEIGHTS_FILES:
+        raise ValueError(
+            f"A preset must have at most {MAX_WEIGHTS_FILES:,} weights files. "
+            f"Received: {one_line(folder)}, with {len(names):,}"
+        )
     return stated
+
+
+def weights_bytes(folder: StrPath) -> int | None:
+    """Returns the size of all weights files, as the metadata state it.
+
+    Args:
+        folder: Path of the preset.
+
+    Returns:
+        Integer, or `None` if they do not state it.
+    """
+    folder = pathlib.Path(folder)
+    size = read_metadata(folder).get("weights_bytes")
+    if size is not None and (
+        type(size) is not int or not 0 <= size <= MAX_WEIGHTS_BYTES
+    ):
+        cache.distrust(folder / METADATA_FILE)
+        raise ValueError(
+            "`weights_bytes` in the metadata of a preset must be a whole "
+            f"number from 0 to {MAX_WEIGHTS_BYTES:,}. Received: weights_bytes="
+            f"{one_line(repr(size))} in {one_line(folder)}. Tell the publisher "
+            "of the preset."
+        )
+    return size
+
+
+def check_weights_bytes(folder: StrPath, size: int, stated: int | None) -> None:
+    """Raises a `ValueError` if the weights of a preset are too large.
+
+    Args:
+        folder: Path of the preset, for messages.
+        size: Integer, the size of its weights files together.
+        stated: Integer or `None`, as `weights_bytes` returns it.
+    """
+    most = MAX_WEIGHTS_BYTES if stated is None else stated
+    if size > most:
+        raise ValueError(
+            f"The weights of a preset must have at most {most:,} bytes, "
+            "together and as its metadata state. Received: "
+            f"{size:,} bytes in {one_line(folder)}. Download or save the "
+            "preset again."
+        )
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
@@ -215,6 +273,30 @@ def image_shape(folder: StrPath) -> tuple[int, ...]:
     network = read_config(folder)["config"]["network"]["config"]
     shape = network.get("image_shape")
     return tuple(shape) if isinstance(shape, list) else ()
+
+
+def _check_no_folders(preset):
+    for path in preset.iterdir():
+        if is_part(path.name) and path.is_dir() and not path.is_symlink():
+            raise ValueError(
+                f"A preset must have files for its weights. Received: "
+                f"{one_line(path)}, a folder. Rename it, or choose another "
+                "place."
+            )
+
+
+def _check_sizes(folder, names):
+    size = 0
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(
+                f"A preset must have its weights in `{name}`. Received: "
+                f"{folder}, which has none. Pass `load_weights=False` for "
+                "random weights."
+            )
+        size += path.stat().st_size
+    check_weights_bytes(folder, size, weights_bytes(folder))
 
 
 def _check_sha256(folder, name, expected):

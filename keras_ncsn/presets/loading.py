@@ -15,6 +15,10 @@ from keras_ncsn.memory import is_of_memory
 from keras_ncsn.presets import format, trust, weights_files
 from keras_ncsn.text import one_line, printable
 
+_INDEX_KEYS = {"metadata", "weight_map"}
+# Keras derives this name from that of the index.
+_FIRST_FILE = "model_00000.weights.h5"
+
 
 def read(
     cls: type[Any],
@@ -197,22 +201,38 @@ def _can_make(cls, config):
 
 def _check_index(folder, stated):
     index = format.read_json(folder / format.INDEX_FILE)
+    reason = _index_fault(index, stated)
+    if reason is not None:
+        raise ValueError(
+            f"`{format.INDEX_FILE}` must name files that "
+            f"`{format.METADATA_FILE}` lists, as Keras does. Received: "
+            f"{folder}, where {reason}"
+        )
+
+
+def _index_fault(index, stated):
+    """Returns why an index of weights files is invalid, or `None`."""
     places = index.get("weight_map")
-    if isinstance(places, dict) and all(
-        _are_stated(names, stated) for names in places.values()
-    ):
-        return
-    raise ValueError(
-        f"`{format.INDEX_FILE}` must name files that "
-        f"`{format.METADATA_FILE}` lists. Received: {folder}"
-    )
-
-
-def _are_stated(names, stated):
-    names = names if isinstance(names, list) else [names]
-    return bool(names) and all(
-        isinstance(name, str) and name in stated for name in names
-    )
+    if not isinstance(places, dict) or index.keys() - _INDEX_KEYS:
+        return "the index holds something else"
+    # Keras opens it first, whatever the index names.
+    if _FIRST_FILE not in stated:
+        return f"{_FIRST_FILE} is not listed"
+    further = 0
+    for names in places.values():
+        names = names if isinstance(names, list) else [names]
+        if not names or not all(
+            isinstance(name, str) and name in stated for name in names
+        ):
+            return "another file is named"
+        if len(set(names)) < len(names):
+            return "a file is named twice for the same weights"
+        further += len(names) - 1
+    # Each file but the first goes on where another one ends. Keras opens all
+    # files of a layer again for each of its weights.
+    if further >= len(stated):
+        return "files are named more often than Keras would"
+    return None
 
 
 def _difference(model, paths, error):

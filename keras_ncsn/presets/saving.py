@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import functools
 import importlib.metadata
 import json
 import math
@@ -12,7 +11,6 @@ import re
 import secrets
 import shutil
 import stat
-import tempfile
 from typing import Any
 
 import h5py
@@ -22,7 +20,7 @@ import numpy as np
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_choice
-from keras_ncsn.files import check_no_links
+from keras_ncsn.files import check_no_links, hidden_start
 from keras_ncsn.presets import format
 
 # In gigabytes, as Keras counts. Larger weights go into several files.
@@ -61,64 +59,27 @@ def save(
         _check_range(model)
     # Resolved, because a link itself would be replaced.
     folder = pathlib.Path(folder).resolve()
-    is_preset = format.check_folder(folder)
+    format.check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(
-        tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent)
-    )
+    name = hidden_start(folder.name) + secrets.token_hex(4)
+    temporary = folder.with_name(name)
+    mode = stat.S_IMODE(folder.stat().st_mode) if folder.exists() else None
+    temporary.mkdir(0o777 if mode is None else 0o700)
     try:
-        # Files that a person added stay, such as a card.
-        if is_preset:
-            shutil.copytree(
-                folder,
-                temporary,
-                symlinks=True,
-                ignore=functools.partial(_not_copied, folder),
-                dirs_exist_ok=True,
-            )
         _write_weights(model, temporary, weights_dtype, max_shard_size)
         _write_rest(model, temporary, metadata or {}, card)
-        temporary.chmod(0o755)
+        _finish_files(folder, temporary)
         _replace(folder, temporary)
+        if mode is not None:
+            folder.chmod(mode)
     except OSError as error:
         raise OSError(
             f"The preset {folder} could not be written, with weights of "
-            f"{_bytes_needed(model):,} bytes: {_reason(error)}. Make room, or "
-            "choose another disk."
+            f"{_bytes_needed(model):,} bytes: {error.strerror or error}. Make "
+            "room, or choose another disk."
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _reason(error):
-    # `copytree` copies what it can, and then lists the failures.
-    if isinstance(error, shutil.Error):
-        return error.args[0][0][-1]
-    return error.strerror or error
-
-
-def _not_copied(preset, folder, names):
-    """Returns the names in a folder of a preset that are not copied."""
-    left_out = {name for name in names if not _can_copy(folder, name)}
-    # Everything in subfolders is a person's, and so are unknown names here.
-    if pathlib.Path(folder) != preset:
-        return left_out
-    written = {format.CONFIG_FILE, format.METADATA_FILE}
-    # Writing the card would follow its link. Other links stay links, so that
-    # files from elsewhere do not become part of the preset.
-    if (preset / format.CARD_FILE).is_symlink():
-        written.add(format.CARD_FILE)
-    return left_out | {
-        name
-        for name in names
-        if name in written or format.WEIGHTS_NAME.fullmatch(name)
-    }
-
-
-def _can_copy(folder, name):
-    # Copying a named pipe or a device could take for ever.
-    mode = os.lstat(os.path.join(folder, name)).st_mode
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
 
 def leftovers(folder: StrPath) -> list[pathlib.Path]:
@@ -132,8 +93,9 @@ def leftovers(folder: StrPath) -> list[pathlib.Path]:
         have names that `save` makes, and none is a link.
     """
     folder = pathlib.Path(folder)
-    # As `tempfile.mkdtemp` names them.
-    name = re.compile(rf"\.{re.escape(folder.name)}\.[a-z0-9_]{{8}}(\.old)?")
+    # As `save` names them.
+    start = re.escape(hidden_start(folder.name))
+    name = re.compile(rf"{start}[a-z0-9_]{{8}}(\.old)?")
     if not folder.parent.is_dir():
         return []
     return sorted(
@@ -146,8 +108,8 @@ def leftovers(folder: StrPath) -> list[pathlib.Path]:
 def recover(folder: StrPath) -> None:
     """Cleans up after a process that was killed in `save`.
 
-    If the preset is missing, the previous one is restored. No other process
-    may be saving there at the same time.
+    If it was killed while the new preset took the place of the previous one,
+    this is completed. No other process may be saving there at the same time.
 
     Args:
         folder: Path of a preset, or of where one may be saved; not a link.
@@ -155,11 +117,10 @@ def recover(folder: StrPath) -> None:
     folder = pathlib.Path(folder)
     check_no_links(folder.parent, [folder.name])
     for left_over in leftovers(folder):
-        # The previous preset, which `_replace` moved aside.
-        if left_over.suffix == ".old" and not folder.exists():
-            left_over.rename(folder)
-        else:
-            shutil.rmtree(left_over, ignore_errors=True)
+        if left_over.suffix == ".old":
+            _complete(folder, left_over)
+    for left_over in leftovers(folder):
+        _remove(left_over)
 
 
 def check_arguments(metadata: object, weights_dtype: object) -> None:
@@ -246,7 +207,7 @@ def _write_rest(model, folder, metadata, card):
         metadata["guide_parameter_count"] = model.guide.count_params()
     _write_json(folder / format.METADATA_FILE, metadata)
     if card is not None:
-        (folder / format.CARD_FILE).write_text(card, encoding="utf-8")
+        _write_text(folder / format.CARD_FILE, card)
 
 
 def _version():
@@ -257,9 +218,7 @@ def _version():
 
 def _weights(folder):
     return sorted(
-        path
-        for path in folder.iterdir()
-        if format.WEIGHTS_NAME.fullmatch(path.name)
+        path for path in folder.iterdir() if format.is_weights(path.name)
     )
 
 
@@ -281,6 +240,7 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
     if needed > max_shard_size * 2**30:
         index = folder / format.INDEX_FILE
         model.save_weights(index, max_shard_size=max_shard_size)
+        _check_count(_weights(folder), max_shard_size)
     else:
         model.save_weights(path)
     kept = {weight.dtype for weight in model.weights} & WEIGHTS_DTYPES.keys()
@@ -288,6 +248,15 @@ def _write_weights(model, folder, weights_dtype, max_shard_size):
         for path in _weights(folder):
             if path.name != format.INDEX_FILE:
                 _convert(path, weights_dtype)
+
+
+def _check_count(paths, max_shard_size):
+    if len(paths) > format.MAX_WEIGHTS_FILES:
+        raise ValueError(
+            f"Weights must be stored in at most {format.MAX_WEIGHTS_FILES:,} "
+            f"files. Received: max_shard_size={max_shard_size}, which makes "
+            f"{len(paths):,}. Choose a larger one."
+        )
 
 
 def _convert(path, weights_dtype):
@@ -315,6 +284,16 @@ def _convert(path, weights_dtype):
     os.replace(converted, path)
 
 
+def _finish_files(folder, temporary):
+    """Writes files to the disk, and keeps the permissions of old ones."""
+    for path in temporary.iterdir():
+        with open(path, "rb+") as file:
+            os.fsync(file.fileno())
+        old = folder / path.name
+        if old.is_file() and not old.is_symlink():
+            path.chmod(stat.S_IMODE(old.stat().st_mode) & 0o777)
+
+
 def _replace(folder, temporary):
     if not folder.exists():
         temporary.rename(folder)
@@ -322,15 +301,66 @@ def _replace(folder, temporary):
     # A folder cannot be renamed over another that is not empty. So the old one
     # is moved aside, and back if the new one cannot take its place.
     aside = temporary.with_name(temporary.name + ".old")
+    kept = _kept(folder, temporary)
     folder.rename(aside)
     try:
+        _move(kept, aside, temporary)
         temporary.rename(folder)
     except BaseException:
+        _move(kept, temporary, aside)
         aside.rename(folder)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
+
+
+def _complete(folder, aside):
+    """Does what is left of `_replace` after its process was killed."""
+    for path in (aside.with_suffix(""), aside):
+        if path not in leftovers(folder):
+            continue
+        if not folder.exists():
+            path.rename(folder)
+        elif folder.is_dir():
+            _move(_kept(path, folder), path, folder)
+
+
+def _kept(old, new):
+    """Returns the names in an old preset that a person added, such as a card.
+
+    They are moved to the new one as they are. Copying could take for ever, or
+    fill the disk.
+    """
+    # As a link, the card could lead out of the preset, which is then refused.
+    linked = (old / format.CARD_FILE).is_symlink()
+    return [
+        name
+        for name in os.listdir(old)
+        if not format.is_part(name)
+        and not (linked and name == format.CARD_FILE)
+        and not os.path.lexists(new / name)
+    ]
+
+
+def _move(names, old, new):
+    for name in names:
+        if os.path.lexists(old / name):
+            os.rename(old / name, new / name)
+
+
+def _remove(folder):
+    """Removes a folder of files. Any folder in it, and so it itself, stays."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_symlink() or not path.is_dir():
+                path.unlink()
+        folder.rmdir()
 
 
 def _write_json(path, content):
     text = json.dumps(content, indent=2, sort_keys=True)
-    path.write_text(text + "\n", encoding="utf-8")
+    _write_text(path, text + "\n")
+
+
+def _write_text(path, text):
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(text)

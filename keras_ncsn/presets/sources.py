@@ -154,15 +154,12 @@ def _check_links(folder):
     # A link in someone else's folder could point to any file of this machine.
     # The Hub's cache consists of links, to other places in the cache.
     whole = cache.resolve(folder)
-    for path in folder.iterdir():
-        is_part = path.name in (
-            format.CONFIG_FILE,
-            format.METADATA_FILE,
-            format.CARD_FILE,
-        )
-        if not path.is_symlink() or not (
-            is_part or format.WEIGHTS_NAME.fullmatch(path.name)
-        ):
+    names = {format.CONFIG_FILE, format.METADATA_FILE, format.CARD_FILE}
+    # Some disks take upper case for lower case.
+    names |= {x for x in os.listdir(folder) if format.is_weights(x.casefold())}
+    for name in sorted(names):
+        path = folder / name
+        if not path.is_symlink():
             continue
         target = cache.resolve(path)
         if not target.is_relative_to(whole) and not cache.holds(target):
@@ -241,20 +238,9 @@ def _download(source, token, load_weights, expected=None):
 
 def _download_weights(download, folder, names):
     # Together they may be as large as the metadata state.
-    left = _weights_bytes(folder)
+    stated = format.weights_bytes(folder)
+    size = 0
     for name in names:
-        path = download.get(name, left)
-        if left is not None:
-            left = max(left - path.stat().st_size, 0)
-
-
-def _weights_bytes(folder):
-    size = format.read_metadata(folder).get("weights_bytes")
-    if size is not None and (type(size) is not int or size < 0):
-        cache.distrust(folder / format.METADATA_FILE)
-        raise ValueError(
-            "`weights_bytes` in the metadata of a preset must be a whole "
-            f"number, 0 or more. Received: weights_bytes={one_line(repr(size))}"
-            f" in {one_line(folder)}. Tell the publisher of the preset."
-        )
-    return size
+        left = None if stated is None else max(stated - size, 0)
+        size += download.get(name, left).stat().st_size
+        format.check_weights_bytes(folder, size, stated)
