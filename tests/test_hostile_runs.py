@@ -21,7 +21,7 @@ import keras_ncsn
 from keras_ncsn import cli
 from keras_ncsn.callbacks import log_file
 from keras_ncsn.callbacks.training_state import load_state, save_state
-from keras_ncsn.runs import provenance, recipes, run, run_file
+from keras_ncsn.runs import provenance, recipes, run_file
 from keras_ncsn.runs.recipe import check_values
 
 
@@ -560,13 +560,3 @@ def test_no_array_is_read_that_was_not_checked(tmp_path, make_model, position):
             bad.writestr(name, data)
     with pytest.raises(ValueError, match=r"state\.npz, it holds something els"):
         load_state(model, tmp_path / "state.npz")
-
-
-@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
-def test_a_lock_is_a_file(tmp_path, make):
-    make(tmp_path / ".lock")
-    with (
-        pytest.raises(ValueError, match="lock of a run must be a file.*lock"),
-        run._locked(tmp_path),
-    ):
-        pytest.fail("it is locked")

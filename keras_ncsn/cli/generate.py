@@ -39,7 +39,8 @@ from keras_ncsn.cli.options import (
     "--labels",
     callback=parse_labels,
     metavar="LABELS",
-    help="A label for each image, with commas between: 0,1,frog.",
+    help="A label for each image, with commas between: 0,1,frog. Default: "
+    "--label for all.",
     cls=Option,
     group=IMAGES,
 )

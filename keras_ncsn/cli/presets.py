@@ -26,8 +26,8 @@ def presets(context, as_json):
         click.echo(json.dumps(rows, indent=2))
         return
     # Metrics of different data sets do not compare, so only cards show them.
-    head = ["name", "image", "parameters", "data", "steps", "MB", "where"]
-    table = [[*head, "license"]]
+    head = ["name", "image", "parameters", "data", "classes", "steps", "MB"]
+    table = [[*head, "where", "license"]]
     for row in rows:
         table.append(
             [
@@ -35,6 +35,7 @@ def presets(context, as_json):
                 row["image"],
                 " + ".join(f"{count:,}" for count in _counts(row)),
                 row["data"] or "",
+                _number(row["class_names"]),
                 "" if row["steps"] is None else f"{row['steps']:,}",
                 "" if row["bytes"] is None else f"{row['bytes'] / 1e6:.1f}",
                 row["where"],
@@ -79,6 +80,7 @@ def _rows():
                 "parameters": metadata["parameter_count"],
                 "guide_parameters": metadata.get("guide_parameter_count"),
                 "data": metadata.get("data"),
+                "class_names": metadata.get("class_names"),
                 "steps": metadata.get("steps"),
                 "bytes": metadata.get("weights_bytes"),
                 "where": sources.whereabouts(folder),
@@ -87,6 +89,10 @@ def _rows():
             }
         )
     return rows
+
+
+def _number(names):
+    return "" if names is None else str(len(names))
 
 
 def _counts(row):

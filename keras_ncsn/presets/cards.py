@@ -52,8 +52,12 @@ def make(
     shape = "x".join(str(side) for side in model.image_shape)
     kind = "images" if len(model.image_shape) == 3 else "points"
     guide = ""
-    if model.guide is not None:
+    if model.guide is not None and model.guide.network is not None:
         guide = f", and a guide of {model.guide.count_params():,}"
+    labels = ""
+    if model.class_names:
+        # In JSON's quotes, which are Python's too.
+        labels = f", labels={json.dumps(model.class_names[0])}"
     lines = [
         "---",
         *_front_matter(metadata),
@@ -70,7 +74,7 @@ def make(
         "import keras_ncsn",
         "",
         f'model = keras_ncsn.NCSNModel.from_preset("hf://{repo_id}")',
-        f"{kind} = model.generate(16, seed=0)",
+        f"{kind} = model.generate(16, seed=0{labels})",
         "```",
         "",
     ]
@@ -83,7 +87,7 @@ def make(
             f"Sampled by `{model.sampler}`, not selected.",
             "",
         ]
-    lines += ["## Training", "", *_training(metadata), ""]
+    lines += ["## Training", "", *_training(metadata, model.class_names), ""]
     lines += [
         "## Limits",
         "",
@@ -192,7 +196,7 @@ def _metrics(metadata):
     return metrics
 
 
-def _training(metadata):
+def _training(metadata, class_names):
     if "command" in metadata:
         # Indented text is code, in which nothing needs to be escaped.
         yield f"    {_in_one_line(metadata['command'])}"
@@ -200,6 +204,7 @@ def _training(metadata):
     facts = {
         "data": ", ".join(_text(x) for x in _data(metadata) if x is not None)
         or None,
+        "classes": None if class_names is None else ", ".join(class_names),
         "steps": metadata.get("steps"),
         "batch size": metadata.get("batch_size"),
         "loss on held-out images": metadata.get("validation_loss"),

@@ -203,8 +203,10 @@ def _write_rest(model, folder, metadata, card):
         "config_sha256": format.sha256(folder / format.CONFIG_FILE),
         "sha256": {path.name: format.sha256(path) for path in weights},
     }
-    if model.guide is not None:
+    if model.guide is not None and model.guide.network is not None:
         metadata["guide_parameter_count"] = model.guide.count_params()
+    if model.class_names is not None:
+        metadata["class_names"] = list(model.class_names)
     _write_json(folder / format.METADATA_FILE, metadata)
     if card is not None:
         _write_text(folder / format.CARD_FILE, card)
