@@ -13,10 +13,10 @@ import lazy_loader
 import numpy as np
 
 from keras_ncsn.annotations import StrPath
-from keras_ncsn.archives import open_archive
-from keras_ncsn.array_header import read_header
 from keras_ncsn.callbacks.log_file import MAX_STEPS
 from keras_ncsn.files import open_regular, open_whole
+from keras_ncsn.files.archives import open_archive
+from keras_ncsn.files.array_header import read_header
 from keras_ncsn.text import one_line, reason
 
 # The command line knows the file, and does not wait for Keras.

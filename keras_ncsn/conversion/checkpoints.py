@@ -10,9 +10,9 @@ from keras_ncsn.annotations import StrPath
 from keras_ncsn.conversion import pth_file
 from keras_ncsn.conversion.authors_names import named_weights
 from keras_ncsn.files import open_regular
+from keras_ncsn.files.scratch import NoRoomError
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.networks.refinenet import RefineNet
-from keras_ncsn.scratch import NoRoomError
 from keras_ncsn.text import one_line, reason
 
 # Steps per level and step size of NCSNv2's authors, by number of levels.

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from typing import IO
 
 from keras_ncsn.annotations import StrPath
-from keras_ncsn.archives import PIECE_BYTES, open_archive
 from keras_ncsn.conversion.pickles import check_pickle
-from keras_ncsn.scratch import open_scratch
+from keras_ncsn.files.archives import PIECE_BYTES, open_archive
+from keras_ncsn.files.scratch import open_scratch
 
 _ZIP = b"PK\x03\x04"
 # What PyTorch reads of its files; the rest is for other readers. The pickle of

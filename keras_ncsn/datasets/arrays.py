@@ -14,10 +14,10 @@ import zlib
 import numpy as np
 
 from keras_ncsn.annotations import StrPath
-from keras_ncsn.archives import PIECE_BYTES, open_archive
-from keras_ncsn.array_header import read_header
 from keras_ncsn.files import open_regular
-from keras_ncsn.scratch import NoRoomError, open_scratch
+from keras_ncsn.files.archives import PIECE_BYTES, open_archive
+from keras_ncsn.files.array_header import read_header
+from keras_ncsn.files.scratch import NoRoomError, open_scratch
 from keras_ncsn.text import one_line, reason
 
 # The most memory for LZMA's dictionary. Its strongest preset takes a quarter.

@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.datasets.picture_file import read_header, read_picture
-from keras_ncsn.scratch import open_scratch
+from keras_ncsn.files.scratch import open_scratch
 from keras_ncsn.text import one_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
