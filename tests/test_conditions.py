@@ -528,10 +528,11 @@ def test_wrong_networks_are_refused():
 
 
 def test_preset_keeps_labels_and_guide(tmp_path):
-    network = UNet((8, 8, 1), widths=(8,), num_blocks=1, num_classes=2)
+    network = MLP(width=8, num_layers=1, num_classes=2)
     randomize(network, 0)
     model = NCSNModel(
         network,
+        value_range=None,
         sampler="heun",
         sampler_settings={"heun": {"num_steps": 3}},
         class_names=NAMES,
