@@ -11,22 +11,28 @@ from keras_ncsn import parallel
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.datasets import shuffled_batches
 
+LABELS = np.arange(32, dtype="int32") % 4
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 4, 4, 1), "uint8")
 
 
 def make_model():
     keras.utils.set_random_seed(0)
     noisy, sigma = keras.Input((4, 4, 1)), keras.Input(())
+    label = keras.Input((), dtype="int32")
     level = keras.layers.Reshape((1,))(ops.log(sigma))
-    x = keras.layers.Concatenate()([keras.layers.Flatten()(noisy), level])
+    embedded = keras_ncsn.layers.ConditionEmbedding(4, 8)(label)
+    x = keras.layers.Flatten()(noisy)
+    x = keras.layers.Concatenate()([x, level, embedded])
     x = keras.layers.Dense(32, "silu", kernel_regularizer="l2")(x)
     x = keras.layers.Reshape((4, 4, 1))(keras.layers.Dense(16)(x))
     model = keras_ncsn.NCSNModel(
-        keras.Model([noisy, sigma], x),
+        keras.Model([noisy, sigma, label], x),
         sigma_distribution="log_normal",
         weighting="edm",
         ema_momentum=0.9,
         seed=0,
+        class_names=["a", "b", "c", "d"],
+        condition_dropout=0.5,
     )
     model.compile(keras.optimizers.Adam(1e-2, global_clipnorm=1.0))
     return model
@@ -72,7 +78,9 @@ def train(folder=None):
 
 
 def batches():
-    return parallel.process_share(shuffled_batches(IMAGES, 16, seed=0))
+    return parallel.process_share(
+        shuffled_batches(IMAGES, 16, seed=0, labels=LABELS)
+    )
 
 
 def message(function):
@@ -94,8 +102,12 @@ def main(folder):
     devices = parallel.data_parallel()
     result = train(folder) | {"devices": devices}
     model = make_model()
-    result["uneven"] = message(lambda: model.fit(IMAGES[:15], batch_size=5))
-    result["rest"] = message(lambda: model.evaluate(IMAGES[:17], batch_size=16))
+    result["uneven"] = message(
+        lambda: model.fit(IMAGES[:15], LABELS[:15], batch_size=5)
+    )
+    result["rest"] = message(
+        lambda: model.evaluate(IMAGES[:17], LABELS[:17], 16)
+    )
     result["share"] = message(lambda: next(parallel.process_share([[1, 2, 3]])))
     name = "main" if parallel.is_main_process() else "other"
     np.savez(f"{folder}/{name}.npz", **result)
