@@ -468,8 +468,8 @@ def test_every_value_of_a_recipe_is_checked():
     ("name", "settings", "message"),
     [
         ("ncsn-mnist", {"network": "unet"}, "`network` must be one that the"),
-        ("ncsn-mnist", {"sigma_distribution": None}, "no preset that has one"),
-        ("unet-mnist", {"log_sigma_std": None}, "no preset that has one"),
+        ("ncsn-mnist", {"sigma_distribution": None}, "no preset to take it"),
+        ("unet-mnist", {"log_sigma_std": None}, "no preset to take it"),
     ],
 )
 def test_a_recipe_is_whole(name, settings, message):

@@ -1,6 +1,7 @@
 """Recipes of runs that start from random weights, one class a family."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from keras_ncsn.checks import check_ladder_ends
@@ -252,8 +253,10 @@ class UNetRecipe(NetworkRecipe):
         return [self.width * factor for factor in self.width_multipliers]
 
 
-def known_stages(width_multipliers, attention_stages) -> list[int]:
-    """Returns the stages with attention that there are.
+def known_stages(
+    width_multipliers: Sequence[int], attention_stages: Sequence[int]
+) -> list[int]:
+    """Returns the attention stages that the U-Net has.
 
     Args:
         width_multipliers: As in `UNetRecipe`.
