@@ -95,7 +95,7 @@ def test_a_full_disk_stops_with_the_last_checkpoint_whole(tmp_path):
     save_state(model, path, 7)
     before = path.read_bytes()
     with files_may_grow_to(1000):
-        with pytest.raises(OSError, match="step 8 could not.*one before it is"):
+        with pytest.raises(OSError, match="step 8 could not.*checkpoint is in"):
             save_state(model, path, 8)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]

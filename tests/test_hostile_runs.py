@@ -558,5 +558,5 @@ def test_no_array_is_read_that_was_not_checked(tmp_path, make_model, position):
         del members["model/0.npy"]
         for name, data in members.items():
             bad.writestr(name, data)
-    with pytest.raises(ValueError, match=r"state\.npz, it holds something els"):
+    with pytest.raises(ValueError, match=r"state\.npz, it has members that ar"):
         load_state(model, tmp_path / "state.npz")
