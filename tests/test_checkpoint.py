@@ -52,7 +52,7 @@ def test_a_model_is_compiled_before_it_is_restored(tmp_path, make_model):
         Checkpoint(tmp_path, every=2).restore(make_model())
 
 
-def test_a_preset_that_stepped_aside_comes_back(
+def test_a_preset_that_was_moved_aside_is_restored(
     make_model, images, tmp_path, monkeypatch
 ):
     class Killed(BaseException):

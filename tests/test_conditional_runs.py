@@ -41,7 +41,7 @@ def invoke(*arguments, status=0):
     return result.output
 
 
-def test_run_teaches_labels(trained):
+def test_a_run_trains_a_conditional_model(trained):
     rows = read_rows(trained / "run")
     for row in rows:
         assert float(row["validation_loss"]) > 0
@@ -56,7 +56,7 @@ def test_run_teaches_labels(trained):
     assert metadata["class_names"] == ["bright", "dark"]
 
 
-def test_resumed_run_is_equal_to_the_bit(trained, tmp_path):
+def test_resumed_run_is_equal_bit_for_bit(trained, tmp_path):
     (tmp_path / "pictures").symlink_to(trained / "pictures")
     run = run_file.describe(
         str(tmp_path / "pictures"),
@@ -206,7 +206,7 @@ def test_label_is_refused_for_a_preset_without_labels(small):
             invoke("generate", small, *option)
 
 
-def test_card_and_list_tell_the_classes(trained, tmp_path):
+def test_card_and_list_name_the_classes(trained, tmp_path):
     model = keras_ncsn.NCSNModel.from_preset(trained / "run" / "last")
     text = cards_of(model, trained / "run" / "last")
     assert 'model.generate(16, seed=0, labels="bright")' in text

@@ -34,7 +34,7 @@ WRONG = {
 }
 
 
-def test_help_recipes_and_refusals_wait_for_no_keras(tmp_path):
+def test_help_recipes_and_refusals_do_not_import_keras(tmp_path):
     for name in ("run", "damaged"):
         (tmp_path / name).mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")
@@ -110,7 +110,7 @@ def test_help_has_groups_with_the_usual_options_first():
     assert "\n  DATA\n" not in shown.output
 
 
-def test_options_become_the_recipe(tmp_path, monkeypatch):
+def test_options_replace_values_of_the_recipe(tmp_path, monkeypatch):
     class Described(Exception):
         pass
 
@@ -136,7 +136,7 @@ def test_options_become_the_recipe(tmp_path, monkeypatch):
     assert run["recipe"] == usual | given
 
 
-def test_all_but_the_network_is_an_option():
+def test_each_setting_except_the_network_is_an_option():
     known = [recipe.values() for recipe in recipes.RECIPES.values()]
     names = {name for recipe in known for name in recipe}
     assert names - {"network"} == recipe_options.OPTIONS.keys()
