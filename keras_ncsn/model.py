@@ -511,7 +511,7 @@ class NCSNModel(keras.Model):
             average.assign(ops.cast(new, average.dtype))
 
     def reset_ema(self) -> None:
-        """Sets the averaged weights, if kept, to those of the network."""
+        """Sets the averaged weights, if kept, to the network's weights."""
         for average, weight in self._ema_pairs():
             # A copy, because JAX would share one buffer and training donates
             # it.

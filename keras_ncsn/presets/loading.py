@@ -185,7 +185,7 @@ def _unfit(folder, reason):
 
 
 def _reason(error):
-    # Messages of Keras have many lines. The last ones say what is wrong.
+    # Messages of Keras have many lines. The last ones name the cause.
     text = printable(" ".join(str(error).split()))
     text = text if len(text) <= 300 else f"...{text[-300:]}"
     return f"{type(error).__name__}: {text}"
@@ -215,7 +215,7 @@ def _index_fault(index, stated):
     places = index.get("weight_map")
     if not isinstance(places, dict) or index.keys() - _INDEX_KEYS:
         return "the index holds something else"
-    # Keras opens it first, whatever the index names.
+    # Keras opens this file first, even if the index names others.
     if _FIRST_FILE not in stated:
         return f"{_FIRST_FILE} is not listed"
     further = 0

@@ -40,10 +40,10 @@ def setting(
         kind: The `Kind` of its values.
         **marks: `of_preset=True`: a run that starts from a preset uses the
             preset's value, unless another one is given. `added=True`: the
-            setting may be missing from old run files, whose runs did what the
-            default does. `choices`: the values that the command line offers,
-            by default all values of the kind. `sampler`: the name of the
-            sampler that has the setting.
+            setting may be missing from old run files. Their runs behaved as
+            with the default. `choices`: the values that the command line
+            offers, by default all values of the kind. `sampler`: the name of
+            the sampler that has the setting.
 
     Returns:
         A `dataclasses.field`.
@@ -172,7 +172,7 @@ class Recipe:
         return {field.name: getattr(self, field.name) for field in fields}
 
     def in_place_of_preset(self) -> dict[str, Any]:
-        """Returns the given values that replace those of the preset."""
+        """Returns the given values that replace the preset's values."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

@@ -153,7 +153,7 @@ def train(
         labels=labels,
     )
     # Nothing is written before all checks have passed. The run file is written
-    # first, because it marks the folder as that of a run.
+    # first, because it marks the folder as a run folder.
     with _locked(folder):
         if is_main_process():
             run_file.write(folder, run | {"writing": writing})
