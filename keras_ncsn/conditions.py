@@ -1,7 +1,8 @@
-"""Conditions: what an image is to be, given as a label or as a vector.
+"""Conditions: labels or vectors that say what an image shows.
 
-A score network with a third input takes a condition for each image. It also
-learns the score without one: a value that means "none" stands in its place.
+A score network with a third input takes a condition for each image. A special
+value means "none". From images with this value the network learns the score
+without a condition.
 """
 
 import dataclasses
@@ -23,7 +24,7 @@ class Labels:
     Args:
         names: Tuple of strings, the names of the classes.
         counts: Tuple of integers, how many images of each class the training
-            data has. Defaults to `None`, equally many.
+            data has. Defaults to `None`: all classes are equally frequent.
 
     Example:
 
@@ -126,7 +127,8 @@ class Labels:
             values: Int32 array that `checked` returns.
 
         Returns:
-            A `Labels`, this one if it has counts already.
+            A `Labels` with counts. If this one has counts already, it is
+            returned unchanged.
         """
         if self.counts is not None:
             return self
@@ -138,7 +140,7 @@ class Labels:
         return values == self.none_value
 
     def drawn(self, seed: int, count: int) -> np.ndarray:
-        """Returns random labels, as often as in the training data.
+        """Returns random labels, as frequent as in the training data.
 
         The label of image i depends only on the seed and on i.
 
@@ -150,7 +152,8 @@ class Labels:
             An int32 array of shape `(count,)`.
         """
         shares = np.cumsum(self.counts or np.ones(len(self.names)))
-        # The noise of image i is that of (seed, i).
+        # (seed, index) seeds the noise of an image, so a third number seeds its
+        # label.
         draws = [
             np.random.Generator(np.random.PCG64((seed, index, 1))).random()
             for index in range(count)
@@ -243,7 +246,7 @@ def checked_class_names(
         class_names: The value to check, which must be a sequence of different
             strings. `None` names the classes by their numbers.
         num_classes: Integer, the number of classes that the network knows, or
-            `None` if it does not say.
+            `None` if it has no `num_classes`.
 
     Returns:
         A tuple of strings.
@@ -252,7 +255,7 @@ def checked_class_names(
         if num_classes is None:
             raise ValueError(
                 "A network that takes labels needs `class_names`, one for "
-                "each class, because it does not say how many there are. "
+                "each class, if it does not state the number of classes. "
                 "Received: class_names=None"
             )
         return tuple(map(str, range(num_classes)))

@@ -20,17 +20,18 @@ class Guide(keras.layers.Layer):
     mixture of both:
 
     - A worse network (autoguidance). Where a network is unsure, it also draws
-      images that mix the kinds it has learned. A smaller network, or one
-      trained for a shorter time, does so more, and the difference of the two
-      scores points away from such images. The images become cleaner.
+      mixtures of the kinds of images that it has learned. A network that is
+      smaller or trained for a shorter time draws more of them. The difference
+      of the two scores points away from such mixtures. The images become
+      cleaner.
     - The model's own network without the condition (classifier-free
       guidance). The difference points to images that are more typical of the
       label than of the data as a whole. The images show their label more
       clearly.
 
-    The samples do not follow the distribution whose score at sigma = 0 is the
-    guided one: at larger noise the guided score is not the score of that
-    distribution with noise added.
+    At sigma = 0 the guided score is the score of some distribution. The samples
+    do not follow this distribution, because at larger noise levels the guided
+    score is not the score of this distribution with noise added.
 
     Args:
         network: A score network for the same images that is worse in the same
@@ -38,11 +39,11 @@ class Guide(keras.layers.Layer):
             data. It becomes untrainable. If it takes a condition, it gets the
             model's. Defaults to `None`: classifier-free guidance alone.
         weight: Float, at least 1, the strength of the guidance with the model's
-            own sampler. At 1 the guide has no effect. Defaults to `2.0`.
+            own sampler. With 1 the guide has no effect. Defaults to `2.0`.
         sigma_range: Pair of floats, the noise levels between which it guides.
-            Above this range the image is still undecided; below it, it is
-            settled. Defaults to `(0.2, 3.0)`, which suits images whose pixels
-            have a standard deviation of 0.3.
+            Above this range the image is not decided yet; below it, the image
+            is settled. Defaults to `(0.2, 3.0)`, which suits images whose
+            pixels have a standard deviation of 0.3.
         unconditional_share: Float in [0, 1], the share of the model's own
             unconditional score in the worse score. Defaults to `None`: 1
             without a network, else 0.

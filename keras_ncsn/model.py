@@ -216,8 +216,7 @@ class NCSNModel(keras.Model):
         self.autocast = False
         self.network = network
         self.guide: Any = guide
-        # Metadata with the licence of the weights, if it is a special one that
-        # copies must keep.
+        # Metadata with the licence of the weights, if copies must keep it.
         self._terms: dict[str, Any] = {}
         self.schedule = schedule
         self.prediction = prediction
@@ -512,7 +511,7 @@ class NCSNModel(keras.Model):
             average.assign(ops.cast(new, average.dtype))
 
     def reset_ema(self) -> None:
-        """Sets the averaged weights, if kept, to those of the network."""
+        """Sets the averaged weights, if kept, to the network's weights."""
         for average, weight in self._ema_pairs():
             # A copy, because JAX would share one buffer and training donates
             # it.
@@ -559,15 +558,15 @@ class NCSNModel(keras.Model):
             guidance: Float, at least 1, the strength of the guidance; 1 uses
                 the network alone. A model with a condition but without a
                 guide uses classifier-free guidance. Defaults to `None`: the
-                guide's `weight` with the model's own sampler, 1 with any other
-                sampler and without a guide.
+                guide's `weight`, if the model has a guide and its own sampler
+                is used, else 1.
             labels: What to draw, if the network takes labels: an integer, a
                 name of `class_names` or `"none"` (no label), for all images;
                 or a sequence with one for each image. Defaults to `None`:
                 random labels, as frequent as in the training data.
             conditions: What to draw, if the network takes vectors: an array of
                 shape `(size,)` or `(num_images, size)`, or `"none"`. Defaults
-                to `None`, as `"none"`.
+                to `None`, which means `"none"`.
             **settings: The sampler's settings, such as `steps_per_level`,
                 `step_size` and `denoise` of `annealed_langevin`, or
                 `num_steps` of `heun`. They default to the model's settings,
@@ -797,7 +796,7 @@ class NCSNModel(keras.Model):
 
     def _maybe_symbolic_build(self, *args, **kwargs):
         # The model is built already. Under `tf.distribute`, Keras would build
-        # it with batches of a generator, and training would never see them.
+        # it with batches of a generator, which training would then miss.
         pass
 
     def _check_data(self, x, y, batch_size=None):
@@ -869,7 +868,7 @@ class NCSNModel(keras.Model):
         Returns:
             An `NCSNModel`. Raises a `ValueError` for an invalid preset, and an
             `OSError` if the Hub fails. Damaged downloads do not stay in the
-            cache, and files that were there before do.
+            cache. Files that were in the cache before stay.
 
         Example:
 
@@ -986,12 +985,12 @@ class NCSNModel(keras.Model):
 
     @functools.cached_property
     def score_function(self) -> ScoreFunction:
-        """The `ScoreFunction` that samplers work on, without the guide."""
+        """The `ScoreFunction` that samplers use without guidance."""
         return sampling.score_function(self)
 
     @functools.cached_property
     def guided_score_functions(self) -> dict[tuple, ScoreFunction]:
-        """The `ScoreFunction`s with a guide, by guide, range and weight."""
+        """The guided `ScoreFunction`s, by network, range, share and weight."""
         return {}
 
 
@@ -1009,7 +1008,7 @@ def _copy_network(network):
     try:
         copy = type(network).from_config(network.get_config())
     except (TypeError, ValueError, NotImplementedError) as error:
-        # The end of Keras' message is about the part that it cannot rebuild.
+        # The end of Keras' message names the part that it cannot rebuild.
         said = str(error).rpartition("Exception encountered:")[2].split()
         reason = " ".join(said).partition(". ")[0][:200]
         raise ValueError(

@@ -29,8 +29,8 @@ from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.score_function import ScoreFunction, denoised
 from keras_ncsn.text import one_line
 
-# By the settings that a model keeps, which may be a stranger's. The paper's
-# sampler has a thousand.
+# The limit for a model's own settings, which may come from a stranger's preset.
+# The paper's sampler needs a thousand evaluations.
 MAX_EVALUATIONS = 10**6
 
 
@@ -146,15 +146,15 @@ def choose_condition(
     num_images: int,
     seed: int | None = None,
 ) -> np.ndarray | None:
-    """Returns the condition of each image that the arguments describe.
+    """Returns the condition of each image, from the arguments of a method.
 
     Args:
         model: An `NCSNModel`.
         labels: As in `NCSNModel.generate`.
         conditions: As in `NCSNModel.generate`.
         num_images: Integer.
-        seed: Integer, the seed of random labels where none are given. Defaults
-            to `None`: images without a label have no condition.
+        seed: Integer, the seed of random labels, if no labels are given.
+            Defaults to `None`: without labels, images have no condition.
 
     Returns:
         An int32 array of shape `(num_images,)`, a float32 array of shape
@@ -188,7 +188,7 @@ def choose_condition(
 
 
 def _num_images(num_images, labels, conditions):
-    """Returns how many images `generate` is asked for."""
+    """Returns the number of images that `generate` must draw."""
     if num_images is not None:
         return num_images
     if np.ndim(labels) == 1:
@@ -217,7 +217,7 @@ def _guided(model, guidance, sampler):
         guide = Guide()
     if guidance is None:
         # The weight was chosen for the model's own sampler. Others, such as the
-        # paper's, run as published.
+        # paper's, run as published, without guidance.
         usual = sampler.name == model.sampler
         guidance = guide.weight if usual else 1
     check_at_least(1, guidance=guidance)
@@ -289,7 +289,7 @@ def checked_samplers(
     sampler_settings: dict[str, dict[str, Any]] | None,
     schedule: NoiseSchedule,
 ) -> tuple[str, dict[str, dict[str, Any]]]:
-    """Returns a model's samplers as plain values, as presets store them.
+    """Returns a model's sampler settings as plain values, for presets.
 
     Args:
         sampler: The default sampler, a `Sampler` or its name.
@@ -328,8 +328,8 @@ def _check_duration(sampler, schedule):
             "The sampler of a model must evaluate the network at most "
             f"{MAX_EVALUATIONS:,} times, because `generate` would take days. "
             f"Received: {count:,} evaluations by {sampler}, with "
-            f"{schedule.num_levels:,} noise levels. Pass so many steps to "
-            "`generate`, if you want them."
+            f"{schedule.num_levels:,} noise levels. To take so many steps, "
+            "pass their number to `generate`."
         )
 
 
@@ -354,7 +354,7 @@ def choose_sampler(
     if isinstance(sampler, Sampler):
         if settings:
             raise ValueError(
-                "The settings of a `Sampler` must be its own. Received: "
+                "A `Sampler` must be passed without other settings. Received: "
                 f"{settings} and {sampler}. Put them into the sampler, or pass "
                 f"sampler={sampler.name!r}."
             )

@@ -66,7 +66,7 @@ def test_plain_network_gives_the_scores_of_the_checkpoints(name, channels):
 
 @needs_torch
 @pytest.mark.usefixtures("one_thread")
-def test_plain_training_step_is_that_of_the_paper():
+def test_plain_training_step_equals_the_paper_s():
     torch.manual_seed(0)
     network = plain_refinenet.PlainRefineNet(1, width=2)
     torch.nn.init.zeros_(network.end_conv.weight)
@@ -93,7 +93,7 @@ def test_border_jump_is_the_step_into_the_hole(channels):
 
 
 @pytest.mark.parametrize("text", ["churn", "churn=x", "a=1=2"])
-def test_settings_to_try_are_numbers_by_name(text):
+def test_settings_are_parsed_as_numbers_by_name(text):
     parse = sample_quality.parse_settings
     (settings,) = parse(None, None, ["num_steps=24,churn=2.5"])
     assert settings == {"num_steps": 24, "churn": 2.5}
@@ -102,7 +102,7 @@ def test_settings_to_try_are_numbers_by_name(text):
         parse(None, None, [text])
 
 
-def test_completions_from_the_truth_err_as_much_as_they_differ():
+def test_errors_of_ideal_completions_equal_their_spread():
     rng = np.random.default_rng(0)
     images, *samples = rng.normal(0.5, 0.2, (17, 300, 4, 6, 3))
     completions = np.stack(samples, axis=1)
@@ -124,7 +124,7 @@ def test_completions_from_the_truth_err_as_much_as_they_differ():
     assert mirrored == pytest.approx((0.5**2 + 0.2**2) ** 0.5, rel=0.03)
 
 
-def test_copies_are_found_mirrored_too():
+def test_mirrored_copies_are_found():
     pool = np.random.default_rng(0).random((5, 4, 6, 3))
     images = np.stack([pool[3], pool[1][:, ::-1] + 0.1, pool[2] - 0.05])
     distances = face_quality.nearest_distances(images, pool)
@@ -143,7 +143,7 @@ def test_nearest_image_may_be_a_mirror_image():
     np.testing.assert_array_equal(as_is[1], pool[1])
 
 
-def test_no_picture_of_faces_holds_an_image_of_the_data(tmp_path):
+def test_pictures_of_faces_hold_no_image_of_the_data(tmp_path):
     model = NCSNModel(
         two_convolutions((8, 8, 3)),
         sampler="heun",
@@ -183,7 +183,7 @@ def holds(picture, image):
     return bool((windows == to_uint8(image)).all(axis=(-3, -2, -1)).any())
 
 
-def test_sharpness_is_of_steps_inside_the_hole_alone():
+def test_sharpness_counts_only_steps_inside_the_hole():
     images = np.zeros((2, 4, 6, 3))
     images[:, :, :3] = [[1], [5], [2]]
     images[:, :, 3:] = [[0.1], [0.2], [0.4]]

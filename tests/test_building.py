@@ -12,7 +12,7 @@ from keras_ncsn.samplers import Heun
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_recipes_make_what_they_say(name):
+def test_recipes_build_the_models_that_they_describe(name):
     printed = CliRunner().invoke(cli.cli, ["train", "--show-recipe", name])
     recipe = recipes.find(name)
     for setting, value in recipe.values().items():
@@ -71,7 +71,7 @@ def test_a_recipe_keeps_the_settings_of_a_sampler_that_it_does_not_use():
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
-def test_mean_and_spread_are_those_of_all_pixels(dtype):
+def test_mean_and_standard_deviation_are_those_of_all_pixels(dtype):
     images = np.random.default_rng(0).random((1000, 8, 8, 3)) ** 2
     images = (images * 255).astype("uint8") if dtype == "uint8" else images
     pixels = images / (255 if dtype == "uint8" else 1)

@@ -61,7 +61,7 @@ def test_the_name_of_a_licence_is_text(model, word):
     assert front["license_name"] == word
 
 
-def test_points_are_no_images():
+def test_points_are_not_called_images():
     network = keras_ncsn.networks.MLP(2)
     model = keras_ncsn.NCSNModel(network, value_range=None)
     card = cards.make({"metrics": None}, model, "owner/repo")
@@ -70,7 +70,7 @@ def test_points_are_no_images():
     assert f"{network.count_params():,} parameters" in card
 
 
-def test_a_guide_is_counted_apart():
+def test_parameters_of_a_guide_are_counted_separately():
     guide = keras_ncsn.Guide(keras_ncsn.networks.MLP(2, width=4))
     network = keras_ncsn.networks.MLP(2)
     model = keras_ncsn.NCSNModel(network, value_range=None, guide=guide)
@@ -96,7 +96,7 @@ def test_metadata_of_any_type_leave_the_card_readable(model):
     assert "\n| a: b] | 1 \\| 2 # Title |\n" in text
 
 
-def test_data_may_be_several(model):
+def test_a_card_names_several_data_sets(model):
     metadata = {"data": ["mnist", "fashion_mnist", "a: b\n"]}
     front, text = front_matter(cards.make(metadata, model, "owner/repo"))
     assert front["datasets"] == ["mnist", "fashion_mnist"]
@@ -121,12 +121,12 @@ def test_data_may_be_several(model):
         ({"metrics": 0.5}, "metrics=0.5"),
     ],
 )
-def test_facts_that_no_card_can_state_are_refused(model, metadata, message):
+def test_invalid_metadata_are_refused(model, metadata, message):
     with pytest.raises(ValueError, match=message):
         cards.make(metadata, model, "owner/repo")
 
 
-def test_the_mark_tells_whose_text_it_is(model):
+def test_the_mark_tells_who_wrote_the_card(model):
     made = cards.make({}, model, "owner/repo")
     assert cards.origin(made) == cards.MADE
     copied = cards.mark("# Mine\n", cards.COPIED)
@@ -166,7 +166,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("value", HOSTILE)
 @pytest.mark.parametrize("place", ["data", "steps", "a metric", "its name"])
-def test_what_metadata_say_means_nothing_in_a_card(model, value, place):
+def test_metadata_cannot_inject_markup_into_a_card(model, value, place):
     metadata = {
         "data": {"data": value},
         "steps": {"steps": value},
@@ -200,7 +200,7 @@ def table(text):
 
 
 @pytest.mark.parametrize("value", HOSTILE)
-def test_a_reader_of_markdown_finds_the_text_alone(model, value):
+def test_a_markdown_parser_finds_no_injected_markup(model, value):
     markdown_it = pytest.importorskip("markdown_it")
     parser = markdown_it.MarkdownIt("commonmark", {"html": True})
     parser.enable(["table", "strikethrough"])
@@ -218,7 +218,7 @@ def test_a_reader_of_markdown_finds_the_text_alone(model, value):
     assert rendered.count("<tr>") == 3
 
 
-def test_a_card_shows_what_metadata_say(model):
+def test_a_card_shows_the_metadata(model):
     metadata = {
         "data": ["a_b", "R&D <3"],
         "metrics": {"FID [10k]": 12.5},
@@ -232,9 +232,7 @@ def test_a_card_shows_what_metadata_say(model):
 
 @pytest.mark.parametrize("name", ["data", "metrics", "license", "command"])
 @pytest.mark.parametrize("depth", [100, 990])
-def test_metadata_that_are_nested_too_deep_end_in_no_traceback(
-    model, name, depth
-):
+def test_deeply_nested_metadata_give_no_traceback(model, name, depth):
     value = nested(depth)
     value = {"a": value} if name == "metrics" else value
     refused = name == "license" or depth > 500
@@ -251,7 +249,7 @@ def nested(depth):
     return value
 
 
-def test_what_is_refused_is_shown_in_a_line_of_some_length(model):
+def test_refused_values_are_shown_in_one_short_line(model):
     for metadata in ({"metrics": 10**6 * "\x1b["}, {"license": 10**6 * "a "}):
         with pytest.raises(ValueError, match="Received") as raised:
             cards.make(metadata, model, "owner/repo")

@@ -52,7 +52,7 @@ def test_a_model_is_compiled_before_it_is_restored(tmp_path, make_model):
         Checkpoint(tmp_path, every=2).restore(make_model())
 
 
-def test_a_preset_that_stepped_aside_comes_back(
+def test_a_preset_that_was_moved_aside_is_restored(
     make_model, images, tmp_path, monkeypatch
 ):
     class Killed(BaseException):
@@ -95,7 +95,7 @@ def test_a_full_disk_stops_with_the_last_checkpoint_whole(tmp_path):
     save_state(model, path, 7)
     before = path.read_bytes()
     with files_may_grow_to(1000):
-        with pytest.raises(OSError, match="step 8 could not.*one before it is"):
+        with pytest.raises(OSError, match="step 8 could not.*checkpoint is in"):
             save_state(model, path, 8)
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]

@@ -106,7 +106,7 @@ def test_inpaint_draws_a_row_for_each_image(preset, tmp_path):
         assert grid.size == (4 * 10 - 2, 2 * 10 - 2)
 
 
-def test_pictures_show_all_of_a_preset_s_range(make_zero, tmp_path):
+def test_pictures_show_the_whole_range_of_a_preset(make_zero, tmp_path):
     model = make_zero((8, 8, 1), value_range=(-1.0, 1.0), sampler="heun")
     preset = tmp_path / "preset"
     model.save_to_preset(preset)
@@ -136,7 +136,7 @@ def test_pictures_show_all_of_a_preset_s_range(make_zero, tmp_path):
     assert (known[:, 4:] == 128).all()
 
 
-def test_no_pictures_of_points(tmp_path, monkeypatch):
+def test_pictures_of_points_are_refused(tmp_path, monkeypatch):
     preset = tmp_path / "points"
     network = keras_ncsn.networks.MLP(2, width=4)
     model = keras_ncsn.NCSNModel(network, value_range=None, sampler="heun")
@@ -164,7 +164,7 @@ WHITE = np.arange(8) < np.full((8, 1), 4)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
-def test_masks_of_many_modes(tmp_path, mode):
+def test_masks_are_read_in_each_image_mode(tmp_path, mode):
     if mode == "I;16":
         picture = Image.fromarray(WHITE.astype("uint16") * 65535)
     else:
@@ -205,7 +205,7 @@ def test_masks_of_16_bits_must_be_black_and_white(tmp_path, value):
 
 
 @pytest.mark.parametrize("name", ["grid.png", "a.npy", "images"])
-def test_output_is_checked_and_nothing_is_made(tmp_path, name):
+def test_checking_the_output_makes_no_files(tmp_path, name):
     check_output(tmp_path / "new" / "out" / name)
     assert not list(tmp_path.iterdir())
     path = tmp_path / "new" / "out" / name
@@ -233,7 +233,7 @@ def test_output_must_be_writable(tmp_path, monkeypatch, name):
         check_output(tmp_path / name)
 
 
-def test_array_takes_the_place_of_one_that_is_read_only(tmp_path):
+def test_an_array_replaces_a_read_only_file(tmp_path):
     path = tmp_path / "a.NPY"
     path.touch(0o444)
     write_images(np.ones((1, 2, 2, 1)), path, (0.0, 1.0))
@@ -278,7 +278,7 @@ def test_suggest_schedule_takes_a_budget_and_a_sample(tmp_path):
     assert "among 10 images" in printed
 
 
-def test_suggest_schedule_skips_what_is_unreadable(tmp_path):
+def test_suggest_schedule_skips_unreadable_pictures(tmp_path):
     save_images(np.random.default_rng(0).random((9, 8, 8, 1)), tmp_path)
     (tmp_path / "broken.png").write_text("no picture")
     with pytest.warns(UserWarning, match="Skipped 1 of 10"):
@@ -308,7 +308,9 @@ def test_presets_lists_the_zoo():
     assert "--json is for the list" in asked.output
 
 
-def test_what_strangers_write_gives_no_orders(preset, monkeypatch, capsys):
+def test_a_stranger_s_text_sends_no_control_characters(
+    preset, monkeypatch, capsys
+):
     clear = "\x1b[2J\x9b\x07"
     (preset / "README.md").write_text(f"# A {clear}card\n\n\tOf \u202eme\n")
     assert run("presets", "show", preset) == "# A [2Jcard\n\n\tOf me\n\n"

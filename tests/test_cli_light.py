@@ -39,7 +39,7 @@ def run(*arguments):
         ("presets", "show", "mnist"),
     ],
 )
-def test_answers_come_without_keras(arguments):
+def test_commands_that_only_print_do_not_import_keras(arguments):
     done = run(*arguments)
     assert done.returncode == 0, done.stderr
     assert done.stdout
@@ -63,7 +63,7 @@ def test_answers_come_without_keras(arguments):
         (("presets", "show", "nist"), "must be a name of the zoo"),
     ],
 )
-def test_refusals_come_without_keras(tmp_path, arguments, message):
+def test_refusals_do_not_import_keras(tmp_path, arguments, message):
     from PIL import Image
 
     Image.fromarray(np.zeros((4, 4), "uint8")).save(tmp_path / "a.png")
@@ -82,7 +82,7 @@ def test_refusals_come_without_keras(tmp_path, arguments, message):
     assert heavy == "[]"
 
 
-def test_settings_are_those_of_the_preset_and_the_command(tmp_path):
+def test_settings_come_from_the_preset_and_the_command(tmp_path):
     """A preset may say what it wants of its sampler, and be odd."""
     from keras_ncsn.cli.options import check_sampler
 
@@ -107,7 +107,7 @@ def test_settings_are_those_of_the_preset_and_the_command(tmp_path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no terminal")
-def test_a_terminal_shows_our_own_lines_alone(tmp_path):
+def test_a_terminal_shows_only_lines_of_the_package(tmp_path):
     """What TensorFlow or CUDA log is not for who draws digits."""
     import pty
 

@@ -34,7 +34,7 @@ def train(bar, model, images, callbacks=()):
 
 
 @pytest.mark.parametrize("make_stream", [Terminal, io.StringIO])
-def test_the_bar_has_step_loss_and_speed(
+def test_the_bar_shows_step_loss_and_speed(
     monkeypatch, make_model, images, make_stream
 ):
     stream = make_stream()
@@ -57,7 +57,7 @@ def test_a_log_file_gets_a_line_a_minute(monkeypatch, make_model, images):
 
 
 @pytest.mark.parametrize("make_stream", [Terminal, io.StringIO])
-def test_a_bar_that_is_interrupted_ends_its_line(
+def test_an_interrupted_bar_ends_its_line(
     monkeypatch, make_model, images, make_stream
 ):
     stream = make_stream()
@@ -70,7 +70,7 @@ def test_a_bar_that_is_interrupted_ends_its_line(
     assert "step 3 of 4" in stream.getvalue().rstrip().splitlines()[-1]
 
 
-def test_ctrl_c_is_the_program_s_again_after_the_first(make_model, images):
+def test_the_first_ctrl_c_restores_the_old_handler(make_model, images):
     before = signal.getsignal(signal.SIGINT)
     model = make_model()
     model.compile("sgd")

@@ -62,7 +62,7 @@ def invoke(*arguments, status=0):
     return result.output
 
 
-def test_run_teaches_labels(trained):
+def test_a_run_trains_a_conditional_model(trained):
     rows = read_rows(trained / "run")
     for row in rows:
         assert float(row["validation_loss"]) > 0
@@ -89,7 +89,7 @@ def test_conditional_recipe_builds_a_network_with_labels(trained, tmp_path):
     assert "--condition-dropout 0.2" in metadata["command"]
 
 
-def test_resumed_run_is_equal_to_the_bit(trained, tmp_path):
+def test_resumed_run_is_equal_bit_for_bit(trained, tmp_path):
     run = run_file.describe(
         str(trained / "pictures"),
         settings={"steps": 4, "batch_size": 4},
@@ -229,7 +229,7 @@ def test_label_is_refused_for_a_preset_without_labels(small):
             invoke("generate", small, *option)
 
 
-def test_card_and_list_tell_the_classes(trained, tmp_path):
+def test_card_and_list_name_the_classes(trained, tmp_path):
     model = keras_ncsn.NCSNModel.from_preset(trained / "run" / "last")
     text = cards_of(model, trained / "run" / "last")
     assert 'model.generate(16, seed=0, labels="bright")' in text

@@ -55,7 +55,7 @@ X = np.linspace(-3.0, 3.0, 6, dtype="float32")[:, None]
 SIGMA = np.geomspace(0.05, 5.0, 6).astype("float32")
 
 
-def test_score_is_that_of_the_label():
+def test_score_equals_the_exact_score_of_the_label():
     labels = [0, 1, "none", "right", "0", 1]
     expected = exact_score(X, SIGMA, np.array([0, 1, 2, 1, 0, 1]))
     score = gaussian_model().score(X, SIGMA, labels=labels)
@@ -67,7 +67,7 @@ def test_score_is_that_of_the_label():
     )
 
 
-def test_denoised_is_that_of_the_label():
+def test_denoised_image_equals_the_exact_one_of_the_label():
     labels = np.array([0, 1, 0, 1, 0, 1])
     clean = gaussian_model().denoise(X, SIGMA, labels=labels, batch_size=4)
     expected = X + (SIGMA**2)[:, None] * exact_score(X, SIGMA, labels)
@@ -177,7 +177,7 @@ def test_labels_are_drawn_as_in_the_training_data():
     assert_equal(first, samples[:20], rtol=1e-6)
 
 
-def test_counts_are_those_of_the_labels_of_an_array():
+def test_fit_counts_the_labels_of_an_array():
     model = NCSNModel(MLP(num_classes=3), value_range=None)
     model.compile()
     points = np.zeros((8, 2), "float32")
@@ -259,7 +259,7 @@ def test_backends_agree(name):
     assert value == pytest.approx(GOLDEN[name], rel=1e-4)
 
 
-def test_layer():
+def test_embedding_keeps_the_layer_contract():
     check_layer(ConditionEmbedding(5, 4), np.array([0, 3, 5]))
     vectors = np.array([[0.1, 2.0], [np.nan, np.nan]], "float32")
     check_layer(ConditionEmbedding(2, 4), vectors)
@@ -295,7 +295,7 @@ def test_condition_dropout_of_0_and_1():
     assert float(same_loss) == float(loss)
 
 
-def test_that_share_of_conditions_is_dropped():
+def test_the_given_share_of_conditions_is_dropped():
     model = gaussian_model(condition_dropout=0.3, seed=0)
     labels = np.arange(4000) % 2
     dropped = step.prepare_condition(model, (None, labels), 0.3)
@@ -555,7 +555,7 @@ def test_preset_keeps_labels_and_guide(tmp_path):
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="needs tf.function")
-def test_batches_of_other_labels_compile_nothing_new():
+def test_other_labels_do_not_recompile_the_network():
     model = gaussian_model()
     model.generate(labels=[0, 1], seed=0, num_steps=3)
     (compiled,) = model.score_function._compiled.values()

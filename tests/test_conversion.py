@@ -128,7 +128,7 @@ def test_average_is_used_unless_raw():
     )
 
 
-def test_raw_weights_are_used_where_there_is_no_average(tmp_path):
+def test_raw_weights_are_used_without_an_average(tmp_path):
     checkpoint = read(NCSNV2)[:4]
     network, _ = load(tmp_path, checkpoint)
     np.testing.assert_array_equal(
@@ -146,7 +146,7 @@ def test_image_size_and_ladder_are_arguments():
 
 
 @pytest.mark.parametrize("name", ["sigma_max", "sigma_min"])
-def test_noise_levels_of_ncsnv2_are_its_own(name):
+def test_noise_levels_of_ncsnv2_cannot_be_changed(name):
     with pytest.raises(ValueError, match=f"holds its own.*{name}=0.5"):
         load_checkpoint(NCSNV2, **{name: 0.5})
 
@@ -185,7 +185,7 @@ def dump(checkpoint, file):
 
 
 @pytest.mark.parametrize("save", [torch.save, dump])
-def test_no_code_of_the_file_runs(tmp_path, save):
+def test_code_in_the_file_does_not_run(tmp_path, save):
     path, victim = tmp_path / "malicious.pth", tmp_path / "victim"
     with open(path, "wb") as file:
         save([{"weight": Malicious(str(victim))}], file)
@@ -197,7 +197,7 @@ def test_no_code_of_the_file_runs(tmp_path, save):
 @pytest.mark.parametrize(
     "checkpoint", [3, [], [3], {"begin_conv.weight": 3}, {"model": {}}]
 )
-def test_not_a_state_dict(tmp_path, checkpoint):
+def test_a_file_without_a_state_dict_is_refused(tmp_path, checkpoint):
     with pytest.raises(ValueError, match="must hold a `state_dict`"):
         load(tmp_path, checkpoint)
 
@@ -219,7 +219,7 @@ def test_names_must_differ_without_the_prefix(tmp_path):
         ("odd", torch.tensor([1e300], dtype=torch.float64)),
     ],
 )
-def test_tensors_must_be_plain_numbers(tmp_path, name, tensor):
+def test_tensors_must_be_dense_and_finite(tmp_path, name, tensor):
     state = read(NCSN)[0] | {name: tensor}
     with pytest.raises(ValueError, match=f"dense.*finite.*where {name!r}"):
         load(tmp_path, state)
@@ -241,7 +241,7 @@ def test_tensors_of_other_kinds_are_not_made(tmp_path, make):
         load(tmp_path, {"odd": make()})
 
 
-def test_table_must_be_a_table(tmp_path):
+def test_a_scalar_in_place_of_the_table_is_refused(tmp_path):
     state = read(NCSN)[0]
     state["module.normalizer.embed.weight"] = torch.tensor(1.0)
     with pytest.raises(ValueError, match="the table .*with neither"):
@@ -249,14 +249,14 @@ def test_table_must_be_a_table(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 4)])
-def test_another_network(tmp_path, shape):
+def test_checkpoints_of_other_networks_are_refused(tmp_path, shape):
     with pytest.raises(ValueError, match="NCSN or NCSNv2.*with layer.weight"):
         load(tmp_path, {"layer.weight": torch.ones(shape)})
     with pytest.raises(ValueError, match="kernel `begin_conv.weight`"):
         load(tmp_path, {"begin_conv.weight": torch.ones(shape)})
 
 
-def test_neither_table_nor_ladder(tmp_path):
+def test_a_file_without_table_or_ladder_is_refused(tmp_path):
     with pytest.raises(ValueError, match="`sigmas`.*with neither"):
         load(tmp_path, {"begin_conv.weight": torch.ones((8, 1, 3, 3))})
 
@@ -345,7 +345,9 @@ def repack(path, change, compression=zipfile.ZIP_STORED):
 @pytest.mark.parametrize(
     "compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
 )
-def test_what_is_compressed_is_not_inflated(tmp_path, compression, monkeypatch):
+def test_compressed_members_are_not_unpacked(
+    tmp_path, compression, monkeypatch
+):
     path = tmp_path / "bomb.pth"
     torch.save(read(NCSN)[0], path)
     repack(path, lambda members: members, compression)
@@ -354,7 +356,7 @@ def test_what_is_compressed_is_not_inflated(tmp_path, compression, monkeypatch):
     refuse(path, "whole PyTorch file.*it is compressed")
 
 
-def test_members_have_one_name_each(tmp_path, monkeypatch):
+def test_duplicate_member_names_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "twice.pth"
     torch.save(read(NCSN)[0], path)
     with warnings.catch_warnings(action="ignore"):
@@ -376,7 +378,7 @@ def test_members_are_no_larger_than_the_file(tmp_path, monkeypatch):
     refuse(path, "whole PyTorch file.*its members are larger than the file")
 
 
-def test_what_only_pytorch_finds_in_a_file_is_not_read(tmp_path):
+def test_an_archive_hidden_before_another_is_not_read(tmp_path):
     good, other = tmp_path / "good.pth", tmp_path / "other.pth"
     torch.save(read(NCSN)[0], good)
     torch.save({"begin_conv.weight": torch.ones(3)}, other)
@@ -420,7 +422,7 @@ def test_many_tensors_of_one_storage_are_not_made_dense(tmp_path, monkeypatch):
     refuse(tmp_path / "small.pth", "must be stored in full")
 
 
-def test_a_storage_that_is_not_there_is_not_read(tmp_path):
+def test_a_missing_storage_is_refused(tmp_path):
     """What PyTorch wrote before 1.6 lists the storages at its end."""
     path = tmp_path / "legacy.pth"
     tensor = torch.zeros(99_999)
@@ -439,7 +441,7 @@ def test_a_storage_that_is_not_there_is_not_read(tmp_path):
     refuse(path, "whole PyTorch file|must be stored in full|NCSN or NCSNv2")
 
 
-def test_a_first_convolution_does_not_ask_for_a_network_of_terabytes(tmp_path):
+def test_a_wide_first_convolution_builds_no_huge_network(tmp_path):
     state = {
         "begin_conv.weight": torch.ones(200_000, 1, 1, 1),
         "sigmas": torch.tensor([1.0, 0.5]),
@@ -487,7 +489,7 @@ class Shadow(dict):
 
 
 @pytest.mark.parametrize("hidden", ["items", "values", "keys", "get", "pop"])
-def test_what_hides_a_method_is_not_called(tmp_path, hidden):
+def test_a_key_that_shadows_a_method_is_not_called(tmp_path, hidden):
     state = without_module(read(NCSN)[0])
     path = tmp_path / "hidden.pth"
     torch.save(Shadow(state, {hidden: 3}), path)
@@ -498,7 +500,9 @@ def test_what_hides_a_method_is_not_called(tmp_path, hidden):
 @pytest.mark.parametrize(
     "hidden", ["detach", "float", "double", "numel", "element_size", "numpy"]
 )
-def test_what_hides_a_method_of_a_tensor_is_not_called(tmp_path, hidden):
+def test_an_attribute_that_shadows_a_tensor_method_is_not_called(
+    tmp_path, hidden
+):
     state = without_module(read(NCSN)[0])
     parameter = torch.nn.Parameter(state["begin_conv.bias"])
     setattr(parameter, hidden, 3)
@@ -546,7 +550,7 @@ class StoredNoise:
         return self.start if num_steps is None else next(self.steps)
 
 
-def test_our_sampler_takes_the_authors_steps(golden):
+def test_sampler_takes_the_same_steps_as_the_authors(golden):
     network, schedule, arrays = golden
     ladder = NoiseSchedule(schedule.sigmas[arrays["langevin_levels"]])
     ratio = ladder.sigma_min / schedule.sigma_min
@@ -566,7 +570,7 @@ def test_our_sampler_takes_the_authors_steps(golden):
     assert_each_close(denoised, arrays["langevin_denoised"])
 
 
-def test_our_loss_is_the_authors(golden):
+def test_loss_equals_the_authors(golden):
     network, schedule, arrays = golden
     sigma = schedule.sigmas[arrays["labels"]].astype("float32")
     loss = step.loss_per_image(

@@ -67,13 +67,13 @@ def test_unreadable_data_is_named(tmp_path, name, content, message):
         ({"images": np.array([None])}, "holds Python objects"),
     ],
 )
-def test_arrays_that_are_no_images_are_refused(tmp_path, arrays, message):
+def test_arrays_that_are_not_images_are_refused(tmp_path, arrays, message):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(ValueError, match=message):
         datasets.load_images(tmp_path / "a.npz")
 
 
-def test_an_array_file_cut_short_is_refused(tmp_path):
+def test_a_truncated_array_file_is_refused(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.zeros((9, 8, 8, 3)))
     path.write_bytes(path.read_bytes()[:1000])
@@ -99,7 +99,9 @@ def test_unknown_data_is_refused(tmp_path, monkeypatch, source):
         ({"image_size": 4}, "not arrays.*image_size=4, images of 6 by 5"),
     ],
 )
-def test_what_files_do_not_have_is_refused(tmp_path, kwargs, message):
+def test_splits_and_sizes_that_array_files_lack_are_refused(
+    tmp_path, kwargs, message
+):
     np.save(tmp_path / "a.npy", np.zeros((2, 5, 6, 1)))
     with pytest.raises(ValueError, match=message):
         datasets.load_images(tmp_path / "a.npy", **kwargs)
@@ -134,7 +136,7 @@ def test_shuffled_batches_are_a_function_of_seed_and_epoch():
     assert sorted(epochs[1]) == list(range(10))
 
 
-def test_the_order_is_the_one_that_presets_were_trained_with():
+def test_the_order_equals_that_of_the_trained_presets():
     batches = datasets.shuffled_batches(np.arange(11), 5, seed=3)
     received = np.stack(list(itertools.islice(batches, 4)))
     orders = [np.random.default_rng((3, i)).permutation(11) for i in (0, 1)]
@@ -162,7 +164,7 @@ def numbered():
 @pytest.mark.parametrize("start", [1, 3, 4, 9])
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("indices", [None, range(2, 18)])
-def test_batches_go_on_from_where_they_stopped(numbered, start, flip, indices):
+def test_batches_resume_at_their_step(numbered, start, flip, indices):
     kwargs = {"seed": 0, "flip": flip, "indices": indices}
     whole = datasets.shuffled_batches(numbered, 5, **kwargs)
     whole = list(itertools.islice(whole, 12))
@@ -171,7 +173,7 @@ def test_batches_go_on_from_where_they_stopped(numbered, start, flip, indices):
     np.testing.assert_array_equal(rest, whole[start:])
 
 
-def test_images_that_were_passed_over_are_not_read(numbered):
+def test_skipped_images_are_not_read(numbered):
     read = []
 
     class Watched(np.ndarray):

@@ -139,7 +139,7 @@ def test_inpaint_images_reads_files(example, preset, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train_mnist", "predict_noise_mnist"])
-def test_a_folder_of_other_things_is_refused_before_any_work(
+def test_a_folder_with_other_files_is_refused_before_any_work(
     example, tmp_path, name
 ):
     (tmp_path / "digit.png").write_text("a picture")

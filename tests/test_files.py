@@ -63,7 +63,7 @@ def fail_to_write(path):
         raise KeyError
 
 
-def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_a_failed_write_leaves_only_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"old")
     with pytest.raises(KeyError):
         fail_to_write(tmp_path / "a.txt")
@@ -112,7 +112,7 @@ def test_a_file_is_closed_before_it_is_removed(tmp_path, monkeypatch):
     assert closed == [True]
 
 
-def test_leftovers_have_names_that_are_made_here(tmp_path):
+def test_only_names_of_this_package_count_as_leftovers(tmp_path):
     ours = [".[a]*.1234abcd.tmp", ".[a]*.00000000.tmp"]
     others = [".[a]*.tmp", ".a1.1234abcd.tmp", ".[a]*.1234abcX.tmp", "[a]*"]
     for name in ours + others:
@@ -130,7 +130,7 @@ def test_leftovers_have_names_that_are_made_here(tmp_path):
     assert leftovers(tmp_path / "none" / "a") == []
 
 
-def test_a_killed_writer_leaves_what_is_found(tmp_path, monkeypatch):
+def test_leftovers_of_a_killed_writer_are_found(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.unlink", lambda *args, **kwargs: None)
     with pytest.raises(KeyError):
         fail_to_write(tmp_path / "a.txt")
@@ -139,7 +139,9 @@ def test_a_killed_writer_leaves_what_is_found(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("through_link", [False, True])
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device", "folder"])
-def test_files_of_odd_kinds_hang_nothing(tmp_path, kind, through_link):
+def test_irregular_files_are_refused_without_waiting(
+    tmp_path, kind, through_link
+):
     path = tmp_path / "a"
     if kind == "pipe":
         os.mkfifo(path)
@@ -162,7 +164,7 @@ def test_files_of_odd_kinds_hang_nothing(tmp_path, kind, through_link):
     )
 
 
-def test_a_file_has_a_size_at_most(tmp_path):
+def test_files_above_the_largest_size_are_refused(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(2**40)
     with pytest.raises(OSError, match="at most 10 bytes, and has 1,099,511"):

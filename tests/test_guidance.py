@@ -69,7 +69,7 @@ def test_score_goes_beyond_the_better_network():
 
 
 @pytest.mark.parametrize("prediction", ["score", "noise"])
-def test_guide_predicts_what_the_network_does(prediction):
+def test_guide_has_the_prediction_of_the_network(prediction):
     schedule = NoiseSchedule.linear_beta()
     make = {"variance_preserving": True}
     network, worse = small_network(**make), small_network(4, seed=1, **make)
@@ -119,7 +119,7 @@ def test_guided_samples_stay_away_from_what_the_guide_does_worse():
     assert alone.std() == pytest.approx(variance**0.5, rel=0.05)
 
 
-def test_only_new_images_are_guided():
+def test_only_generate_is_guided():
     model = guided_model()
     alone = small_model(model.network)
     images = model.generate(2, seed=0, churn=1.0, **QUICK)
@@ -143,7 +143,7 @@ def test_only_new_images_are_guided():
     )
 
 
-def test_a_guide_that_is_changed_guides_otherwise():
+def test_changes_of_a_guide_take_effect():
     model = guided_model()
     alone = model.generate(1, seed=0, guidance=1, **QUICK)
     guided = model.generate(1, seed=0, **QUICK)
@@ -166,7 +166,7 @@ def test_each_sampler_is_guided(sampler):
     assert np.abs(images - alone).max() > 1e-6
 
 
-def test_the_weight_of_a_guide_is_for_the_sampler_of_its_model():
+def test_the_weight_of_a_guide_applies_to_the_sampler_of_its_model():
     settings = {"seed": 0, "verbose": 0, "sampler": "annealed_langevin"}
     settings |= {"steps_per_level": 1}
     model = guided_model(weight=3.0, sigma_range=(0.0, 2.0))
@@ -183,7 +183,7 @@ def test_the_weight_of_a_guide_is_for_the_sampler_of_its_model():
     assert np.abs(images - alone).max() > 1e-6
 
 
-def test_training_is_of_the_network_alone():
+def test_only_the_network_is_trained():
     model = guided_model(seed=0, ema_momentum=0.9)
     alone = NCSNModel(small_network(), seed=0, ema_momentum=0.9)
     alone.network.set_weights(model.network.get_weights())
@@ -201,7 +201,7 @@ def test_training_is_of_the_network_alone():
     assert len(model.trainable_variables) == len(alone.trainable_variables)
 
 
-def test_preset_and_keras_file_hold_both(tmp_path):
+def test_presets_and_keras_files_hold_network_and_guide(tmp_path):
     model = guided_model(weight=1.5, ema_momentum=0.9)
     images = model.generate(2, seed=0, **QUICK)
     model.save_to_preset(tmp_path / "preset")
@@ -219,7 +219,7 @@ def test_preset_and_keras_file_hold_both(tmp_path):
     assert "dtype" not in network["config"]
 
 
-def test_another_guide_takes_the_place_of_the_presets(tmp_path):
+def test_another_guide_replaces_that_of_the_preset(tmp_path):
     model = guided_model()
     model.save_to_preset(tmp_path / "guided")
     expected = model.network.get_weights()
@@ -237,7 +237,7 @@ def test_another_guide_takes_the_place_of_the_presets(tmp_path):
     assert all(map(np.array_equal, other.network.get_weights(), before))
 
 
-def test_a_preset_that_has_no_guide_takes_one(tmp_path):
+def test_a_preset_without_a_guide_accepts_one(tmp_path):
     network = small_network()
     NCSNModel(network).save_to_preset(tmp_path / "bare")
     guide = Guide(small_network(4, seed=2), 2.0)
@@ -249,7 +249,7 @@ def test_a_preset_that_has_no_guide_takes_one(tmp_path):
         NCSNModel.from_preset(tmp_path / "bare", guide=Guide(MLP(3)))
 
 
-def test_one_dtype_reaches_both(tmp_path):
+def test_the_dtype_applies_to_network_and_guide(tmp_path):
     guided_model().save_to_preset(tmp_path / "preset")
     before = keras.config.dtype_policy()
     copy = NCSNModel.from_preset(tmp_path / "preset", dtype="mixed_bfloat16")
@@ -260,7 +260,7 @@ def test_one_dtype_reaches_both(tmp_path):
     assert np.isfinite(copy.generate(1, seed=0, **QUICK)).all()
 
 
-def test_a_guide_is_for_what_the_model_is_for():
+def test_a_guide_must_fit_prediction_and_schedule():
     plain = as_of_others(small_network())
     guide = Guide(small_network(4))
     with pytest.raises(ValueError, match="return the score.*'noise' for a MLP"):
@@ -416,7 +416,7 @@ def test_command_refuses_before_it_writes(tmp_path):
     assert "new or empty" in str(result.exception)
 
 
-def test_a_run_goes_on_without_the_guide(tmp_path):
+def test_a_run_from_a_guided_preset_drops_the_guide(tmp_path):
     paths = write_presets(tmp_path)
     assert run("guide", *paths, tmp_path / "made").exit_code == 0
     images = np.random.default_rng(0).random((32, 2), "float32")

@@ -134,7 +134,7 @@ def set_often(depth):
         set_often,
     ],
 )
-def test_a_pickle_says_no_more_than_the_file(
+def test_a_pickle_that_describes_too_much_is_refused(
     tmp_path, monkeypatch, write, make
 ):
     write(tmp_path / "nested.pth", make(60))
@@ -149,7 +149,9 @@ def test_a_pickle_says_no_more_than_the_file(
 @pytest.mark.parametrize(
     "pickled", [b"]" + PUT + GET + b"a.", b"]" + PUT + b"}K\1" + GET + b"sa."]
 )
-def test_nothing_contains_itself(tmp_path, monkeypatch, write, pickled):
+def test_objects_that_contain_themselves_are_refused(
+    tmp_path, monkeypatch, write, pickled
+):
     if b"}" in pickled:
         pickled = b"]" + PUT + b"}K\1" + GET + b"sa."
     write(tmp_path / "loop.pth", b"\x80\x02" + pickled)
@@ -169,7 +171,7 @@ def test_nothing_contains_itself(tmp_path, monkeypatch, write, pickled):
         b"c__builtin__\neval\n)R.",
     ],
 )
-def test_what_tensors_are_made_of_is_all_that_is_called(
+def test_only_functions_that_make_tensors_are_called(
     tmp_path, monkeypatch, write, pickled
 ):
     """A `bytearray` of any size takes a hundred bytes to ask for."""
@@ -210,7 +212,7 @@ def test_pickles_that_pytorch_never_writes_are_refused(
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_what_checkpoints_share_is_read(tmp_path, legacy):
+def test_objects_shared_within_checkpoints_are_read(tmp_path, legacy):
     checkpoint = torch.load(NCSN, weights_only=True)
     betas, shared = (0.9, 0.999), torch.nn.Parameter(torch.ones(3))
     checkpoint[1] = {
@@ -282,7 +284,7 @@ def test_directories_of_gigabytes_are_not_read(tmp_path, is_zip64):
     assert peak < FEW_BYTES
 
 
-def test_a_checkpoint_is_held_once(tmp_path):
+def test_a_checkpoint_is_held_in_memory_once(tmp_path):
     """PyTorch's own memory is not counted here."""
     path = tmp_path / "large.pth"
     torch.save({"a": torch.ones(2**23)}, path)
@@ -291,7 +293,7 @@ def test_a_checkpoint_is_held_once(tmp_path):
     assert peak < 2**23
 
 
-def test_a_disk_has_room_for_the_copy(tmp_path, monkeypatch):
+def test_a_disk_without_room_for_the_copy_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "shutil.disk_usage", lambda path: type("Usage", (), {"free": 999})
     )

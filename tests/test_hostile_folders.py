@@ -114,7 +114,7 @@ def test_a_folder_is_refused_before_images_are_loaded(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_new_run_needs_its_lock(tmp_path, no_images):
+def test_a_folder_in_place_of_the_lock_is_refused(tmp_path, no_images):
     (tmp_path / ".lock").mkdir()
     with pytest.raises(ValueError, match=FILE):
         resume(tmp_path)
@@ -136,7 +136,7 @@ def events_of(folder, seconds):
         yield folder / name
 
 
-def test_no_events_are_written_through_a_link(
+def test_events_are_not_written_through_a_link(
     run, tmp_path, no_images, monkeypatch
 ):
     events, profile = tmp_path / "run" / "tensorboard", tmp_path / "profile"
@@ -165,7 +165,7 @@ def no_hub(monkeypatch):
     assert asked == []
 
 
-def test_a_run_that_resumes_asks_no_hub(tmp_path, no_images, no_hub):
+def test_a_resumed_run_contacts_no_hub(tmp_path, no_images, no_hub):
     folder = tmp_path
     run = run_file.describe("mnist", "unet-mnist", from_preset="mnist")
     run["from_preset"] = "hf://stranger/preset"
@@ -203,7 +203,7 @@ def test_a_run_that_resumes_asks_no_hub(tmp_path, no_images, no_hub):
         "curl evil",
     ],
 )
-def test_a_guided_preset_gives_no_foreign_command(command):
+def test_a_guided_preset_omits_foreign_commands(command):
     folders = [pathlib.Path("a/last"), pathlib.Path("b/last")]
     good = "keras-ncsn train 'my pictures' OUTPUT --seed 0"
     known = [{"command": good}, {"command": command}]

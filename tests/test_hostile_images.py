@@ -141,7 +141,7 @@ def test_other_formats_are_refused(tmp_path, kind, read):
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF"])
-def test_what_a_picture_is_matters_and_not_its_name(tmp_path, kind):
+def test_the_content_of_a_picture_decides_its_format(tmp_path, kind):
     picture, more = Image.fromarray(PIXELS), {}
     if kind == "MPO":
         # What some cameras name .jpg: a second picture follows the first.
@@ -195,7 +195,9 @@ odd_kinds = pytest.mark.parametrize("make", ODD_KINDS)
 
 @odd_kinds
 @pictures_read
-def test_pictures_of_odd_kinds_hang_nothing(tmp_path, make, read):
+def test_irregular_picture_files_are_refused_without_waiting(
+    tmp_path, make, read
+):
     make(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"a\.png"):
         read(tmp_path / "a.png")
@@ -204,7 +206,9 @@ def test_pictures_of_odd_kinds_hang_nothing(tmp_path, make, read):
 @odd_kinds
 @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
 @pytest.mark.parametrize("read", [datasets.load_arrays, datasets.load_images])
-def test_arrays_of_odd_kinds_hang_nothing(tmp_path, make, name, read):
+def test_irregular_array_files_are_refused_without_waiting(
+    tmp_path, make, name, read
+):
     make(tmp_path / name)
     with pytest.raises(ValueError, match=name):
         read(tmp_path / name)
@@ -218,7 +222,7 @@ def test_arrays_of_odd_kinds_hang_nothing(tmp_path, make, name, read):
         lambda path: read_mask(path, (8, 8, 1)),
     ],
 )
-def test_a_folder_is_no_file(tmp_path, read):
+def test_a_folder_in_place_of_a_file_is_refused(tmp_path, read):
     (tmp_path / "a.png").mkdir()
     with pytest.raises(ValueError, match=r"a\.png, .*regular file.*a folder"):
         read(tmp_path / "a.png")
@@ -230,7 +234,7 @@ def test_a_folder_is_no_file(tmp_path, read):
 @pytest.mark.parametrize(
     "read", [read for read in PICTURE_READERS if read is not skip_in_folder]
 )
-def test_names_of_pictures_give_no_orders(tmp_path, name, read):
+def test_names_of_pictures_send_no_control_characters(tmp_path, name, read):
     (tmp_path / name).write_bytes(b"no picture")
     with pytest.raises(ValueError, match="png") as caught:
         read(tmp_path / name)
@@ -239,7 +243,7 @@ def test_names_of_pictures_give_no_orders(tmp_path, name, read):
     message.encode()
 
 
-def test_names_of_what_is_skipped_give_no_orders(tmp_path):
+def test_names_of_skipped_pictures_send_no_control_characters(tmp_path):
     (tmp_path / "a\x1b[2J\n.png").write_bytes(b"no picture")
     with pytest.raises(ValueError, match="At least one") as caught:
         pictures.load_folder(tmp_path, skip_unreadable=True)
@@ -319,7 +323,7 @@ def test_a_picture_of_another_size_is_not_decoded(tmp_path, monkeypatch):
         read_mask(path, (8, 8, 1))
 
 
-def test_a_picture_on_its_side_is_read(tmp_path):
+def test_a_picture_that_is_rotated_by_exif_is_read(tmp_path):
     # Its width and height change places when it is decoded.
     turned = Image.Exif()
     turned[0x0112] = 6
@@ -338,7 +342,9 @@ def give_room(monkeypatch, num_bytes):
     monkeypatch.setattr("shutil.disk_usage", lambda path: kind(*usage))
 
 
-def test_folders_that_no_disk_holds_are_refused_at_once(tmp_path, monkeypatch):
+def test_folders_larger_than_the_disk_are_refused_at_once(
+    tmp_path, monkeypatch
+):
     for index in range(9):
         (tmp_path / f"{index}.png").write_bytes(png_of(9000, 9000))
     give_room(monkeypatch, 8 * 9000**2)
@@ -431,7 +437,9 @@ def test_headers_that_lie_are_refused(tmp_path, header, version):
     "header", ["too_large", "overflowing", "overflow_to_nothing", "truths"]
 )
 @pytest.mark.parametrize("is_packed", [False, True])
-def test_shapes_are_compared_with_what_there_is(tmp_path, header, is_packed):
+def test_shapes_are_compared_with_the_size_of_the_data(
+    tmp_path, header, is_packed
+):
     # Of the truths one byte is missing.
     content = npy(HEADERS[header], IMAGES.tobytes()[1:])
     path = tmp_path / ("a.npz" if is_packed else "a.npy")
@@ -487,7 +495,7 @@ def saved(array):
 
 @methods
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_archives_of_all_methods_are_read(tmp_path, method, order):
+def test_archives_of_all_compression_methods_are_read(tmp_path, method, order):
     # Of several of the pieces in which they are unpacked.
     images = np.random.default_rng(0).random((20, 128, 128, 1))
     content = saved(np.asarray(images, order=order))
@@ -525,7 +533,7 @@ def test_sizes_that_lie_are_refused(tmp_path, method, change):
 
 
 @methods
-def test_a_size_and_a_header_that_lie_together_are_refused(tmp_path, method):
+def test_a_size_and_a_header_that_both_lie_are_refused(tmp_path, method):
     header = npy(stated("(1000000, 32, 32, 1)"), b"")
     content = understated(
         header + bytes(99), len(header) + 1024 * 10**6, method
@@ -534,7 +542,7 @@ def test_a_size_and_a_header_that_lie_together_are_refused(tmp_path, method):
     assert peak_of(tmp_path / "a.npz") < FEW_BYTES
 
 
-def test_what_no_disk_holds_is_not_unpacked(tmp_path, monkeypatch):
+def test_archives_larger_than_the_disk_are_not_unpacked(tmp_path, monkeypatch):
     images = np.zeros((50, 32, 32, 1), "uint8")
     np.savez_compressed(tmp_path / "a.npz", images)
     give_room(monkeypatch, images.nbytes - 1)
@@ -620,7 +628,7 @@ def test_checksums_are_compared(tmp_path, method):
         datasets.load_arrays(tmp_path / "a.npz")
 
 
-def test_a_dictionary_of_gigabytes_is_not_made(tmp_path):
+def test_a_compression_dictionary_of_gigabytes_is_not_allocated(tmp_path):
     content = bytearray(packed({"x.npy": saved(IMAGES)}, zipfile.ZIP_LZMA))
     # After the local header and name, a version, a length, and one setting.
     place = 30 + len("x.npy") + 4 + 1
@@ -631,7 +639,7 @@ def test_a_dictionary_of_gigabytes_is_not_made(tmp_path):
 
 
 @methods
-def test_archives_cut_short_are_refused(tmp_path, method):
+def test_truncated_archives_are_refused(tmp_path, method):
     content = saved(np.random.default_rng(0).random((9, 32, 32, 1)))
     content = bytearray(packed({"x.npy": content}, method))
     # As the directory states it, so that only the data end too early.
@@ -643,7 +651,7 @@ def test_archives_cut_short_are_refused(tmp_path, method):
 
 
 @pytest.mark.parametrize("name", ["../x.npy", "/x.npy", "\x1b[2J\n.npy"])
-def test_names_in_archives_are_only_names(tmp_path, name):
+def test_names_in_archives_are_not_used_as_paths(tmp_path, name):
     path = tmp_path / "inner" / "a.npz"
     path.parent.mkdir()
     path.write_bytes(packed({name: saved(IMAGES)}))
@@ -656,7 +664,7 @@ def test_names_in_archives_are_only_names(tmp_path, name):
     assert [x.name for x in path.parent.iterdir()] == ["a.npz"]
 
 
-def test_many_names_in_archives_make_no_long_message(tmp_path):
+def test_many_names_in_archives_give_a_short_message(tmp_path):
     files = {f"{index}.npy": b"" for index in range(9999)}
     (tmp_path / "a.npz").write_bytes(packed(files))
     with pytest.raises(ValueError, match="one named images") as error:
@@ -672,7 +680,7 @@ def test_many_names_in_archives_make_no_long_message(tmp_path):
         lambda path: path.write_bytes(npy(stated("(9, 9, 9, 9)"))),
     ],
 )
-def test_what_is_kept_of_sets_may_be_anything(tmp_path, make):
+def test_an_invalid_cache_of_a_set_is_ignored(tmp_path, make):
     (tmp_path / named_sets.INFO_FILE).write_text("{}")
     os.utime(tmp_path / named_sets.INFO_FILE, (1, 1))
     make(tmp_path / "kept.npy")
@@ -680,7 +688,7 @@ def test_what_is_kept_of_sets_may_be_anything(tmp_path, make):
     assert kept is None
 
 
-def test_what_is_kept_of_sets_is_written_through_no_link(tmp_path, monkeypatch):
+def test_the_cache_of_a_set_is_written_through_no_link(tmp_path, monkeypatch):
     (tmp_path / "secret").write_text("mine")
     path = tmp_path / "kept" / "a.npy"
     path.parent.mkdir()
@@ -783,7 +791,7 @@ def test_damaged_arrays_are_read_or_refused(tmp_path, name, num_cases):
 
 
 @pytest.mark.parametrize("start", [b"\xff\xd8\xff\xd8", b"\x89PNG\r\n\x1a\n"])
-def test_a_picture_has_a_size_at_most(tmp_path, start):
+def test_picture_files_above_the_largest_size_are_refused(tmp_path, start):
     with open(tmp_path / "a.png", "wb") as file:
         file.write(start)
         file.truncate(2**34)

@@ -57,7 +57,7 @@ def refuse(path, message, **arguments):
         ("2.25", "\udcff", "readable log.csv"),
     ],
 )
-def test_a_log_holds_numbers(tmp_path, old, new, message):
+def test_a_log_with_invalid_values_is_refused(tmp_path, old, new, message):
     path = tmp_path / "log.csv"
     path.write_text(LOG)
     assert len(list(read_log(path, max_step=6))) == 2
@@ -88,7 +88,7 @@ def one_quoted_row(file):
     "write",
     [many_columns, many_rows, many_quoted_lines, one_quoted_row],
 )
-def test_a_log_takes_the_memory_of_a_row(tmp_path, write):
+def test_a_log_takes_only_the_memory_of_a_row(tmp_path, write):
     with open(tmp_path / "log.csv", "w") as file:
         write(file)
     tracemalloc.start()
@@ -116,7 +116,7 @@ def test_a_log_without_rows_is_summarized(tmp_path):
     assert summarize(read_log(tmp_path / "log.csv")) == nothing
 
 
-def test_the_best_loss_is_a_number():
+def test_the_best_loss_ignores_nan():
     def best(*losses):
         return summarize(
             {"step": "1", "seconds": "1", "validation_loss": loss}
@@ -188,7 +188,7 @@ def test_the_rows_of_few_noise_levels_are_read_again(
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
-def test_a_row_goes_into_the_log_alone(tmp_path, kind, monkeypatch):
+def test_a_row_is_written_only_to_a_regular_log(tmp_path, kind, monkeypatch):
     path, profile = tmp_path / "log.csv", tmp_path / "profile"
     profile.write_text("mine")
     if kind == "pipe":

@@ -183,7 +183,7 @@ def test_a_refused_preset_leaves_no_trace(saved, folder, spoil, monkeypatch):
     assert model.image_shape == (4, 4, 1)
 
 
-def test_a_model_is_made_of_no_inputs_and_outputs(saved):
+def test_inputs_and_outputs_are_refused_as_arguments(saved):
     before = traces()
     arguments = {"network": MLP(width=4), "inputs": [], "outputs": []}
     for make in (
@@ -198,7 +198,7 @@ def test_a_model_is_made_of_no_inputs_and_outputs(saved):
     assert traces() == before
 
 
-def test_every_class_takes_what_its_config_holds():
+def test_every_class_accepts_its_own_config():
     registered = keras.src.saving.object_registration.GLOBAL_CUSTOM_OBJECTS
     ours = {n: c for n, c in registered.items() if n.startswith("keras_ncsn>")}
     made = [
@@ -230,7 +230,7 @@ class Mine(keras_ncsn.NCSNModel):
         return super().get_config() | {"colour": self.colour}
 
 
-def test_a_model_of_the_user_takes_what_its_bases_take(folder):
+def test_a_subclass_accepts_arguments_of_its_bases(folder):
     edit_config(folder, lambda config: config.update(colour="blue"))
     assert Mine.from_preset(folder).colour == "blue"
     refuse(folder, "hold arguments.*colour for NCSNModel")
@@ -287,7 +287,9 @@ KINDS = [
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("name", ["config", "metadata", "weights", "index"])
-def test_files_of_odd_kinds_hang_nothing(folder, tmp_path, name, make):
+def test_irregular_files_are_refused_without_waiting(
+    folder, tmp_path, name, make
+):
     path = (
         folder
         / {
@@ -324,7 +326,7 @@ def test_files_of_odd_kinds_hang_nothing(folder, tmp_path, name, make):
         ("config.json", '{"a": ' + "[" * 100_000, "readable `config"),
     ],
 )
-def test_json_has_a_size_and_a_depth(folder, name, content, message):
+def test_the_size_and_depth_of_json_are_limited(folder, name, content, message):
     content = content if isinstance(content, bytes) else content.encode()
     (folder / name).write_bytes(content)
     if name == "config.json":
@@ -332,7 +334,7 @@ def test_json_has_a_size_and_a_depth(folder, name, content, message):
     refuse(folder, message)
 
 
-def test_what_metadata_say_is_one_printable_line_in_messages(folder):
+def test_metadata_are_one_printable_line_in_messages(folder):
     def read_spoilt(changes):
         metadata = json.loads((folder / "metadata.json").read_text())
         metadata |= changes
@@ -355,7 +357,7 @@ def test_what_metadata_say_is_one_printable_line_in_messages(folder):
 
 
 @pytest.mark.parametrize("make", KINDS)
-def test_weights_are_regular_files(tmp_path, make):
+def test_weights_must_be_regular_files(tmp_path, make):
     make(tmp_path / "w.h5", tmp_path)
     with pytest.raises(ValueError, match="readable HDF5"):
         weights_files.check(tmp_path / "w.h5", 1000)
@@ -445,7 +447,7 @@ def test_damaged_weights_are_read_or_refused(small, tmp_path, num_cases):
         ({"sampler_settings": {"heun": "num_steps"}}, "must map names"),
     ],
 )
-def test_samplers_of_a_model_are_names_with_dictionaries(
+def test_invalid_sampler_settings_of_a_model_are_refused(
     make_model, arguments, message
 ):
     with pytest.raises(ValueError, match=message):
@@ -461,14 +463,16 @@ def test_samplers_of_a_model_are_names_with_dictionaries(
         ("heun", {"num_steps": 10**6}, "1,999,999"),
     ],
 )
-def test_a_preset_asks_for_no_years_of_sampling(folder, name, settings, count):
+def test_a_preset_with_too_many_evaluations_is_refused(
+    folder, name, settings, count
+):
     settings = {"sampler_settings": {name: settings}}
     edit_config(folder, lambda config: config.update(settings))
     message = refuse(folder, f"at most 1,000,000 times.*{count} eval")
     assert message.count("Received: ") == 1
 
 
-def test_a_preset_has_no_ladder_without_an_end(folder):
+def test_a_preset_with_too_long_a_ladder_is_refused(folder):
     def edit(config):
         sigmas = np.linspace(1.0, 0.01, 20_000).tolist()
         config["schedule"]["config"]["sigmas"] = sigmas
@@ -499,7 +503,7 @@ def test_a_caller_may_take_as_many_steps_as_they_want(make_zero):
         (("guide", "config"), "weight"),
     ],
 )
-def test_numbers_in_a_config_are_finite(folder, place, name, value):
+def test_numbers_in_a_config_must_be_finite(folder, place, name, value):
     def edit(config):
         for part in place:
             config = config[part]
@@ -515,6 +519,6 @@ def test_integers_too_large_for_a_float_are_refused_in_words(make_model):
 
 
 @pytest.mark.parametrize("value", [["a"], 3, {"a": "b"}])
-def test_terms_are_strings(value):
+def test_terms_must_be_strings(value):
     with pytest.raises(ValueError, match="`license_name` .* must be a string"):
         common_terms({"license_name": value})

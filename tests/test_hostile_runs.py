@@ -113,7 +113,9 @@ def refuse(call, message):
 
 @pytest.mark.parametrize("make", KINDS)
 @pytest.mark.parametrize("name", ["state.npz", "log.csv", "run.json"])
-def test_files_of_odd_kinds_hang_nothing(model, tmp_path, name, make):
+def test_irregular_files_are_refused_without_waiting(
+    model, tmp_path, name, make
+):
     make(tmp_path / name)
     began = time.monotonic()
     read = {
@@ -252,7 +254,7 @@ def stepping(value, dtype="<i8"):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_state_is_compared_before_it_is_read(
+def test_the_header_of_a_state_is_checked_before_its_arrays(
     model, good_state, tmp_path, spoil, message, monkeypatch
 ):
     made = spoil(members_of(good_state))
@@ -266,7 +268,7 @@ def test_a_state_is_compared_before_it_is_read(
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_an_array_that_is_there_twice_is_read_once(model, good_state, tmp_path):
+def test_a_duplicate_array_is_read_once(model, good_state, tmp_path):
     zipped(tmp_path / "state.npz", twice(members_of(good_state)))
     assert load_state(model, tmp_path / "state.npz") == 3
 
@@ -292,7 +294,7 @@ def another_member(members):
         (much_after_an_array, None),
     ],
 )
-def test_gigabytes_of_a_state_are_not_read(
+def test_a_state_of_gigabytes_is_not_read(
     model, good_state, tmp_path, spoil, message
 ):
     members = [(*member, 0) for member in members_of(good_state)]
@@ -402,7 +404,9 @@ def edited(changes):
         ({"\x1b[2J": 1}, "which no run has"),
     ],
 )
-def test_a_run_file_holds_a_recipe(tmp_path, changes, message):
+def test_a_run_file_with_an_invalid_recipe_is_refused(
+    tmp_path, changes, message
+):
     (tmp_path / "run.json").write_text(json.dumps(edited(changes)))
     refuse(lambda: run_file.read(tmp_path), f"readable run.json.*{message}")
     # From Python, and from a file, by one check.
@@ -426,13 +430,13 @@ def test_a_run_file_holds_a_recipe(tmp_path, changes, message):
     ],
     ids=range(9),
 )
-def test_a_run_file_is_json_of_some_size(tmp_path, content):
+def test_a_run_file_must_be_json_of_limited_size(tmp_path, content):
     (tmp_path / "run.json").write_bytes(content)
     refuse(lambda: run_file.read(tmp_path), "readable run.json")
 
 
 @pytest.mark.parametrize("depth", range(900, 1000, 7))
-def test_no_depth_of_a_run_file_is_too_deep_for_a_message(tmp_path, depth):
+def test_a_deeply_nested_run_file_gives_one_message(tmp_path, depth):
     run = json.dumps(run_file.describe("mnist", "unet-mnist"))
     deep = "[" * depth + "]" * depth
     for old in ('"mnist"', "18000", '"unet"', "null"):
@@ -441,7 +445,7 @@ def test_no_depth_of_a_run_file_is_too_deep_for_a_message(tmp_path, depth):
 
 
 @pytest.mark.parametrize("missing", ["seed", "recipe", "data", "recipe_name"])
-def test_what_a_run_file_lacks_is_named(tmp_path, missing):
+def test_missing_entries_of_a_run_file_are_named(tmp_path, missing):
     run = run_file.describe("mnist", "unet-mnist")
     del run[missing]
     (tmp_path / "run.json").write_text(json.dumps(run))
@@ -449,7 +453,7 @@ def test_what_a_run_file_lacks_is_named(tmp_path, missing):
 
 
 @pytest.mark.parametrize("name", recipes.RECIPES)
-def test_recipes_hold_what_recipes_may(name):
+def test_the_named_recipes_are_valid(name):
     recipe = recipes.RECIPES[name]
     check_values(type(recipe), recipe.values())
     for value in recipe.values().values():
@@ -468,15 +472,15 @@ def test_every_value_of_a_recipe_is_checked():
     ("name", "settings", "message"),
     [
         ("ncsn-mnist", {"network": "unet"}, "`network` must be one that the"),
-        ("ncsn-mnist", {"sigma_distribution": None}, "no preset that has one"),
-        ("unet-mnist", {"log_sigma_std": None}, "no preset that has one"),
+        ("ncsn-mnist", {"sigma_distribution": None}, "no preset to take it"),
+        ("unet-mnist", {"log_sigma_std": None}, "no preset to take it"),
     ],
 )
-def test_a_recipe_is_whole(name, settings, message):
+def test_settings_that_the_recipe_needs_are_checked(name, settings, message):
     refuse(lambda: run_file.describe("pictures", name, settings), message)
 
 
-def test_the_command_line_says_one_sentence(tmp_path):
+def test_the_command_line_prints_one_sentence(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     (run / "run.json").write_text(json.dumps(edited({"recipe/steps": "no"})))
@@ -539,7 +543,7 @@ def test_a_damaged_run_file_is_read_or_refused(place, mutate, num_cases):
 
 
 @pytest.mark.parametrize("position", ["first", "last"])
-def test_no_array_is_read_that_was_not_checked(tmp_path, make_model, position):
+def test_only_checked_arrays_are_read(tmp_path, make_model, position):
     """A member without `.npy` passed in place of the one that was read."""
     model = make_model()
     model.compile()
@@ -558,5 +562,5 @@ def test_no_array_is_read_that_was_not_checked(tmp_path, make_model, position):
         del members["model/0.npy"]
         for name, data in members.items():
             bad.writestr(name, data)
-    with pytest.raises(ValueError, match=r"state\.npz, it holds something els"):
+    with pytest.raises(ValueError, match=r"state\.npz, it has members that ar"):
         load_state(model, tmp_path / "state.npz")

@@ -72,7 +72,7 @@ def test_sizes_are_compared_before_anything_is_hashed(
 
 
 @pytest.mark.parametrize("stated", ["as it was", None, 2**36])
-def test_files_have_a_size_together(several, nothing_is_hashed, stated):
+def test_the_total_size_of_files_is_limited(several, nothing_is_hashed, stated):
     if stated != "as it was":
         restate_metadata(several, weights_bytes=stated)
     for index in range(40):
@@ -83,12 +83,12 @@ def test_files_have_a_size_together(several, nothing_is_hashed, stated):
     refuse(several, "at most .* bytes.*Received: 85,899,")
 
 
-def test_a_size_is_stated_within_the_limit(one, nothing_is_hashed):
+def test_a_stated_size_above_the_limit_is_refused(one, nothing_is_hashed):
     restate_metadata(one, weights_bytes=2**36 + 1)
     refuse(one, "from 0 to 68,719,476,736. Received: weights_bytes=687194767")
 
 
-def test_files_have_a_number(one, nothing_is_hashed):
+def test_the_number_of_files_is_limited(one, nothing_is_hashed):
     for index in range(format.MAX_WEIGHTS_FILES):
         name = f"model_{index:05}.weights.h5"
         (one / name).touch()
@@ -98,7 +98,7 @@ def test_files_have_a_number(one, nothing_is_hashed):
     refuse(one, "at most 1,000 weights files. Received: .*, with 1,001")
 
 
-def test_no_more_files_are_written_than_are_read(saved, tmp_path, monkeypatch):
+def test_saving_too_many_files_is_refused(saved, tmp_path, monkeypatch):
     model = keras_ncsn.NCSNModel.from_preset(saved / "one")
     monkeypatch.setattr(format, "MAX_WEIGHTS_FILES", 3)
     with pytest.raises(ValueError, match="at most 3 files.*max_shard_size=2e"):
@@ -134,7 +134,9 @@ def another_file(index):
         (another_file, "another file is named"),
     ],
 )
-def test_an_index_names_each_file_as_often_as_keras(several, spoil, message):
+def test_an_index_that_names_files_too_often_is_refused(
+    several, spoil, message
+):
     assert len(format.checksums(several)) > 3
     keras_ncsn.NCSNModel.from_preset(several)
     path = several / format.INDEX_FILE
@@ -230,7 +232,9 @@ def deep_groups(file):
         (deep_groups, "more than 500|more numbers than the model has"),
     ],
 )
-def test_weights_are_arrays_of_numbers(tmp_path, make, message, monkeypatch):
+def test_weights_must_be_arrays_of_numbers(
+    tmp_path, make, message, monkeypatch
+):
     monkeypatch.setattr(weights_files, "MAX_OBJECTS", 500)
     with h5py.File(tmp_path / "w.h5", "w") as file:
         make(file)
@@ -239,7 +243,7 @@ def test_weights_are_arrays_of_numbers(tmp_path, make, message, monkeypatch):
     assert str(raised.value).isprintable()
 
 
-def test_attributes_are_small(tmp_path):
+def test_large_attributes_are_refused(tmp_path):
     path = tmp_path / "w.h5"
     with h5py.File(path, "w", libver="latest") as file:
         array = file.create_dataset("a", (1,), "f4")

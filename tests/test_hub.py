@@ -23,7 +23,7 @@ from keras_ncsn.presets import format, sources
 WEIGHTS = format.WEIGHTS_FILE
 
 
-def test_what_is_pushed_is_pulled_elsewhere_and_offline(
+def test_a_pushed_preset_is_loaded_elsewhere_and_offline(
     run, server, folder, tmp_path
 ):
     pushed = run(push, folder, "owner/preset", HF_TOKEN=server.token)
@@ -77,7 +77,7 @@ def find_at(preset, revision=None):
     return find(preset, revision=revision)
 
 
-def test_private_repositories_want_a_token(run, server, folder):
+def test_private_repositories_need_a_token(run, server, folder):
     secret = {"HF_TOKEN": server.token}
     run(push, folder, "owner/preset", "--private", **secret)
     assert server.repositories["owner/preset"].private
@@ -117,7 +117,7 @@ def newest(repository):
     return repository.commits[repository.branches["main"]]
 
 
-def test_branches_proposals_and_a_rehearsal(run, server, folder):
+def test_push_supports_branches_pull_requests_and_dry_runs(run, server, folder):
     secret = {"HF_TOKEN": server.token}
     rehearsed = run(push, folder, "owner/preset", "--dry-run", **secret)
     assert f"{WEIGHTS}\n" in rehearsed
@@ -238,11 +238,11 @@ def test_addresses_that_leave_the_repository_are_refused(address):
 @pytest.mark.parametrize(
     "repo_id", ["_owner/_repo", "owner_/r.e-p_o", "o/" + 96 * "x", "a/gitgit"]
 )
-def test_names_may_be_as_the_hub_allows(repo_id):
+def test_names_that_the_hub_allows_are_accepted(repo_id):
     assert addresses.parse(f"hf://{repo_id}/x-").repo_id == repo_id
 
 
-def test_a_revision_said_twice_must_be_one():
+def test_contradicting_revisions_are_refused():
     with pytest.raises(ValueError, match="must not contradict"):
         addresses.parse("hf://owner/repo@a", revision="b")
     with pytest.raises(ValueError, match="preset on the Hub"):
@@ -256,7 +256,7 @@ def generate(folder, preset):
     return np.load(path)
 
 
-def test_the_mnist_preset_goes_there_and_comes_back(run, server, tmp_path):
+def test_the_mnist_preset_survives_a_push_and_a_download(run, server, tmp_path):
     run(push, "mnist", "owner/digits", HF_TOKEN=server.token)
     sent = newest(server.repositories["owner/digits"])
     given = read_files(sources.zoo()["mnist"])

@@ -62,7 +62,7 @@ def push_repeatedly(folder, token, count):
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda place: place[1][-9:])
 @pytest.mark.parametrize("status", [200, 400])
-def test_answers_of_wrong_types_are_a_sentence_each(
+def test_answers_of_wrong_types_give_one_sentence(
     run, server, folder, place, status
 ):
     server.large = (".h5",)
@@ -79,7 +79,7 @@ def test_answers_of_wrong_types_are_a_sentence_each(
         assert kind == "address" or re.search("Received|Hub answered", message)
 
 
-def test_an_answer_that_has_more_digits_than_a_number_is_a_sentence(
+def test_an_answer_with_too_many_digits_gives_one_sentence(
     run, server, published
 ):
     for headers in (
@@ -102,7 +102,7 @@ def test_an_answer_that_has_more_digits_than_a_number_is_a_sentence(
         assert error is None or error[1].isprintable()
 
 
-def test_answers_are_asked_for_how_long_to_wait():
+def test_a_wait_of_too_many_digits_is_read_as_very_long():
     class Answer:
         status_code = 429
         headers = {"Retry-After": "9" * 5000}
@@ -112,7 +112,7 @@ def test_answers_are_asked_for_how_long_to_wait():
     assert errors.asked_wait(Answer) > 10**18
 
 
-def test_a_hub_that_is_none_is_a_sentence(run, server, published):
+def test_a_server_that_is_not_a_hub_gives_one_sentence(run, server, published):
     """A server of some other kind, and one that speaks no HTTP."""
 
     def not_http(handler):
@@ -126,7 +126,7 @@ def test_a_hub_that_is_none_is_a_sentence(run, server, published):
     assert message.isprintable()
 
 
-def test_metadata_on_the_hub_that_are_of_wrong_types(run, published, folder):
+def test_metadata_of_wrong_types_on_the_hub_are_refused(run, published, folder):
     known = json.loads((folder / "metadata.json").read_text())
     texts = WRONG[:3] + WRONG[-3:]
     for name in ("sha256", "config_sha256", "format_version"):

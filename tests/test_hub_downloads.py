@@ -74,7 +74,7 @@ BODIES = {
         ("HEAD", WEIGHTS, (503, None, 3600), ("OSError", "answered 503")),
     ],
 )
-def test_each_fault_is_a_sentence_and_passes(
+def test_each_fault_gives_one_sentence_and_can_be_repeated(
     run, server, published, folder, tmp_path, method, end, fault, expected
 ):
     server.faults[method, end] = fault
@@ -111,7 +111,7 @@ def test_each_fault_is_a_sentence_and_passes(
         ),
     ],
 )
-def test_a_hub_that_says_nothing_is_given_up(
+def test_a_silent_hub_times_out(
     run, server, published, folder, method, end, fault
 ):
     server.faults[method, end] = fault
@@ -126,7 +126,9 @@ def test_a_hub_that_says_nothing_is_given_up(
     assert run(find) == weights(folder)
 
 
-def test_what_is_in_xet_comes_without_it(run, server, published, folder):
+def test_files_in_xet_are_downloaded_without_xet(
+    run, server, published, folder
+):
     """Its client waits for minutes for a store that is silent."""
     pytest.importorskip("hf_xet")
     server.xet = (".h5",)
@@ -156,7 +158,9 @@ def get_after_a_refusal(name):
         assert refusals == []
 
 
-def test_a_refused_connection_ends_no_guard(run, server, published, tmp_path):
+def test_checks_continue_after_a_refused_connection(
+    run, server, published, tmp_path
+):
     server.faults["GET", WEIGHTS] = "hang"
     silent = run.report(get_after_a_refusal, WEIGHTS, patience=2.0)
     assert silent["error"][0] == "TimeoutError"
@@ -173,7 +177,7 @@ def test_a_refused_connection_ends_no_guard(run, server, published, tmp_path):
     assert ("GET", hub_server.XET_TOKEN) not in server.requests
 
 
-def test_a_slow_download_is_no_silence(run, server, published, folder):
+def test_a_slow_download_does_not_time_out(run, server, published, folder):
     server.faults["GET", WEIGHTS] = "slow"
     server.pause = 0.6
     # The second waits for the first, which holds the lock of the file.
@@ -186,7 +190,7 @@ def test_a_slow_download_is_no_silence(run, server, published, folder):
     assert sum(path.endswith(WEIGHTS) for path in fetched) == 1
 
 
-def test_a_download_waits_as_long_as_the_hub_says(
+def test_a_download_waits_as_long_as_the_hub_asks(
     run, server, published, folder
 ):
     later = [(429, None, 0), (503, None, 1)]
@@ -206,7 +210,7 @@ def cached(tmp_path, name):
 
 
 @pytest.mark.parametrize("fault", [(500,), (401, "RepoNotFound"), "close"])
-def test_the_cache_serves_while_the_hub_does_not(
+def test_the_cache_is_used_while_the_hub_fails(
     run, server, published, folder, tmp_path, fault
 ):
     run(find)
@@ -240,9 +244,7 @@ def test_a_damaged_text_is_refused_and_fetched_again(
     assert run(find) == weights(folder)
 
 
-def test_a_cache_that_cannot_be_written_keeps_what_is_damaged(
-    monkeypatch, tmp_path
-):
+def test_a_read_only_cache_keeps_damaged_files(monkeypatch, tmp_path):
     path = tmp_path / "config.json"
     path.write_text("{")
     monkeypatch.setattr(cache, "holds", lambda path: True)
@@ -291,7 +293,7 @@ def test_mirrors_may_name_files_in_other_ways(
     assert run(find, **OFFLINE) == weights(folder)
 
 
-def test_a_cache_without_links_serves_too(run, server, published, folder):
+def test_a_cache_without_links_works(run, server, published, folder):
     no_links = {"HF_HUB_DISABLE_SYMLINKS": "1"}
     server.faults["GET", WEIGHTS] = "flip"
     assert "SHA-256" in run.report(find, **no_links)["error"][1]
@@ -341,7 +343,7 @@ DAMAGE = {
     ("damage", "links"),
     [*((damage, False) for damage in DAMAGE), ("another config", True)],
 )
-def test_damage_to_a_text_of_unknown_hash_passes(
+def test_a_damaged_text_of_unknown_hash_is_fetched_again(
     run, server, published, folder, tmp_path, damage, links
 ):
     """Where there are no links, or a mirror names files in its own way."""
@@ -396,7 +398,7 @@ def update(published, folder, target):
         ("config.json", "flip", "match the file on the Hub"),
     ],
 )
-def test_an_update_that_fails_leaves_the_old_preset(
+def test_a_failed_update_leaves_the_old_preset(
     run, server, published, folder, tmp_path, name, fault, message
 ):
     run(find)
@@ -412,7 +414,7 @@ def test_an_update_that_fails_leaves_the_old_preset(
     assert run(find) == run(find, **OFFLINE) == weights(tmp_path / "second")
 
 
-def test_an_update_that_is_wrong_leaves_what_it_shares_with_the_old_preset(
+def test_a_wrong_update_keeps_files_shared_with_the_old_preset(
     run, published, folder, tmp_path
 ):
     run(find)
@@ -468,7 +470,7 @@ def publish_as_it_is(published, folder):
         (publish_as_it_is, {"colour": "red"}, "Unrecognized.*colour"),
     ],
 )
-def test_what_cannot_be_made_stays_in_the_cache(
+def test_presets_that_cannot_be_built_stay_in_the_cache(
     run, server, published, folder, tmp_path, publish, arguments, message
 ):
     publish(published, folder)

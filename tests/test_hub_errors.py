@@ -60,7 +60,9 @@ XET = "Task error: CAS Client Error: Request error: HTTP status"
         ),
     ],
 )
-def test_what_the_client_says_is_a_sentence(error, sending, kind, message):
+def test_errors_of_the_client_become_one_sentence(
+    error, sending, kind, message
+):
     translated = errors.translated(error, SOURCE, "a file", sending)
     assert type(translated) is kind
     assert re.search(message, str(translated))
@@ -77,7 +79,7 @@ def test_what_the_client_says_is_a_sentence(error, sending, kind, message):
         ("HF_HUB_DOWNLOAD_TIMEOUT", "", 30.0),
     ],
 )
-def test_who_told_the_client_to_wait_longer_does(
+def test_a_longer_timeout_of_the_client_is_used(
     monkeypatch, name, value, seconds
 ):
     monkeypatch.setenv(name, value)
@@ -95,7 +97,7 @@ def test_who_told_the_client_to_wait_longer_does(
         lambda: cache.is_cached(SOURCE, "config.json"),
     ],
 )
-def test_wrong_timeouts_are_refused_by_name(monkeypatch, use, value):
+def test_invalid_timeouts_are_named(monkeypatch, use, value):
     monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", value)
     with pytest.raises(
         ValueError, match=f"whole number.*Received: .*ETAG_TIMEOUT='{value}'"
@@ -103,7 +105,7 @@ def test_wrong_timeouts_are_refused_by_name(monkeypatch, use, value):
         use()
 
 
-def test_a_request_waits_as_long_as_the_client_was_told(monkeypatch):
+def test_a_request_uses_the_timeout_of_the_client(monkeypatch):
     monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "120")
     with patience.ending_silence():
         (ask,) = huggingface_hub.get_session().event_hooks["request"][-1:]

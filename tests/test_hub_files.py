@@ -44,7 +44,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_card_that_cannot_be_read_is_a_sentence(folder, tmp_path, kind):
+def test_an_unreadable_card_gives_one_sentence(folder, tmp_path, kind):
     make_irregular(folder / CARD, kind, tmp_path / "outside\x1b[2J")
     with pytest.raises(ValueError, match=r"Received: .*README\.md|preset") as e:
         sources.read_card(folder)
@@ -54,7 +54,7 @@ def test_a_card_that_cannot_be_read_is_a_sentence(folder, tmp_path, kind):
 
 @pytest.mark.parametrize("kind", [x for x in KINDS if x != "sparse"])
 @pytest.mark.parametrize("name", ["config.json", format.WEIGHTS_FILE])
-def test_a_preset_without_regular_files_is_a_sentence(
+def test_a_preset_of_irregular_files_gives_one_sentence(
     folder, tmp_path, name, kind
 ):
     make_irregular(folder / name, kind, tmp_path / "outside")
@@ -64,7 +64,7 @@ def test_a_preset_without_regular_files_is_a_sentence(
 
 
 @pytest.mark.parametrize("kind", ["circle", "long circle"])
-def test_a_folder_in_a_circle_is_no_preset(tmp_path, kind):
+def test_a_link_to_itself_is_refused_as_a_preset(tmp_path, kind):
     make_irregular(tmp_path / "preset", kind, None)
     with pytest.raises(ValueError, match="must be a name of the zoo"):
         sources.find(tmp_path / "preset")
@@ -84,9 +84,7 @@ def prepare(folder, made):
 
 @pytest.mark.parametrize("kind", [x for x in KINDS if x != "sparse"])
 @pytest.mark.parametrize("name", [CARD, "LICENSE", "samples.png", "a.png"])
-def test_what_is_no_regular_file_does_not_go_up(
-    model, folder, tmp_path, name, kind
-):
+def test_irregular_files_are_not_uploaded(model, folder, tmp_path, name, kind):
     (folder / CARD).write_text("![A](a.png)\n")
     make_irregular(folder / name, kind, tmp_path / "outside")
     (tmp_path / "made").mkdir()
@@ -98,7 +96,7 @@ def test_what_is_no_regular_file_does_not_go_up(
     assert "secret" not in upload.files[CARD].read_text()
 
 
-def test_a_card_that_is_too_large_does_not_go_up(folder, tmp_path):
+def test_a_card_that_is_too_large_is_not_uploaded(folder, tmp_path):
     with open(folder / CARD, "wb") as file:
         file.truncate(2**40)
     with pytest.raises(
@@ -107,7 +105,7 @@ def test_a_card_that_is_too_large_does_not_go_up(folder, tmp_path):
         prepare(folder, tmp_path)
 
 
-def test_names_that_no_picture_can_have_are_left_out(folder):
+def test_invalid_names_of_pictures_are_left_out(folder):
     """Names that no file can have, or that lead in circles."""
     (folder / "circle").symlink_to("circle")
     (folder / "a\x1b[2J.png").write_text("shown")
@@ -120,7 +118,9 @@ def test_names_that_no_picture_can_have_are_left_out(folder):
 
 
 @pytest.mark.parametrize("arguments", [["--dry-run"], []])
-def test_names_of_pictures_give_no_orders(run, server, folder, arguments):
+def test_names_of_pictures_send_no_control_characters(
+    run, server, folder, arguments
+):
     name = "a\x1b[2J\n\x9bError: all is lost\u202e.png"
     (folder / name).write_text("shown")
     (folder / CARD).write_text(
@@ -156,7 +156,7 @@ def plant_and_show(kind):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "blob"])
-def test_a_cached_card_that_cannot_be_read_hangs_nothing(
+def test_an_irregular_cached_card_is_refused_without_waiting(
     run, server, published, kind
 ):
     published.commit({CARD: b"# A card\n"}, "main")
@@ -184,9 +184,7 @@ def plant_blob_and_show():
     return show()
 
 
-def test_a_circle_in_the_cache_is_forgotten_without_a_traceback(
-    tmp_path, monkeypatch
-):
+def test_a_circular_link_in_the_cache_gives_no_traceback(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))

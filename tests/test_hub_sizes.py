@@ -75,7 +75,7 @@ class Endless:
     ],
 )
 @pytest.mark.parametrize("header", ["Content-Length", "X-Linked-Size"])
-def test_what_is_said_to_be_too_large_is_not_fetched(
+def test_files_with_a_stated_size_too_large_are_not_fetched(
     run, server, published, name, size, header
 ):
     server.faults["HEAD", name] = head(size, header)
@@ -100,7 +100,7 @@ def test_what_is_said_to_be_too_large_is_not_fetched(
         (WEIGHTS, "many", "X-Linked-Size"),
     ],
 )
-def test_a_body_without_an_end_is_cut_off(
+def test_an_endless_body_is_cut_off(
     run, server, published, folder, tmp_path, name, size, header
 ):
     server.faults["HEAD", name] = head(size, header)
@@ -136,7 +136,7 @@ def bomb(size):
         ("br", bomb, "Content-Encoding='br'"),
     ],
 )
-def test_a_body_that_is_packed_is_no_bomb(
+def test_compressed_bodies_are_not_unpacked_beyond_their_size(
     run, server, published, name, encoding, make, message
 ):
     packed = make(2**27)
@@ -156,7 +156,7 @@ def test_a_body_that_is_packed_is_no_bomb(
     assert message in said
 
 
-def test_a_hub_may_pack_what_it_sends(run, server, published, folder):
+def test_a_hub_may_compress_its_answers(run, server, published, folder):
     """Some do, whether they are asked to or not."""
 
     def send(handler):
@@ -174,7 +174,7 @@ def test_a_hub_may_pack_what_it_sends(run, server, published, folder):
     assert run(find) == weights(folder)
 
 
-def test_what_is_resumed_ends_too(run, server, published, folder):
+def test_a_resumed_download_ends_at_its_size(run, server, published, folder):
     content = (folder / WEIGHTS).read_bytes()
     half = len(content) // 2
 
@@ -200,9 +200,7 @@ def test_what_is_resumed_ends_too(run, server, published, folder):
     assert asked == [0, half]
 
 
-def test_a_resumed_body_without_an_end_is_cut_off(
-    run, server, published, folder
-):
+def test_an_endless_resumed_body_is_cut_off(run, server, published, folder):
     content = (folder / WEIGHTS).read_bytes()
     endless = Endless(status=206)
 
@@ -252,7 +250,7 @@ def state(published, folder, **metadata):
 
 
 @pytest.mark.parametrize("size", [0, 1000])
-def test_weights_are_of_the_size_that_the_metadata_state(
+def test_weights_must_have_the_size_in_the_metadata(
     run, server, published, folder, size
 ):
     state(published, folder, weights_bytes=size)
@@ -264,16 +262,14 @@ def test_weights_are_of_the_size_that_the_metadata_state(
 
 
 @pytest.mark.parametrize("size", ["many", -1, 1.5, True, [1]])
-def test_a_size_of_weights_that_is_none_is_refused(
-    run, published, folder, size
-):
+def test_an_invalid_size_of_weights_is_refused(run, published, folder, size):
     state(published, folder, weights_bytes=size)
     kind, message = run.report(find)["error"]
     assert kind == "ValueError"
     assert re.search(r"weights_bytes.*whole number.*Received", message)
 
 
-def test_weights_of_a_size_that_only_the_hub_states(
+def test_weights_need_a_size_from_the_hub_or_the_metadata(
     run, server, published, folder
 ):
     state(published, folder, weights_bytes=None)
@@ -286,9 +282,7 @@ def test_weights_of_a_size_that_only_the_hub_states(
 
 
 @pytest.mark.parametrize("stated", [None, 2**36, 2**36 + 1])
-def test_weights_have_a_size_that_nobody_may_exceed(
-    run, server, published, folder, stated
-):
+def test_weights_have_a_largest_size(run, server, published, folder, stated):
     state(published, folder, weights_bytes=stated)
     server.faults["HEAD", WEIGHTS] = head(2**36 + 1)
     kind, message = run.report(find)["error"]
@@ -353,9 +347,7 @@ def push_here(folder):
     ],
 )
 @pytest.mark.parametrize("status", [200, 400])
-def test_answers_without_an_end_are_cut_off(
-    run, server, folder, method, end, status
-):
+def test_endless_answers_are_cut_off(run, server, folder, method, end, status):
     server.large = (".h5",)
     endless = server.faults[method, end] = Endless(
         b"{" + b" " * 50, status=status
@@ -384,7 +376,7 @@ def find_two():
     return found
 
 
-def test_two_threads_have_a_limit_each(run, server, published, folder):
+def test_each_thread_has_its_own_limit(run, server, published, folder):
     server.repositories["owner/other"] = published
     server.pause = 0.1
     server.faults["GET", WEIGHTS] = "slow"

@@ -145,7 +145,7 @@ def logged():
     return written.getvalue()
 
 
-def test_what_the_client_logs_gives_no_orders_and_shows_no_token(
+def test_logs_of_the_client_hold_no_control_characters_or_token(
     run, server, published
 ):
     def warn(handler):
@@ -173,7 +173,7 @@ def push_and_echo(folder):
     return push(folder, "owner/preset")
 
 
-def test_the_address_of_a_commit_gives_no_orders_and_shows_no_token(
+def test_the_address_of_a_commit_holds_no_control_characters_or_token(
     run, server, folder
 ):
     def commit(handler):
@@ -191,7 +191,7 @@ def test_the_address_of_a_commit_gives_no_orders_and_shows_no_token(
     assert not [part for part in parts(TOKEN) if part in printed]
 
 
-def test_a_token_is_known_by_where_it_lies_and_by_its_shape(
+def test_a_token_is_recognised_by_its_source_and_its_shape(
     tmp_path, monkeypatch
 ):
     from huggingface_hub import constants
@@ -212,7 +212,7 @@ def test_a_token_is_known_by_where_it_lies_and_by_its_shape(
 
 
 @pytest.mark.parametrize("dress", [as_it_is, quoted, quoted_twice_over])
-def test_no_part_of_a_token_stays_where_a_message_is_cut(monkeypatch, dress):
+def test_a_shortened_message_holds_no_part_of_a_token(monkeypatch, dress):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     for length in (*range(270, 305), *range(470, 505)):
         message = tokens.said("x" * length + " " + dress(TOKEN))
@@ -237,7 +237,7 @@ def test_an_unreadable_token_file_holds_no_token(tmp_path, monkeypatch, kind):
     assert tokens.said("plain text") == "plain text"
 
 
-def test_what_is_raised_leads_to_no_request():
+def test_errors_hold_no_reference_to_the_request():
     """Not even to who looks behind `from None`."""
     source = addresses.Source("owner/preset", "", None)
     headers = {"Authorization": f"Bearer {TOKEN}"}

@@ -77,7 +77,7 @@ COMMIT = "/api/models/owner/preset/commit/main"
         (PREUPLOAD, [(401,), (403,), "hang"]),
     ],
 )
-def test_uploads_that_fail_are_a_sentence_each_and_can_be_repeated(
+def test_failed_uploads_give_one_sentence_and_can_be_repeated(
     run, server, folder, end, faults
 ):
     before = read_files(folder)
@@ -103,7 +103,7 @@ def test_uploads_that_fail_are_a_sentence_each_and_can_be_repeated(
     assert stored == before | {".gitattributes": b""}
 
 
-def test_tries_of_the_client_that_fail_end_as_its_calls_do(run, server, folder):
+def test_failed_retries_of_the_client_raise_its_errors(run, server, folder):
     tries = 6
     server.faults["POST", PREUPLOAD] = tries * [(500,)] + tries * ["close"]
     errors, address = run(
@@ -114,7 +114,7 @@ def test_tries_of_the_client_that_fail_end_as_its_calls_do(run, server, folder):
     assert server.faults["POST", PREUPLOAD] == []
 
 
-def test_a_slow_upload_is_no_silence(run, server, folder):
+def test_a_slow_upload_does_not_time_out(run, server, folder):
     noise = np.random.default_rng(0).bytes(3 << 19)
     (folder / "film.gif").write_bytes(noise)
     server.socket.setsockopt(*SMALL_RECEIVER)
@@ -139,7 +139,7 @@ def test_a_card_that_the_hub_refuses_is_named(run, server, folder):
     assert "\n" not in failed["error"][1]
 
 
-def test_what_did_not_change_is_not_sent_again(run, server, folder):
+def test_unchanged_files_are_not_sent_again(run, server, folder):
     secret = {"HF_TOKEN": server.token}
     first = run(push, folder, "owner/preset", **secret)
     again = run(push, folder, "owner/preset", **secret)
@@ -147,7 +147,7 @@ def test_what_did_not_change_is_not_sent_again(run, server, folder):
     assert len(server.repositories["owner/preset"].commits) == 2
 
 
-def test_large_files_go_up_apart(run, server, folder):
+def test_large_files_are_uploaded_separately(run, server, folder):
     server.large = (".h5",)
     (digest,) = format.checksums(folder).values()
     verify = "/lfs/verify"
@@ -178,7 +178,7 @@ def test_large_files_go_up_apart(run, server, folder):
     assert run(find) == weights(folder)
 
 
-def test_what_xet_says_is_a_sentence(run, server, folder):
+def test_errors_of_xet_become_one_sentence(run, server, folder):
     """All of Xet that a server like this one can be: it refuses a token."""
     pytest.importorskip("hf_xet")
     server.large = (".h5",)
@@ -196,7 +196,7 @@ def newest(server, repo_id="owner/preset"):
     return repository.commits[repository.branches["main"]]
 
 
-def test_a_card_of_the_folder_is_renewed_until_someone_edits_it_there(
+def test_a_card_is_replaced_until_someone_edits_it_on_the_hub(
     run, server, folder
 ):
     secret = {"HF_TOKEN": server.token}
@@ -222,7 +222,7 @@ def test_a_card_of_the_folder_is_renewed_until_someone_edits_it_there(
     assert newest(server)["README.md"] == edited
 
 
-def test_cards_of_other_characters(run, server, folder):
+def test_cards_in_other_encodings_are_kept_or_refused(run, server, folder):
     dry = (push, folder, "owner/preset", "--dry-run")
     repository = server.repositories["owner/preset"] = hub_server.Repository()
     repository.commit({"README.md": "# Für Zahlen\n".encode("latin-1")}, "main")
@@ -235,7 +235,7 @@ def test_cards_of_other_characters(run, server, folder):
     )
 
 
-def test_pictures_of_a_folder_above_this_one_go_up(folder, monkeypatch):
+def test_pictures_of_a_relative_folder_are_uploaded(folder, monkeypatch):
     (folder / "a.png").write_text("shown")
     (folder.parent / "here").mkdir()
     monkeypatch.chdir(folder.parent / "here")
@@ -243,7 +243,7 @@ def test_pictures_of_a_folder_above_this_one_go_up(folder, monkeypatch):
     assert publishing._linked("![A](a.png)", above) == ["a.png"]
 
 
-def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
+def test_only_files_of_the_preset_are_uploaded(run, server, folder, tmp_path):
     secret = {"HF_TOKEN": server.token}
     for name in ("old.weights.h5", "notes.json", "diary.md", "me.png"):
         (folder / name).write_text("private")
@@ -276,7 +276,7 @@ def test_only_what_belongs_to_the_preset_goes_up(run, server, folder, tmp_path):
 
 @pytest.mark.parametrize("option", ["--private", "--dry-run"])
 @pytest.mark.parametrize("token", ["", "hf_wrong"])
-def test_offline_nothing_goes_up(run, server, folder, option, token):
+def test_nothing_is_uploaded_offline(run, server, folder, option, token):
     environment = {"HF_HUB_OFFLINE": "1", "HF_TOKEN": token}
     refused = run.report(push, folder, "owner/preset", option, **environment)
     assert refused["error"][0] == "OSError"
@@ -329,7 +329,7 @@ def test_a_bad_token_is_refused_before_any_work(
     assert server.requests == requests
 
 
-def test_a_rehearsal_needs_no_token(run, server, folder):
+def test_a_dry_run_needs_no_token(run, server, folder):
     dry = (push, folder, "owner/preset", "--dry-run")
     assert "or your token (if any) cannot see it" in run(*dry)
     assert WHO not in server.requests
@@ -339,7 +339,7 @@ def test_a_rehearsal_needs_no_token(run, server, folder):
     assert "stays as it is" in run(*dry, HF_TOKEN=server.token)
 
 
-def test_a_push_leaves_what_is_cached_to_offline_mode(
+def test_a_push_keeps_the_cache_for_offline_mode(
     run, server, published, folder
 ):
     run(find)
@@ -354,7 +354,7 @@ def test_a_push_leaves_what_is_cached_to_offline_mode(
 @pytest.mark.parametrize(
     "value_range", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), None]
 )
-def test_samples_are_pictured_as_bright_as_they_are(
+def test_sample_pictures_keep_the_brightness(
     folder, tmp_path, monkeypatch, value_range
 ):
     (folder / "samples.png").unlink()

@@ -42,7 +42,7 @@ print(sorted(heavy & set(sys.modules) - before))
 
 @needs_torch
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="TensorFlow is what runs")
-def test_all_but_tensorflow_datasets_works_without_tensorflow(tmp_path):
+def test_only_tensorflow_datasets_needs_tensorflow(tmp_path):
     sources = [str(tmp_path / name) for name in ("", "in.npy", "in.npz")]
     code = f"""
 import keras
@@ -86,7 +86,7 @@ for command in (
     assert done.stdout.split("\n")[:5] == shapes
 
 
-def test_nothing_of_ours_imports_a_backend_that_was_not_chosen():
+def test_the_package_imports_only_the_chosen_backend():
     """Keras itself may look for others, so they are blocked by name."""
     code = """
 import builtins

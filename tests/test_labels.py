@@ -39,7 +39,7 @@ def test_folders_that_are_numbers_are_sorted_as_numbers(tmp_path):
     assert sorted(labels) == list(range(11))
 
 
-def test_skipped_pictures_take_their_labels_along(tmp_path):
+def test_labels_of_skipped_pictures_are_dropped(tmp_path):
     write_folders(tmp_path, {"a": 2, "b": 2})
     (tmp_path / "a" / "1.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"1\.png"):
@@ -163,7 +163,7 @@ def prepare(tmp_path):
     return prepare
 
 
-def test_sets_have_labels(prepare, tmp_path):
+def test_labels_of_named_sets_are_read(prepare, tmp_path):
     import tensorflow_datasets as tfds
 
     prepare(kind=tfds.features.ClassLabel(names=["ant", "bee"]))

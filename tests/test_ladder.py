@@ -84,13 +84,13 @@ def test_num_levels_is_the_smallest_that_overlaps():
     assert overlaps[0] < 0.5 <= overlaps[1]
 
 
-def test_two_levels_are_the_least():
+def test_at_least_two_levels_are_suggested():
     assert ladder.suggested_num_levels(0.0101, 0.01, 3072) == 2
 
 
 @pytest.mark.parametrize("steps", [1, 5, 100])
 @pytest.mark.parametrize("num_levels", [2, 10, 232, 2000])
-def test_step_size_is_the_best_of_all(num_levels, steps):
+def test_step_size_is_optimal(num_levels, steps):
     sigmas = geometric_sigmas(50.0, 0.01, num_levels)
     square = float(sigmas[0] / sigmas[1]) ** 2
     step = ladder.suggested_step_size(sigmas, steps) / 0.01**2
@@ -114,7 +114,7 @@ def test_many_steps_bring_the_variance_to_that_of_the_level():
     )
 
 
-def test_variance_is_that_of_langevin_dynamics_itself():
+def test_variance_equals_that_of_simulated_langevin_dynamics():
     sigmas = geometric_sigmas(50.0, 0.01, 10)
     rng = np.random.default_rng(0)
     step_size, sigma = 2e-5, sigmas[4]
@@ -183,7 +183,7 @@ def brute_force_distance(images):
     )
 
 
-def test_distance_of_two_points_is_theirs():
+def test_distance_of_two_images_is_exact():
     images = np.zeros((2, 4, 4, 1))
     images[1, 0, 0], images[1, 3, 3] = 3.0, 4.0
     assert ladder.largest_distance(images) == 5.0
@@ -197,7 +197,7 @@ def test_distance_of_black_and_white_is_the_diagonal_of_the_cube():
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize("spread", [0.0, 1.0, 5.0])
-def test_distance_is_that_of_all_pairs(monkeypatch, chunk, spread):
+def test_distance_equals_that_of_brute_force(monkeypatch, chunk, spread):
     # Without spread all are as far from the mean and no pair is ruled out.
     rng = np.random.default_rng(0)
     images = rng.standard_normal((60, 16))

@@ -24,7 +24,7 @@ def test_loss_is_float32_where_float16_overflows():
     assert float(loss[0]) == 160_000.0
 
 
-def test_preconditioned_weight_is_edm_s():
+def test_preconditioned_weight_equals_that_of_edm():
     """EDM's (s^2 + d^2)/(s d)^2, on the denoised image's error s * error."""
     sigma, spread = 0.7, 0.31
     edm = (sigma**2 + spread**2) / (sigma * spread) ** 2

@@ -38,7 +38,7 @@ class ResourceExhaustedError(Exception):
         (RuntimeError("CUDA out of memory. Tried"), "CUDA out of memory. T"),
     ],
 )
-def test_errors_of_memory_are_known(error, message):
+def test_memory_errors_are_recognised(error, message):
     assert is_of_memory(error)
     assert message in shortage(error)
     assert shortage(error).isprintable()
@@ -47,7 +47,7 @@ def test_errors_of_memory_are_known(error, message):
 @pytest.mark.parametrize(
     "error", [RuntimeError("a bug"), TypeError("out of memory"), KeyError("x")]
 )
-def test_other_errors_are_none_of_memory(error):
+def test_other_errors_are_not_memory_errors(error):
     assert not is_of_memory(error)
 
 
@@ -71,7 +71,9 @@ def run(monkeypatch, function):
         )
     ],
 )
-def test_a_backend_without_memory_is_a_sentence(monkeypatch, capsys, allocate):
+def test_a_backend_out_of_memory_gives_one_sentence(
+    monkeypatch, capsys, allocate
+):
     with pytest.raises(SystemExit):
         run(monkeypatch, allocate)
     said = capsys.readouterr().err.splitlines()[-1]
@@ -88,7 +90,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["network", "weights", "model"])
-def test_no_preset_is_blamed_for_memory(monkeypatch, tmp_path, place):
+def test_a_lack_of_memory_is_not_blamed_on_the_preset(
+    monkeypatch, tmp_path, place
+):
     network = UNet((8, 8, 1), widths=(4,), num_blocks=1)
     keras_ncsn.NCSNModel(network).save_to_preset(tmp_path / "preset")
 

@@ -14,6 +14,6 @@ def test_mlp_rejects(kwargs, message):
         MLP(**kwargs)
 
 
-def test_arguments_that_no_network_knows_are_not_dropped():
+def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="unexpected.*'num_bricks'"):
         MLP(width=4, num_bricks=2)

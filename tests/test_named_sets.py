@@ -70,7 +70,7 @@ def test_sets_are_read_by_name_and_kept(prepare, tmp_path, channels):
     np.testing.assert_array_equal(np.load(kept), expected)
 
 
-def test_what_killed_processes_left_is_taken_away(prepare, tmp_path):
+def test_files_left_by_killed_processes_are_removed(prepare, tmp_path):
     prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
     (tmp_path / "keras_ncsn").mkdir()
     name = ".shapes-2.1.0-train.npy"
@@ -82,7 +82,7 @@ def test_what_killed_processes_left_is_taken_away(prepare, tmp_path):
     assert cached(tmp_path) == [f"{name}.2", name[1:]]
 
 
-def test_sets_are_read_where_nothing_can_be_kept(prepare, tmp_path):
+def test_sets_are_read_without_a_writable_cache(prepare, tmp_path):
     expected = np.stack(prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3)))
     # A file where the folder would be: even root cannot write there.
     (tmp_path / "keras_ncsn").write_text("")
@@ -139,7 +139,7 @@ def test_sets_without_one_image_are_refused(prepare, tmp_path):
         datasets.load_images("pairs", data_dir=tmp_path)
 
 
-def test_splits_that_are_not_there_are_refused(prepare, tmp_path):
+def test_missing_splits_are_refused(prepare, tmp_path):
     prepare("shapes", [(6, 8, 3)], (6, 8, 3))
     with pytest.raises(ValueError, match="one of train.*split='test'"):
         datasets.load_images("shapes", "test", data_dir=tmp_path)
@@ -195,12 +195,12 @@ def test_broken_images_of_a_set_are_named_or_skipped(tmp_path):
     assert cached(tmp_path) == []
 
 
-def test_sets_to_be_downloaded_by_hand_say_so(tmp_path):
+def test_sets_that_need_a_manual_download_are_named(tmp_path):
     with pytest.raises(ValueError, match="(?s)celeb_a_hq.*manual"):
         datasets.load_images("celeb_a_hq/64", data_dir=tmp_path)
 
 
-def test_what_a_download_raises_is_told(prepare, tmp_path, monkeypatch):
+def test_errors_of_a_download_are_reported(prepare, tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 
     def fail(builder):
@@ -213,14 +213,14 @@ def test_what_a_download_raises_is_told(prepare, tmp_path, monkeypatch):
         datasets.load_images("shapes", data_dir=tmp_path)
 
 
-def test_sets_have_one_spelling(prepare, tmp_path):
+def test_other_spellings_of_a_set_are_refused(prepare, tmp_path):
     prepare("two_words", [(6, 8, 3)] * 3, (6, 8, 3))
     with pytest.raises(ValueError, match="Received: twoWords"):
         datasets.load_images("twoWords", data_dir=tmp_path)
     assert len(datasets.load_images("two_words", data_dir=tmp_path)) == 3
 
 
-def test_a_set_that_is_prepared_again_is_read_again(prepare, tmp_path):
+def test_an_outdated_cache_of_a_set_is_replaced(prepare, tmp_path):
     prepare("shapes", [(6, 8, 3)] * 3, (6, 8, 3))
     datasets.load_images("shapes", data_dir=tmp_path)
     kept = tmp_path / "keras_ncsn" / "shapes-2.1.0-train.npy"
@@ -295,7 +295,9 @@ def test_damaged_sets_are_named(prepare, tmp_path, name, change):
     assert "\x1b" not in str(error.value)
 
 
-def test_what_sets_say_gives_no_orders(prepare, tmp_path, monkeypatch):
+def test_text_of_sets_sends_no_control_characters(
+    prepare, tmp_path, monkeypatch
+):
     import tensorflow_datasets as tfds
 
     def fail(builder):

@@ -96,7 +96,7 @@ def test_no_preset_asks_for_a_huge_network(tmp_path, name, sizes):
     assert time.monotonic() - began < 5
 
 
-def test_sizes_of_numpy_do_not_overflow():
+def test_sizes_from_numpy_do_not_overflow():
     with pytest.raises(ValueError, match="Choose smaller sizes"):
         UNet((8, 8, 3), widths=[np.int64(2**31)] * 2)
     with pytest.raises(ValueError, match="Choose smaller sizes"):

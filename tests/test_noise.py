@@ -12,7 +12,7 @@ NCSN_LADDER = [
 ]  # fmt: skip
 
 
-def test_geometric_sigmas_are_the_paper_s():
+def test_geometric_sigmas_equal_the_paper_s():
     sigmas = noise.geometric_sigmas()
     assert sigmas.dtype == np.float64
     np.testing.assert_allclose(sigmas, NCSN_LADDER, rtol=5e-6)
@@ -25,7 +25,7 @@ def test_geometric_ratio_is_constant_to_float64():
     assert (sigmas[0], sigmas[-1]) == (50.0, 0.01)
 
 
-def test_variance_preserving_sigmas_are_ddpm_s():
+def test_variance_preserving_sigmas_equal_ddpm_s():
     sigmas = noise.variance_preserving_sigmas()
     alpha_bar = np.cumprod(1.0 - np.linspace(1e-4, 0.02, 1000))
     assert len(sigmas) == 1000
@@ -67,7 +67,7 @@ def test_variance_preserving_sigmas_rejects(kwargs, message):
 @pytest.mark.parametrize(
     "sigmas", [[1.0], [0.1, 1.0], [1.0, 0.0], [1.0, 1.0], [np.nan, 1.0]]
 )
-def test_schedule_rejects_what_is_no_ladder(sigmas):
+def test_schedule_rejects_invalid_ladders(sigmas):
     with pytest.raises(ValueError, match="strictly decreasing.*Received"):
         NoiseSchedule(sigmas)
 
@@ -101,7 +101,7 @@ def test_perturb_takes_the_schedule_s_own_levels():
 
 
 @pytest.mark.parametrize("sigma", [1.1, 0.009, float("nan"), [0.5, 2.0]])
-def test_check_sigma_rejects_what_lies_outside(sigma):
+def test_check_sigma_rejects_levels_outside_the_schedule(sigma):
     with pytest.raises(ValueError, match="within the schedule.*Received"):
         NoiseSchedule.geometric().check_sigma(sigma)
 

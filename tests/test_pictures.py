@@ -95,9 +95,7 @@ PALETTE = np.where(CHECKS, [40, 50, 60], [10, 20, 30])
         ),
     ],
 )
-def test_pictures_are_read_as_a_person_sees_them(
-    tmp_path, name, save, expected
-):
+def test_pictures_are_read_as_viewers_show_them(tmp_path, name, save, expected):
     save(tmp_path / name)
     image = datasets.load_image(tmp_path / name)
     assert image.mode == ("L" if expected.ndim == 2 else "RGB")
@@ -125,7 +123,7 @@ def test_a_turned_jpeg_has_its_upright_size(tmp_path):
     assert pictures.load_folder(tmp_path).shape == (1, 6, 8, 3)
 
 
-def test_the_centre_square_is_resized_without_aliases(tmp_path):
+def test_the_centre_square_is_resized_without_aliasing(tmp_path):
     # Stripes one pixel wide, between margins that must go.
     pixels = np.full((24, 40), 255, "uint8")
     pixels[:, 8:32] = 200 * (np.arange(24) % 2)
@@ -141,7 +139,7 @@ def test_the_centre_square_is_resized_without_aliases(tmp_path):
     assert (np.asarray(image) == 70).all()
 
 
-def test_folders_are_nested_sorted_and_one_shape(tmp_path):
+def test_nested_folders_are_read_in_order_with_one_shape(tmp_path):
     (tmp_path / "b" / "c").mkdir(parents=True)
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "notes.txt").write_text("no picture")
@@ -193,7 +191,7 @@ def test_folders_that_cannot_be_listed_are_named(tmp_path, monkeypatch):
     assert len(images) == 1
 
 
-def test_folders_do_not_stay_in_memory_nor_on_disk(tmp_path, monkeypatch):
+def test_folders_stay_neither_in_memory_nor_on_disk(tmp_path, monkeypatch):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -253,7 +251,7 @@ def test_broken_pictures_are_skipped_and_counted(tmp_path, image_size):
 
 
 @pytest.mark.parametrize("image_size", [None, 16])
-def test_broken_pictures_say_nothing_of_the_others(tmp_path, image_size):
+def test_broken_pictures_do_not_affect_the_others(tmp_path, image_size):
     truncate(tmp_path / "a.png")
     Image.new("L", (32, 32), 7).save(tmp_path / "b.png")
     with pytest.warns(UserWarning, match="Skipped 1 of 2"):

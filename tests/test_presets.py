@@ -139,7 +139,7 @@ def test_dtype_overrides_the_policy(folder):
     assert "dtype" not in config["config"]["network"]["config"]
 
 
-def test_without_weights_they_are_random(model, folder):
+def test_weights_that_are_not_loaded_are_random(model, folder):
     (folder / "model.weights.h5").unlink()
     copy = keras_ncsn.NCSNModel.from_preset(folder, load_weights=False)
     assert not all(
@@ -165,7 +165,7 @@ def test_saving_again_replaces_and_keeps_the_card(model, folder):
     assert [path.name for path in folder.parent.iterdir()] == ["preset"]
 
 
-def test_saving_through_a_link_replaces_what_it_leads_to(model, folder):
+def test_saving_through_a_link_replaces_its_target(model, folder):
     link = folder.parent / "link"
     link.symlink_to(folder)
     randomize(model.ema_network, seed=3)
@@ -177,7 +177,7 @@ def test_saving_through_a_link_replaces_what_it_leads_to(model, folder):
     assert names == ["link", "preset"]
 
 
-def test_a_checkout_that_is_not_installed_saves(model, tmp_path, monkeypatch):
+def test_a_checkout_can_save_without_installation(model, tmp_path, monkeypatch):
     def fail(name):
         raise importlib.metadata.PackageNotFoundError(name)
 
@@ -242,7 +242,9 @@ def stored_dtypes(folder):
 
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_weights_of_16_bits_may_be_stored_in_any(tmp_path, dtype, stored):
+def test_weights_of_16_bits_can_be_stored_in_each_dtype(
+    tmp_path, dtype, stored
+):
     network = keras_ncsn.networks.MLP(2, width=4, dtype=dtype)
     model = keras_ncsn.NCSNModel(network, value_range=None)
     randomize(network, seed=0)
@@ -284,7 +286,7 @@ def test_metadata_are_json_before_any_work(model, tmp_path, metadata):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_made_of_a_preset_keeps_its_terms(model, folder, tmp_path):
+def test_a_model_from_a_preset_keeps_its_terms(model, folder, tmp_path):
     terms = {
         "license": "other",
         "license_name": "research-only",
@@ -336,7 +338,7 @@ def test_large_weights_go_into_several_files(model, tmp_path):
         keras_ncsn.NCSNModel.from_preset(folder)
 
 
-def test_a_newer_format_says_what_to_upgrade(folder, monkeypatch):
+def test_a_newer_format_asks_for_an_upgrade(folder, monkeypatch):
     # It is whole, and would only come again.
     monkeypatch.setattr(cache, "distrust", pytest.fail)
     metadata = format.read_metadata(folder)
@@ -350,7 +352,7 @@ def test_a_newer_format_says_what_to_upgrade(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("version", [True, 0, -1, "1", None, 1.0])
-def test_a_format_is_a_number_from_1(folder, version):
+def test_invalid_format_versions_are_refused(folder, version):
     metadata = format.read_metadata(folder) | {"format_version": version}
     (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match=f"Received: format {version!r} in"):
@@ -366,14 +368,14 @@ def test_presets_of_format_1_load():
         np.testing.assert_allclose(score, stored["score"], atol=1e-5)
 
 
-def test_saving_refuses_a_folder_that_is_no_preset(model, tmp_path):
+def test_saving_refuses_a_folder_without_a_preset(model, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(ValueError, match="new or empty folder.*Received"):
         model.save_to_preset(tmp_path)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_a_config_is_as_it_was_saved(folder):
+def test_a_changed_config_is_refused(folder):
     assert "config_sha256" in format.read_metadata(folder)
     path = folder / "config.json"
     path.write_text(path.read_text().replace('"heun"', '"Heun"'))
@@ -519,7 +521,7 @@ def test_damaged_presets_are_refused(folder, damage, message):
     "damage",
     [lose_the_network, name_the_network_by_a_number, list_the_network],
 )
-def test_what_overrides_a_damaged_preset_is_not_blamed(folder, damage):
+def test_damage_is_not_blamed_on_overrides(folder, damage):
     damage(folder)
     restate(folder)
     with pytest.raises(ValueError, match="config of an `NCSNModel`"):
@@ -552,7 +554,7 @@ def test_links_out_of_a_preset_are_refused(folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", ["Model.weights.h5", "MODEL_00001.WEIGHTS.H5"])
-def test_links_to_weights_are_found_by_a_disk_without_case(
+def test_links_to_weights_are_found_on_a_case_insensitive_disk(
     folder, tmp_path, name
 ):
     (folder / name).symlink_to(tmp_path / "outer")
@@ -560,9 +562,7 @@ def test_links_to_weights_are_found_by_a_disk_without_case(
         keras_ncsn.NCSNModel.from_preset(folder)
 
 
-def test_saving_over_a_preset_takes_in_nothing_from_elsewhere(
-    model, folder, tmp_path
-):
+def test_saving_over_a_preset_copies_no_linked_files(model, folder, tmp_path):
     secret = tmp_path / "secret"
     secret.write_text("secret")
     (folder / "picture.png").symlink_to(secret)
@@ -575,7 +575,7 @@ def test_saving_over_a_preset_takes_in_nothing_from_elsewhere(
 
 
 @pytest.mark.parametrize("places", [[["x"]], [{}], {}, [], None, "other.h5"])
-def test_an_index_of_something_else_is_refused(sharded, tmp_path, places):
+def test_an_invalid_index_is_refused(sharded, tmp_path, places):
     folder = shutil.copytree(sharded, tmp_path / "preset")
     path = folder / "model.weights.json"
     index = json.loads(path.read_text()) | {"weight_map": {"a": places}}
@@ -587,7 +587,7 @@ def test_an_index_of_something_else_is_refused(sharded, tmp_path, places):
         keras_ncsn.NCSNModel.from_preset(folder)
 
 
-def test_what_the_caller_wants_is_not_blamed_on_the_preset(folder):
+def test_invalid_overrides_are_not_blamed_on_the_preset(folder):
     with pytest.raises(ValueError, match="`sampler` must be one of"):
         keras_ncsn.NCSNModel.from_preset(folder, sampler="dice")
     with pytest.raises(ValueError, match="Unrecognized.*colour"):
@@ -606,7 +606,7 @@ def test_unknown_presets_are_refused_with_the_known_ones(tmp_path):
 
 
 @pytest.mark.parametrize("preset", [None, 5, ["mnist"]])
-def test_what_is_no_name_is_no_preset(preset):
+def test_values_that_are_not_names_are_refused(preset):
     with pytest.raises(ValueError, match="`preset` must be a name.*Received"):
         keras_ncsn.NCSNModel.from_preset(preset)
 

@@ -35,7 +35,7 @@ def test_a_log_file_gets_a_line_a_minute(monkeypatch):
 
 
 @pytest.mark.parametrize("verbose", [1, "auto"])
-def test_a_terminal_gets_one_line_that_is_drawn_again(monkeypatch, verbose):
+def test_a_terminal_gets_one_line_that_is_redrawn(monkeypatch, verbose):
     shown = draw(monkeypatch, Terminal(), verbose, mininterval=0.0)
     assert shown.count("\n") == 1
     assert shown.count("\r") >= 30

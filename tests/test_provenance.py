@@ -5,7 +5,7 @@ import pytest
 from keras_ncsn.runs import provenance, recipes, run_file
 
 
-def test_of_paths_the_last_part_gets_published(tmp_path, monkeypatch):
+def test_only_the_last_part_of_a_path_is_published(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").mkdir()
     (tmp_path / "mnist").symlink_to("secret")
@@ -24,7 +24,7 @@ def test_of_paths_the_last_part_gets_published(tmp_path, monkeypatch):
         assert "--from-preset mnist " in metadata["command"]
 
 
-def test_a_preset_that_is_gone_is_named_by_its_last_part(tmp_path):
+def test_a_missing_preset_is_named_by_its_last_part(tmp_path):
     run = run_file.describe("mnist", "unet-mnist", from_preset="mnist")
     assert "--from-preset mnist --seed" in provenance.command(run)
     for gone in "../private/gone", str(tmp_path / "gone"):
@@ -35,12 +35,12 @@ def test_a_preset_that_is_gone_is_named_by_its_last_part(tmp_path):
 
 
 @pytest.mark.parametrize("data", ["celeb_a", "celeb_a/2.1.0"])
-def test_terms_are_those_of_the_set_whatever_its_version(data):
+def test_terms_do_not_depend_on_the_version_of_the_set(data):
     metadata = provenance.metadata(run_file.describe(data, "unet-celeba"))
     assert metadata["license_name"] == "celeba-non-commercial-research-only"
 
 
-def test_the_command_says_what_the_preset_would_else_decide():
+def test_the_command_holds_settings_that_override_the_preset():
     usual = recipes.find("unet-mnist").sigma_distribution
     settings = {"sigma_distribution": usual, "batch_size": 128}
     run = run_file.describe("mnist", "unet-mnist", settings, "mnist")

@@ -25,8 +25,8 @@ WRONG = {
     "--recipe no-such": "`recipe` must be one of unet-mnist",
     "--recipe ncsn-mnist --image-size 31": "even height and width",
     "--recipe ncsn-mnist --dropout 0.5": "dropout for ncsn-mnist",
-    "--recipe ncsn-mnist --log-sigma-std 1": "noise levels drawn from a log-",
-    "--from-preset mnist --width 8": "What the model is comes from the preset",
+    "--recipe ncsn-mnist --log-sigma-std 1": "from a log-normal distribution",
+    "--from-preset mnist --width 8": "must come from the preset",
     "--from-preset no-such": "`preset` must be a name of the zoo",
     "--checkpoint-every 7": "`checkpoint_every` must be a multiple of",
     "--resume": "A run must have a readable run.json",
@@ -34,7 +34,7 @@ WRONG = {
 }
 
 
-def test_help_recipes_and_refusals_wait_for_no_keras(tmp_path):
+def test_help_recipes_and_refusals_do_not_import_keras(tmp_path):
     for name in ("run", "damaged"):
         (tmp_path / name).mkdir()
     (tmp_path / "damaged" / "run.json").write_text("{")
@@ -110,7 +110,7 @@ def test_help_has_groups_with_the_usual_options_first():
     assert "\n  DATA\n" not in shown.output
 
 
-def test_options_become_the_recipe(tmp_path, monkeypatch):
+def test_options_replace_values_of_the_recipe(tmp_path, monkeypatch):
     class Described(Exception):
         pass
 
@@ -136,7 +136,7 @@ def test_options_become_the_recipe(tmp_path, monkeypatch):
     assert run["recipe"] == usual | given
 
 
-def test_all_but_the_network_is_an_option():
+def test_each_setting_except_the_network_is_an_option():
     known = [recipe.values() for recipe in recipes.RECIPES.values()]
     names = {name for recipe in known for name in recipe}
     assert names - {"network"} == recipe_options.OPTIONS.keys()

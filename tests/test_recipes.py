@@ -18,13 +18,13 @@ def test_every_setting_has_a_sentence_and_a_group(recipe):
         recipe(**{field.name: getattr(recipe(), field.name)})
 
 
-def test_a_recipe_does_not_change():
+def test_a_recipe_is_immutable():
     recipe = recipes.find("unet-mnist")
     with pytest.raises(dataclasses.FrozenInstanceError):
         recipe.steps = 1
 
 
-def test_a_recipe_for_a_preset_leaves_the_model_to_it():
+def test_a_recipe_for_a_preset_has_no_settings_of_the_network():
     recipe = recipes.find_for_preset("unet-mnist", "mnist")
     assert type(recipe) is Recipe
     assert (recipe.steps, recipe.learning_rate) == (18_000, 2e-3)
@@ -34,7 +34,7 @@ def test_a_recipe_for_a_preset_leaves_the_model_to_it():
     assert recipe.in_place_of_preset() == given
 
 
-def test_a_recipe_has_attention_in_stages_that_there_are(tmp_path):
+def test_attention_is_only_in_existing_stages(tmp_path):
     narrow = {"width_multipliers": [1]}
     assert recipes.find("unet-mnist").attention_stages == (1,)
     assert recipes.find("unet-mnist", narrow).attention_stages == ()

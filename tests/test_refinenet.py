@@ -50,7 +50,7 @@ def positions(network, sigma):
         ({"image_shape": (32, 32, 3)}, 29_694_083),
     ],
 )
-def test_parameter_counts_are_those_of_the_authors(kwargs, count):
+def test_parameter_counts_equal_the_authors(kwargs, count):
     # The weights have shapes, and no values: they would be 120 MB.
     with keras.StatelessScope(initialize_variables=False):
         assert RefineNet(**kwargs).count_params() == count
@@ -74,7 +74,7 @@ def test_keras_file_keeps_network(tmp_path, sigmas, dtype):
     )
 
 
-def test_blocks_per_stage_makes_it_deeper():
+def test_blocks_per_stage_makes_the_network_deeper():
     deeper = small(blocks_per_stage=2)
     assert deeper.count_params() > small().count_params()
     assert deeper.get_config()["blocks_per_stage"] == 2

@@ -107,7 +107,7 @@ def whole(run_process, tmp_path_factory):
 @pytest.mark.parametrize(
     "num_kills", [2, pytest.param(10, marks=pytest.mark.slow)]
 )
-def test_a_run_killed_again_and_again_ends_to_the_last_bit(
+def test_a_run_killed_repeatedly_ends_with_the_same_weights(
     run_process, whole, tmp_path, num_kills
 ):
     killed = tmp_path / "killed"
@@ -126,7 +126,7 @@ def test_a_run_killed_again_and_again_ends_to_the_last_bit(
     assert not list(killed.glob(".*"))
 
 
-def test_a_run_goes_on_without_the_preset_that_it_began_from(train, tmp_path):
+def test_a_run_resumes_without_its_original_preset(train, tmp_path):
     network = ("--from-preset", tmp_path / "small", "--log-sigma-mean", -0.5)
     # All steps are alike, however many there are to be.
     network += ("--sigma-distribution", "log_normal", "--decay", "none")
@@ -151,7 +151,7 @@ def test_a_run_goes_on_without_the_preset_that_it_began_from(train, tmp_path):
     train("--resume", network=())
 
 
-def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
+def test_a_run_stopped_by_a_signal_can_be_resumed(train, tmp_path, monkeypatch):
     real = runs.train
 
     def interrupted(*args, extra_callbacks, **kwargs):
@@ -175,7 +175,7 @@ def test_a_signal_saves_and_resume_goes_on(train, tmp_path, monkeypatch):
     assert "Step 4 is saved" in train("--resume")
 
 
-def test_resume_wants_the_images_it_began_with(train, tmp_path):
+def test_resume_needs_the_original_images(train, tmp_path):
     train()
     save_images(np.ones((41, 8, 8, 1)), tmp_path / "pictures")
     message = r"its own images.*\[41, 8, 8, 1\].*\[40, 8, 8, 1\]"
@@ -183,7 +183,7 @@ def test_resume_wants_the_images_it_began_with(train, tmp_path):
         train("--resume")
 
 
-def test_resume_takes_what_the_run_began_with(train, tmp_path):
+def test_resume_uses_the_original_settings(train, tmp_path):
     begun = {"learning_rate": 0.5, "steps": 4, "batch_size": 4}
     settings = "--recipe", "unet-mnist", "--learning-rate", 0.5, "--seed", 3
     assert "holds no run" in train(*settings, "--resume")
@@ -213,7 +213,9 @@ def test_resume_takes_what_the_run_began_with(train, tmp_path):
             )
 
 
-def test_a_run_killed_at_its_first_file_goes_on(train, tmp_path, monkeypatch):
+def test_a_run_killed_at_its_first_file_can_be_resumed(
+    train, tmp_path, monkeypatch
+):
     class Killed(BaseException):
         pass
 

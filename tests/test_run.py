@@ -72,7 +72,7 @@ def test_data_parallel_is_a_flag(train, tmp_path):
     assert (tmp_path / "run" / "last").is_dir()
 
 
-def test_floats_lie_where_the_preset_has_them(train, tmp_path):
+def test_floats_must_lie_in_the_range_of_the_preset(train, tmp_path):
     model = keras_ncsn.NCSNModel(two_convolutions(), value_range=(-1.0, 1.0))
     model.save_to_preset(tmp_path / "signed")
     network = ("--from-preset", tmp_path / "signed")
@@ -84,7 +84,7 @@ def test_floats_lie_where_the_preset_has_them(train, tmp_path):
         train("--resume", network=network, data=tmp_path / "floats.npy")
 
 
-def test_training_goes_on_from_a_preset(tmp_path, pictures):
+def test_training_starts_from_a_preset(tmp_path, pictures):
     network = two_convolutions()
     before = keras_ncsn.NCSNModel(network, weighting="edm", data_std=0.3)
     terms = {"license": "other", "license_name": "a"}
@@ -130,9 +130,7 @@ class Spoil(keras.callbacks.Callback):
         (3, r"loss became nan.*holds step 2\. .* --from-preset .*/run/last"),
     ],
 )
-def test_a_loss_that_is_none_says_how_to_go_on(
-    train, monkeypatch, step, message
-):
+def test_a_nan_loss_says_how_to_continue(train, monkeypatch, step, message):
     real = runs.train
 
     def spoiled(*args, extra_callbacks, **kwargs):
@@ -151,7 +149,7 @@ def test_a_run_is_trained_by_one_process_at_a_time(train, tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == [".lock"]
 
 
-def test_without_tensorboard_nothing_is_begun(train, tmp_path, monkeypatch):
+def test_no_run_starts_if_tensorboard_is_missing(train, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.summary.writer", None)
     with pytest.raises(ImportError, match="pip install tensorboard"):
         train("--tensorboard")
@@ -168,7 +166,7 @@ def test_wrong_intervals_are_named_before_images_are_loaded(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_without_range_has_no_pictures(train, tmp_path):
+def test_a_run_without_a_value_range_has_no_pictures(train, tmp_path):
     preset = tmp_path / "unbounded"
     model = keras_ncsn.NCSNModel(two_convolutions(), value_range=None)
     model.save_to_preset(preset)
@@ -207,7 +205,7 @@ def test_a_run_writes_nothing_outside_its_folder(
     assert (sorted(home.rglob("*")), sorted(run.rglob("*"))) == before
 
 
-def test_temporary_names_that_were_planted_are_not_used(resume, tmp_path):
+def test_planted_temporary_files_are_not_used(resume, tmp_path):
     profile = tmp_path / "profile"
     profile.write_text("mine")
     for name in ("log.csv", "run.json", "state.npz"):

@@ -7,12 +7,12 @@ import pytest
 from keras_ncsn.runs import run_file
 
 
-def test_a_run_goes_on_from_its_preset():
+def test_a_run_resumes_from_its_preset():
     before = run_file.describe("mnist", from_preset="mnist", seed=3)
     assert run_file.describe("mnist", before=before) == before
 
 
-def test_what_recipes_did_not_have_yet_goes_on_as_it_was(tmp_path):
+def test_settings_missing_from_an_old_run_get_their_defaults(tmp_path):
     run = run_file.describe("mnist", "unet-mnist", {"churn": 0.0})
     old = run | {"recipe": dict(run["recipe"])}
     del old["recipe"]["churn"]
@@ -22,7 +22,7 @@ def test_what_recipes_did_not_have_yet_goes_on_as_it_was(tmp_path):
     run_file.check(tmp_path, resumed, resume=True)
 
 
-def test_a_run_file_that_is_damaged_is_named(tmp_path):
+def test_a_damaged_run_file_is_named(tmp_path):
     run = run_file.describe("mnist", "unet-mnist")
     for damaged in ("{", "[1]", '{"recipe": 1}'):
         (tmp_path / "run.json").write_text(damaged)
@@ -35,7 +35,7 @@ def test_a_run_file_that_is_damaged_is_named(tmp_path):
             run_file.check(tmp_path, run, resume=True)
 
 
-def test_a_run_goes_on_as_it_began(tmp_path):
+def test_a_run_resumes_only_with_its_own_settings(tmp_path):
     run = run_file.describe("mnist", "unet-mnist", {"steps": 10})
     run_file.check(tmp_path, run)
     (tmp_path / "run.json").write_text(json.dumps(run))
@@ -56,14 +56,14 @@ def test_a_folder_with_other_things_is_refused(tmp_path):
         run_file.check(tmp_path, run, resume=True)
 
 
-def test_a_preset_says_what_the_model_is():
+def test_settings_of_the_model_come_from_the_preset():
     with pytest.raises(ValueError, match="from_preset='mnist', and width"):
         run_file.describe("mnist", "unet-mnist", {"width": 8}, "mnist")
     with pytest.raises(ValueError, match="dropout for ncsn-mnist"):
         run_file.describe("mnist", "ncsn-mnist", {"dropout": 0.5})
 
 
-def test_what_cannot_be_is_refused_before_images_are_loaded():
+def test_invalid_settings_are_refused_before_images_are_loaded():
     with pytest.raises(ValueError, match="preset='no-such'"):
         run_file.describe("mnist", "unet-mnist", from_preset="no-such")
     with pytest.raises(ValueError, match="sigma_min"):
@@ -81,7 +81,7 @@ def test_what_cannot_be_is_refused_before_images_are_loaded():
 
 
 @pytest.mark.parametrize("from_preset", [None, "ncsn_mnist"])
-def test_settings_of_a_distribution_that_is_not_used_are_refused(from_preset):
+def test_settings_of_an_unused_distribution_are_refused(from_preset):
     recipe, settings = "ncsn-mnist", {"log_sigma_mean": 0.0}
     with pytest.raises(ValueError, match="log_sigma_mean must.*='ladder'"):
         run_file.describe("mnist", recipe, settings, from_preset)

@@ -8,7 +8,7 @@ import keras_ncsn
 from keras_ncsn.callbacks import SamplePictures
 
 
-def test_pictures_show_all_of_a_model_s_range(make_model, images, tmp_path):
+def test_pictures_show_the_whole_range_of_a_model(make_model, images, tmp_path):
     model = make_model(value_range=(-1.0, 1.0), sampler="heun")
     model.compile()
     shown = []

@@ -108,7 +108,9 @@ def test_langevin_at_one_level_does_not_find_the_weights():
         (samplers.Heun, {"num_steps": 18}, 2 * 18 - 1),
     ],
 )
-def test_evaluations_are_as_documented(eagerly, sampler, settings, expected):
+def test_number_of_evaluations_is_as_documented(
+    eagerly, sampler, settings, expected
+):
     calls = []
 
     def score_fn(x, sigma):
@@ -178,7 +180,7 @@ def test_heun_completes_what_belongs_together():
     assert filled[:, 1].std() == pytest.approx(0.117, abs=0.01)
 
 
-def test_evaluations_of_an_inpainting_are_as_many(eagerly):
+def test_inpainting_takes_as_many_evaluations(eagerly):
     calls = []
 
     def score_fn(x, sigma):
@@ -207,7 +209,7 @@ def test_noise_of_neighbouring_seeds_and_images_differs():
     assert len(rows) == 9
 
 
-def test_heun_sigmas_are_edm_s():
+def test_heun_sigmas_equal_those_of_edm():
     sigmas = heun_sigmas(80.0, 0.002, 18)
     index = np.arange(18)
     ends = 80.0 ** (1 / 7), 0.002 ** (1 / 7)
@@ -303,7 +305,7 @@ def test_wrong_settings_are_refused(sampler, settings, message):
 
 
 @pytest.mark.parametrize("kind", samplers.NAMES.values())
-def test_a_sampler_is_its_settings(kind):
+def test_a_sampler_is_rebuilt_from_its_settings(kind):
     sampler = kind()
     again = samplers.make(kind.name, json.loads(json.dumps(sampler.settings())))
     assert again == sampler
@@ -314,7 +316,7 @@ def test_a_sampler_is_its_settings(kind):
         assert field.metadata["help"].endswith(".")
 
 
-def test_there_is_no_sampler_beside_those_of_the_package():
+def test_unknown_samplers_are_refused():
     with pytest.raises(ValueError, match="one of annealed_langevin, heun, lan"):
         samplers.make("ddim")
     with pytest.raises(ValueError, match="one of annealed_langevin.*Received"):

@@ -174,7 +174,7 @@ def test_completions_depend_on_what_is_known():
 @pytest.mark.parametrize(
     "schedule", [NoiseSchedule.geometric(), NoiseSchedule.linear_beta()]
 )
-def test_denoise_is_the_mean_of_the_clean_image(gaussian_model, schedule):
+def test_denoise_returns_the_mean_of_the_clean_image(gaussian_model, schedule):
     """Tweedie's formula, on data whose score is known."""
     model, mean, spread = gaussian_model(schedule)
     sigma = np.array([0.05, 0.5], "float32")
@@ -221,7 +221,7 @@ def gaussian_model():
     return make
 
 
-def test_score_is_the_network_s(model, images):
+def test_score_equals_the_output_of_the_network(model, images):
     sigma = np.array([0.5, 0.01, 1.0], "float32")
     expected = model.network([ops.array(images[:3]), ops.array(sigma)])
     score = model.score(images[:3], sigma, batch_size=2)
@@ -300,5 +300,5 @@ def test_a_sampler_has_its_own_settings(make_model):
     assert sampling.choose_sampler(model, "heun") == samplers.Heun(num_steps=5)
     heun = samplers.Heun(churn=1.0)
     assert sampling.choose_sampler(model, heun) is heun
-    with pytest.raises(ValueError, match=r"must be its own.*num_steps.*Heun\("):
+    with pytest.raises(ValueError, match=r"other settings.*num_steps.*Heun\("):
         model.generate(1, sampler=heun, num_steps=3)

@@ -53,7 +53,7 @@ def test_saving_over_a_preset_follows_no_link(
     keras_ncsn.NCSNModel.from_preset(preset)
 
 
-def test_named_pipes_in_a_preset_hang_nothing(model, tmp_path):
+def test_saving_does_not_wait_for_named_pipes(model, tmp_path):
     preset = tmp_path / "preset"
     model.save_to_preset(preset)
     (preset / "mine").mkdir()
@@ -94,7 +94,7 @@ def test_recovering_deletes_nothing_elsewhere(tmp_path, target):
     assert len(list(home.iterdir())) == 4
 
 
-def test_recovering_takes_names_for_names(tmp_path):
+def test_recovering_does_not_treat_names_as_patterns(tmp_path):
     # As patterns, the names of each match those of others.
     others = [".ab.abcd1234", ".last.d", ".last.ABCD1234", ".last.abcd1234.x"]
     ours = [".l*.abcd1234", ".l*.abcd_234.old"]
@@ -108,7 +108,9 @@ def test_recovering_takes_names_for_names(tmp_path):
 
 
 @pytest.mark.parametrize("killed", ["before", "between"])
-def test_a_preset_comes_back_after_a_kill(model, tmp_path, monkeypatch, killed):
+def test_a_preset_is_restored_after_a_kill(
+    model, tmp_path, monkeypatch, killed
+):
     preset = tmp_path / "pre*set"
     model.save_to_preset(preset)
 
@@ -149,7 +151,7 @@ def make_deep(tmp_path):
     subprocess.run(["rm", "-rf", tmp_path], check=True)
 
 
-def test_what_a_person_added_stays_the_very_same(model, tmp_path, make_deep):
+def test_added_files_are_moved_not_copied(model, tmp_path, make_deep):
     preset = tmp_path / "preset"
     model.save_to_preset(preset, card="# Mine\n")
     (preset / "Config.JSON").write_text("mine")
@@ -167,7 +169,7 @@ def test_what_a_person_added_stays_the_very_same(model, tmp_path, make_deep):
 
 
 @pytest.mark.parametrize("failing", ["move", "replace"])
-def test_what_a_person_added_stays_when_it_cannot_be_moved(
+def test_added_files_stay_if_they_cannot_be_moved(
     model, tmp_path, monkeypatch, failing
 ):
     preset = tmp_path / "preset"
@@ -279,9 +281,7 @@ def modes(folder):
 
 
 @pytest.mark.parametrize(("umask", "usual"), [(0o22, 0o644), (0o77, 0o600)])
-def test_permissions_are_the_usual_or_those_before(
-    model, tmp_path, umask, usual
-):
+def test_permissions_follow_the_umask_or_stay(model, tmp_path, umask, usual):
     preset = tmp_path / "preset"
     before = os.umask(umask)
     try:
@@ -296,7 +296,7 @@ def test_permissions_are_the_usual_or_those_before(
     assert modes(preset) == [0o750, usual, 0o600, usual, 0o440]
 
 
-def test_presets_have_long_names(model, tmp_path):
+def test_presets_may_have_long_names(model, tmp_path):
     preset = tmp_path / ("\u00e4" * 127)
     for _ in range(2):
         model.save_to_preset(preset)

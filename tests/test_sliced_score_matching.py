@@ -101,7 +101,9 @@ def test_loss_of_a_linear_score_is_the_closed_form(schedule):
 
 @per_schedule
 @pytest.mark.parametrize("seed", [0, 1])
-def test_it_is_the_denoising_loss_less_half_the_dimensions(schedule, seed):
+def test_sliced_loss_is_the_denoising_loss_less_half_the_dimensions(
+    schedule, seed
+):
     """On average and whatever the network: both have the same minimum."""
     model = sliced(perceptron(schedule, 3, seed), schedule, value_range=None)
     rng = np.random.default_rng(0)
@@ -283,7 +285,7 @@ def test_fit_lowers_the_loss(images, policy, kwargs):
     assert fixed_loss(model, images) < before - 0.03 * abs(before)
 
 
-def test_averages_and_seeds_of_the_network_move(images):
+def test_batch_statistics_and_seeds_of_the_network_are_updated(images):
     model = sliced(convolutions_with_state())
     model.compile(keras.optimizers.SGD(0.0), jit_compile=BACKEND != "torch")
     state = model.network.non_trainable_variables

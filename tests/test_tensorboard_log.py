@@ -5,7 +5,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from keras_ncsn.callbacks.tensorboard_log import TensorBoardLog
 
 
-def test_tensorboard_forgets_what_is_done_again(tmp_path):
+def test_tensorboard_drops_events_of_repeated_steps(tmp_path):
     TensorBoardLog(tmp_path).add_row({"step": 2, "loss": 1.0})
     log = TensorBoardLog(tmp_path)
     for step in (2, 4, 6):

@@ -40,7 +40,7 @@ BLANK = [
 ]
 
 
-def test_what_shows_nothing_hides_no_token():
+def test_invisible_characters_hide_no_token():
     shown = [one_line(f"hf_a{chr(code)}b") for code in BLANK]
     assert set(shown) == {"hf_ab"}
 
@@ -54,15 +54,15 @@ def test_what_shows_nothing_hides_no_token():
         "\U0001f600 \u2764 \u20ac \u00bd \u2013",
     ],
 )
-def test_text_of_the_world_stays(text):
+def test_printable_text_is_unchanged(text):
     assert one_line(text) == text
 
 
-def test_parts_of_emoji_stay():
+def test_joined_emoji_are_unchanged():
     assert one_line("\U0001f469\u200d\U0001f4bb") == "\U0001f469\U0001f4bb"
 
 
-def test_one_line_has_a_length():
+def test_one_line_limits_its_length():
     assert one_line("x" * 300) == "x" * 300
     assert one_line("x" * 301) == "x" * 297 + "..."
     assert len(one_line(ORDERS * 10**4)) == 300
@@ -99,7 +99,7 @@ def run(monkeypatch, capsys, *arguments):
         ["presets", "show", f"hf://owner/repo@{ORDERS}"],
     ],
 )
-def test_arguments_give_no_orders(monkeypatch, capsys, arguments):
+def test_arguments_send_no_control_characters(monkeypatch, capsys, arguments):
     status, printed = run(monkeypatch, capsys, *arguments)
     assert status == 2
     assert "Error: " in printed
@@ -126,7 +126,7 @@ def failing(error):
         MemoryError(f"Unable to allocate 129. GiB{ORDERS}"),
     ],
 )
-def test_errors_give_no_orders(monkeypatch, capsys, error):
+def test_errors_send_no_control_characters(monkeypatch, capsys, error):
     monkeypatch.setattr(
         cli._Commands, "get_command", lambda *args: failing(error)
     )
@@ -136,7 +136,7 @@ def test_errors_give_no_orders(monkeypatch, capsys, error):
     assert printed.replace("\n", "").isprintable()
 
 
-def test_memory_that_is_too_small_is_a_sentence(monkeypatch, capsys):
+def test_a_lack_of_memory_gives_one_sentence(monkeypatch, capsys):
     error = MemoryError("Unable to allocate 129. GiB")
     monkeypatch.setattr(
         cli._Commands, "get_command", lambda *args: failing(error)

@@ -76,7 +76,7 @@ def test_fit_lowers_the_loss(make_model, images, kwargs):
 
 
 @pytest.mark.parametrize("prediction", ["score", "noise"])
-def test_a_network_of_someone_else_trains(images, prediction):
+def test_a_custom_network_trains(images, prediction):
     model = keras_ncsn.NCSNModel(
         foreign_unet(),
         NoiseSchedule.geometric(1.0, 0.1, 5),
@@ -96,7 +96,7 @@ def test_unet_trains(images):
     assert steps_lower_the_loss(model, images, num_steps=20)
 
 
-def test_points_train_like_images():
+def test_points_can_be_trained_on():
     rng = np.random.default_rng(0)
     points = rng.standard_normal((256, 2), "float32") * 0.5 + [4.0, -4.0]
     model = keras_ncsn.NCSNModel(
@@ -159,7 +159,7 @@ def test_noise_levels_have_their_distribution(
     assert 0.0099 < sigma.min() <= sigma.max() < 1.0001
 
 
-def test_ladder_draws_each_level_alike(make_zero):
+def test_ladder_draws_levels_with_equal_probability(make_zero):
     model = make_zero((2,), value_range=None)
     sigma, _ = step.draw_noise(model, ops.zeros((20_000, 2)))
     levels, counts = np.unique(ops.convert_to_numpy(sigma), return_counts=True)
@@ -179,7 +179,7 @@ def test_uint8_is_dequantised_or_divided(make_zero):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
-def test_average_of_the_weights_is_what_it_says(images, policy):
+def test_average_of_the_weights_is_as_documented(images, policy):
     # Of three steps, the last is past the ramp.
     model = keras_ncsn.NCSNModel(
         two_convolutions(dtype=policy), ema_momentum=0.3, seed=0
@@ -234,7 +234,9 @@ def test_average_is_used_by_all_but_training(make_model, images):
     assert_equal(model([noisy, sigma], training=True), raw, rtol=1e-5)
 
 
-def test_nan_stops_training_and_leaves_the_weights(make_model, images):
+def test_a_nan_loss_stops_training_and_leaves_the_weights_unchanged(
+    make_model, images
+):
     model = make_model(ema_momentum=0.9)
     model.compile()
     model.fit(images, batch_size=8, verbose=0)
@@ -254,7 +256,7 @@ def test_nan_stops_training_and_leaves_the_weights(make_model, images):
     assert int(model.optimizer.iterations.value) == steps
 
 
-def test_gradients_that_are_no_numbers_leave_the_weights():
+def test_nan_gradients_leave_the_weights_unchanged():
     """The loss is finite, its gradient 0 / 0."""
     noisy, sigma = keras.Input((2,)), keras.Input(())
     x = ops.sqrt(ops.abs(keras.layers.Dense(2)(noisy * 0.0)))
@@ -269,7 +271,7 @@ def test_gradients_that_are_no_numbers_leave_the_weights():
     assert np.isfinite(fixed_loss(model, np.ones((4, 2), "float32")))
 
 
-def test_training_goes_on_after_a_loss_that_was_none(make_model, images):
+def test_training_continues_after_a_nan_loss(make_model, images):
     model = make_model()
     model.compile()
     weights = weights_of(model.network)
@@ -299,7 +301,7 @@ def test_loss_scaling_is_undone_in_the_loss(images):
     assert float(scaling.dynamic_scale.value) > 2.0**15
 
 
-def test_losses_of_the_network_count(images):
+def test_regularization_losses_of_the_network_count(images):
     def loss(penalty):
         keras.utils.set_random_seed(0)
         noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
@@ -322,7 +324,7 @@ def test_losses_of_the_network_count(images):
 @pytest.mark.parametrize(
     "objective", ["denoising_score_matching", "sliced_score_matching"]
 )
-def test_losses_of_activities_count(images, objective):
+def test_activity_regularization_counts(images, objective):
     def loss(penalty):
         noisy, sigma = keras.Input((8, 8, 1)), keras.Input(())
         x = keras.layers.Dense(
@@ -361,7 +363,7 @@ def test_ways_to_compile(make_model, images, compile_arguments):
     assert int(model.optimizer.iterations.value) == 4
 
 
-def test_default_optimizer_is_the_authors(make_model):
+def test_default_optimizer_equals_the_authors(make_model):
     model = make_model()
     model.compile()
     config = model.optimizer.get_config()
@@ -460,7 +462,7 @@ def test_model_rejects(make_model, kwargs, message):
         ),
     ],
 )
-def test_model_rejects_what_its_network_is_not_for(kwargs, message):
+def test_model_rejects_arguments_that_do_not_fit_its_network(kwargs, message):
     network = keras_ncsn.networks.RefineNet((8, 8, 1), 4)
     with pytest.raises(ValueError, match=message):
         keras_ncsn.NCSNModel(network, **kwargs)
@@ -484,7 +486,7 @@ def test_images_have_no_weights(make_model, images, method, name):
         getattr(model, method)(images, **{name: np.zeros(len(images))})
 
 
-def test_model_rejects_networks_without_a_shape_of_their_own():
+def test_model_rejects_networks_of_unknown_or_changed_shape():
     def network(shape, filters):
         noisy, sigma = keras.Input(shape), keras.Input(())
         x = keras.layers.Conv2D(filters, 3, padding="same")(noisy)
@@ -496,7 +498,7 @@ def test_model_rejects_networks_without_a_shape_of_their_own():
         keras_ncsn.NCSNModel(network((8, 8, 1), 3))
 
 
-def test_model_rejects_a_network_for_the_other_scale():
+def test_model_rejects_a_network_of_the_other_scaling():
     network = keras_ncsn.networks.MLP(width=4)
     with pytest.raises(ValueError, match="agree.*network.variance_preserving"):
         keras_ncsn.NCSNModel(network, NoiseSchedule.linear_beta())
@@ -514,21 +516,21 @@ def test_compile_rejects_losses(make_model):
         make_model().compile(loss="mse")
 
 
-def test_model_rejects_a_network_of_one_input():
+def test_model_rejects_a_network_with_one_input():
     x = keras.Input((8, 8, 1))
     network = keras.Model(x, keras.layers.Conv2D(1, 3, padding="same")(x))
     with pytest.raises(ValueError, match="two inputs.*with 1 inputs"):
         keras_ncsn.NCSNModel(network)
 
 
-def test_model_rejects_noise_levels_that_are_no_numbers():
+def test_model_rejects_noise_levels_that_are_not_numbers():
     x, sigma = keras.Input((8, 8, 1)), keras.Input((1, 1, 1))
     network = keras.Model([x, sigma], keras.layers.Multiply()([x, sigma]))
     with pytest.raises(ValueError, match=r"one noise level.*1, 1, 1\)"):
         keras_ncsn.NCSNModel(network)
 
 
-def test_model_rejects_noise_that_its_network_does_not_know():
+def test_model_rejects_noise_levels_outside_those_of_its_network():
     ladder = NoiseSchedule.geometric()
     network = keras_ncsn.networks.RefineNet((8, 8, 1), 2, sigmas=ladder.sigmas)
     keras_ncsn.NCSNModel(network, NoiseSchedule.geometric(0.5, 0.01, 5))

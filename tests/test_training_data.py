@@ -83,7 +83,7 @@ def test_fit_takes(make_model, images, make):
     keras.backend.backend() != "tensorflow", reason="The others see arrays."
 )
 @pytest.mark.parametrize("shape", [None, (None, None, None, None)])
-def test_a_stream_that_says_no_shape_is_told_to(make_model, images, shape):
+def test_a_stream_without_a_shape_is_refused(make_model, images, shape):
     import tensorflow as tf
 
     model = make_model()
@@ -96,7 +96,7 @@ def test_a_stream_that_says_no_shape_is_told_to(make_model, images, shape):
 
 
 @needs_torch
-def test_workers_that_persist_are_not_those_of_before(images):
+def test_persistent_workers_of_the_given_loader_are_not_reused(images):
     import torch
 
     loader = torch.utils.data.DataLoader(
@@ -119,7 +119,7 @@ def test_fit_takes_a_generator(make_model, images):
     assert int(model.optimizer.iterations.value) == 4
 
 
-def test_fit_takes_data_without_end(make_model, images):
+def test_fit_takes_endless_data(make_model, images):
     model = make_model()
     model.compile()
     model.fit(EndlessBatches(images), steps_per_epoch=3, verbose=0)
@@ -130,9 +130,7 @@ def test_fit_takes_data_without_end(make_model, images):
     "step",
     ["fit", "evaluate", "train_on_batch", "test_on_batch"],
 )
-def test_a_step_that_fails_takes_no_weights(
-    make_model, images, monkeypatch, step
-):
+def test_a_failed_step_loses_no_weights(make_model, images, monkeypatch, step):
     def fail(model, data):
         raise RuntimeError("no step")
 
@@ -148,7 +146,7 @@ def test_a_step_that_fails_takes_no_weights(
     assert np.isfinite(model.score(images, 0.5)).all()
 
 
-def test_a_later_step_that_fails_takes_no_weights(make_model, images):
+def test_a_failed_later_step_loses_no_weights(make_model, images):
     def batches():
         yield images[:8]
         yield images[:8]

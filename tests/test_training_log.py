@@ -16,7 +16,7 @@ from keras_ncsn.callbacks.every_steps import EverySteps
 from keras_ncsn.runs import run_file
 
 
-def test_best_is_the_lowest_loss_on_images_held_out(tmp_path, images):
+def test_best_is_the_lowest_loss_on_held_out_images(tmp_path, images):
     class Worsen(EverySteps):
         """After the second step the network is worse than before."""
 
@@ -67,7 +67,7 @@ def test_an_epoch_that_ends_on_a_row_has_its_loss(tmp_path, make_model, images):
     assert min(losses) > 0
 
 
-def test_a_log_goes_on_from_one_fit_to_the_next(tmp_path, make_model, images):
+def test_a_log_continues_in_the_next_fit(tmp_path, make_model, images):
     model = make_model()
     model.compile("sgd")
     rows, _ = log_of(tmp_path, model, images, num_fits=2, steps=5)
@@ -80,7 +80,9 @@ def test_a_log_goes_on_from_one_fit_to_the_next(tmp_path, make_model, images):
 @pytest.mark.skipif(
     BACKEND == "torch", reason="Keras takes one step at a time on PyTorch"
 )
-def test_several_steps_at_once_are_validated(tmp_path, make_model, images):
+def test_several_steps_per_execution_are_validated(
+    tmp_path, make_model, images
+):
     model = make_model()
     model.compile("sgd", steps_per_execution=3)
     rows, _ = log_of(tmp_path, model, images, steps=9)
@@ -96,7 +98,7 @@ def test_several_steps_at_once_are_validated(tmp_path, make_model, images):
         (lambda images: 200.0 * images, r"`validation_images` must lie in"),
     ],
 )
-def test_wrong_images_held_out_are_refused_at_once(
+def test_invalid_held_out_images_are_refused_at_once(
     tmp_path, make_model, images, wrong, message
 ):
     model = make_model()
@@ -107,7 +109,7 @@ def test_wrong_images_held_out_are_refused_at_once(
     assert not (tmp_path / "log.csv").exists()
 
 
-def test_images_per_second_are_those_of_training(tmp_path, make_model, images):
+def test_images_per_second_leave_out_other_work(tmp_path, make_model, images):
     class Dawdle(EverySteps):
         def on_step(self, step, logs):
             time.sleep(0.5)

@@ -100,7 +100,7 @@ def test_other_classes_are_refused_before_anything_is_made(
 
 @pytest.mark.parametrize("name", ["__numpy__", "__tensor__"])
 @pytest.mark.parametrize("dtype", ["S2000000000", "V9999999", "object", None])
-def test_arrays_in_a_config_are_of_numbers(name, dtype):
+def test_arrays_in_a_config_must_hold_numbers(name, dtype):
     array = {"class_name": name, "config": {"value": [1], "dtype": "float32"}}
     trust.check_config([array])
     array["config"]["dtype"] = dtype
@@ -116,7 +116,7 @@ class Doubled(keras.layers.Layer):
         return 2.0 * x
 
 
-def test_classes_of_the_user_come_in_by_custom_objects(tmp_path):
+def test_classes_of_the_user_are_given_as_custom_objects(tmp_path):
     noisy, sigma = keras.Input((4, 4, 1)), keras.Input(())
     network = keras.Model([noisy, sigma], Doubled()(noisy))
     keras_ncsn.NCSNModel(network).save_to_preset(tmp_path / "preset")
@@ -139,7 +139,7 @@ def halved(x):
 
 
 @pytest.mark.parametrize("own", [Tripled, halved])
-def test_what_keras_cannot_rebuild_says_what_to_do(tmp_path, own):
+def test_parts_that_keras_cannot_rebuild_are_named(tmp_path, own):
     noisy, sigma = keras.Input((4, 4, 1)), keras.Input(())
     layer = keras.layers.Activation(own) if own is halved else own()
     network = keras.Model([noisy, sigma], layer(noisy))
@@ -272,7 +272,7 @@ def test_weights_that_are_more_than_numbers_are_refused(folder, spoil, message):
         keras_ncsn.NCSNModel.from_preset(folder)
 
 
-def test_weights_must_be_those_that_are_checked(folder):
+def test_the_checksums_must_cover_the_weights_that_are_loaded(folder):
     metadata = format.read_metadata(folder)
     (digest,) = metadata["sha256"].values()
     shutil.copy(folder / format.WEIGHTS_FILE, folder / "model_00000.weights.h5")

@@ -80,7 +80,7 @@ def test_new_unet_denoises_as_if_data_were_gaussian():
     assert_equal(network([noisy, sigma]), expected, rtol=1e-6)
 
 
-def test_preconditioning_is_edm_s():
+def test_preconditioning_equals_that_of_edm():
     """score = (denoised - x)/sigma^2, with EDM's c_skip, c_out and c_in."""
     rng = np.random.default_rng(0)
     x, raw = rng.standard_normal((2, 5, 4))
@@ -138,7 +138,7 @@ def test_patches_are_pixels_of_the_convolutions():
     assert_equal(last(features)[0], changed[2:10, 2:10] + bias, rtol=1e-5)
 
 
-def test_attention_and_dropout_are_where_they_were_asked_for():
+def test_attention_and_dropout_are_used_as_asked():
     network = small_unet(attention_stages=(0,), num_heads=2, dropout=0.5)
     names = [layer.name for layer in network.layers]
     assert "down0_0_attention" in names
@@ -149,14 +149,14 @@ def test_attention_and_dropout_are_where_they_were_asked_for():
     assert largest(dropped - network(inputs)) > 1e-3
 
 
-def test_stages_that_were_let_pass_are_left_out():
+def test_unknown_attention_stages_of_old_configs_are_dropped():
     network = small_unet(attention_stages=(0,))
     config = network.get_config()
     old = UNet.from_config(config | {"attention_stages": [0, 5]})
     assert old.get_config()["attention_stages"] == (0,)
 
 
-def test_channels_are_last_whatever_keras_is_told():
+def test_channels_are_last_in_any_setting_of_keras():
     usual = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     try:

@@ -23,7 +23,7 @@ def test_validation_of_a_zero_network_is_half_the_pixels(make_zero):
 @pytest.mark.parametrize(
     "distribution", ["ladder", "log_uniform", "log_normal"]
 )
-def test_validation_levels_are_shares_of_those_of_training(
+def test_validation_levels_are_quantiles_of_those_in_training(
     make_model, distribution
 ):
     model = make_model(sigma_distribution=distribution)

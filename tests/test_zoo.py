@@ -27,7 +27,7 @@ def load():
 
 
 @pytest.mark.parametrize("name", sorted(sources.zoo()))
-def test_each_preset_of_the_zoo_is_what_its_metadata_say(load, name):
+def test_each_preset_of_the_zoo_fits_its_metadata(load, name):
     metadata = keras_ncsn.NCSNModel.presets[name]
     trained = "sha256" in metadata
     model = load(name) if trained else load(name, load_weights=False)
@@ -38,7 +38,7 @@ def test_each_preset_of_the_zoo_is_what_its_metadata_say(load, name):
 
 
 @pytest.mark.parametrize("name", sorted(sources.zoo()))
-def test_each_card_says_what_the_metadata_do(name):
+def test_each_card_agrees_with_the_metadata(name):
     folder = sources.zoo()[name]
     metadata = format.read_metadata(folder)
     text = (folder / "README.md").read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def test_each_card_says_what_the_metadata_do(name):
     assert not re.search("/(tmp|home|root|work)/", json.dumps(metadata) + text)
 
 
-def test_the_wheel_says_under_which_terms_its_weights_are():
+def test_the_wheel_states_the_terms_of_its_weights():
     project = pathlib.Path(__file__).parents[1] / "pyproject.toml"
     project = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
     known = keras_ncsn.NCSNModel.presets
@@ -92,13 +92,13 @@ def test_the_zoo_fits_into_a_wheel():
 
 @pytest.mark.parametrize("name", ["ncsn_celeba", "ncsn_cifar10"])
 @pytest.mark.parametrize("revision", [None, "main"])
-def test_what_is_not_trained_yet_says_so(name, revision):
+def test_presets_that_are_not_trained_yet_are_named(name, revision):
     assert sources.whereabouts(sources.zoo()[name]) == "not published"
     with pytest.raises(ValueError, match=f"not published yet.*{name}"):
         keras_ncsn.NCSNModel.from_preset(name, revision=revision)
 
 
-def test_ncsn_mnist_takes_noise_off_digits(load):
+def test_ncsn_mnist_denoises_digits(load):
     """Sampling is too long for a test, one look at the noise is not."""
     with Image.open(sources.zoo()["mnist"] / "samples.png") as picture:
         # Tiles of 28 pixels, two apart.

@@ -105,7 +105,7 @@ class Checkpoint(EverySteps):
         self, epoch: int, logs: dict[str, Any] | None = None
     ) -> None:
         if self.running_loss is not None:
-            # Keras has just reset it.
+            # Keras has just reset the running loss.
             variables = self.model.loss_tracker.variables
             for variable, value in zip(
                 variables, self.running_loss, strict=True
@@ -130,8 +130,8 @@ class Checkpoint(EverySteps):
         model = self.model
         metadata = self.metadata | {"steps": step}
         model.save_to_preset(self.folder / "last", metadata=metadata)
-        # The state comes last. A run that is killed between the two repeats the
-        # steps since the previous state.
+        # The state is written last. If a run is killed before that, it repeats
+        # the steps since the previous state.
         save_state(model, self.folder / STATE_FILE, step)
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:

@@ -41,9 +41,9 @@ class TrainingLog(EverySteps):
     and for a fixed seed. If this loss is the lowest so far, the model is saved
     as the preset `best`.
 
-    The loss of a model with a condition is that of the images with their
-    conditions. If the model also knows the unconditional score, its loss
-    stands beside it, as `unconditional_loss`.
+    For a model with a condition, the held-out loss uses the conditions of the
+    images. If the model also knows the unconditional score, the column
+    `unconditional_loss` holds the held-out loss of that score.
 
     Args:
         folder: Path of the run's folder.
@@ -123,8 +123,8 @@ class TrainingLog(EverySteps):
     def on_train_batch_begin(
         self, batch: int, logs: dict[str, Any] | None = None
     ) -> None:
-        # Not right after the row: at the end of an epoch Keras reads the loss
-        # again.
+        # Not directly after the row, because Keras reads the loss again at the
+        # end of an epoch.
         if self.row_is_whole:
             self.model.reset_metrics()
             self.row_is_whole = False
@@ -177,7 +177,7 @@ class TrainingLog(EverySteps):
             condition.checked(given, len(self.validation_images))
 
     def _kept_rows(self):
-        # Later rows are from a run that was killed. They are written again.
+        # Later rows are from a run that was killed. This run writes them again.
         rows = read_log(self.folder / LOG_FILE, columns=self._columns())
         return (row for row in rows if int(row["step"]) <= self.step)
 

@@ -19,7 +19,7 @@ from keras_ncsn.files.archives import open_archive
 from keras_ncsn.files.array_header import read_header
 from keras_ncsn.text import one_line, reason
 
-# The command line knows the file, and does not wait for Keras.
+# The command line imports this module, and must not wait for Keras.
 keras = lazy_loader.load("keras")
 
 STATE_FILE = "state.npz"
@@ -48,8 +48,8 @@ def save_state(model: Any, path: StrPath, step: int) -> None:
         advice = "Make room, and start again."
         if path.exists():
             advice = (
-                f"The one before it is intact: {path}. Make room, and resume "
-                "from it."
+                f"The previous checkpoint is intact: {path}. Make room, and "
+                "resume from it."
             )
         raise OSError(
             f"The checkpoint of step {step} could not be written: {error}. "
@@ -60,9 +60,9 @@ def save_state(model: Any, path: StrPath, step: int) -> None:
 def load_state(model: Any, path: StrPath) -> int:
     """Restores a model from the state that `save_state` wrote.
 
-    Other people's files may claim to hold more than fits into memory.
-    Therefore names and shapes are compared with the model's before any array
-    is read.
+    A file from other people may claim to hold more than fits into memory. So
+    its names and shapes are compared with the model's before any array is
+    read.
 
     Args:
         model: A compiled `NCSNModel`, built and compiled with the same
@@ -106,8 +106,8 @@ def _like(variable):
 
 
 def _kind(dtype):
-    # Without the number of bits, which for seeds and steps depends on the
-    # backend.
+    # The number of bits is left out, because for seeds and steps it depends on
+    # the backend.
     dtype = keras.backend.standardize_dtype(dtype)
     if keras.backend.is_int_dtype(dtype):
         return "integer"
@@ -117,9 +117,10 @@ def _kind(dtype):
 def _differences(archive, wanted):
     """Returns the names of the arrays in which file and model differ."""
     names = archive.namelist()
-    # Without the ending, one would be checked in place of another that is read.
+    # Otherwise a member without the ending could be checked, but the one with
+    # it read.
     if not all(name.endswith(".npy") for name in names):
-        raise ValueError("it holds something else than arrays")
+        raise ValueError("it has members that are not arrays")
     # Of two members with one name, the last is checked and read.
     members = {
         name.removesuffix(".npy"): archive.getinfo(name) for name in names
@@ -161,8 +162,7 @@ def _variables(model):
     }
     for group, variables in groups.items():
         for index, variable in enumerate(variables):
-            # Not by name: Keras numbers layers across models, so that names
-            # differ.
+            # Not by name: Keras numbers layers across models, so names differ.
             yield f"{group}/{index}", variable
 
 

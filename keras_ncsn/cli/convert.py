@@ -20,7 +20,7 @@ import click
 @click.option(
     "--raw",
     is_flag=True,
-    help="Use the raw weights, even if the file has averaged ones too.",
+    help="Use the raw weights, even if the file has averaged weights too.",
 )
 @click.option(
     "--sigma-max",

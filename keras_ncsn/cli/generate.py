@@ -47,7 +47,7 @@ from keras_ncsn.cli.options import (
 @click.option(
     "--grid-by-class",
     is_flag=True,
-    help="Draw one row of images for each class. Images below each other come "
+    help="Draw one row of images for each class. The images of a column come "
     "from the same noise. --num-images is the length of a row, by default 8.",
     cls=Option,
     group=IMAGES,

@@ -1,4 +1,4 @@
-"""What a person sees while training runs, and how they stop it."""
+"""The progress bar of a training run, and how a person stops the run."""
 
 import contextlib
 import signal

@@ -1,4 +1,4 @@
-"""The options that override what a recipe says."""
+"""The options that override the values of a recipe."""
 
 import dataclasses
 

@@ -28,20 +28,20 @@ FILES = "Files"
     is_eager=True,
     expose_value=False,
     callback=show_recipe,
-    help="Print the settings of a recipe and exit. Default: train.",
+    help="Print the settings of a recipe and exit. Default: print none.",
 )
 @click.option(
     "--from-preset",
     metavar="PRESET",
-    help="Start from the model of a preset, a name or a folder; the recipe "
-    "says how to train it. Default: random weights.",
+    help="Start from the model of a preset, given by its name or folder. The "
+    "recipe says how to train it. Default: random weights.",
 )
 @click.option(
     "--resume",
     is_flag=True,
-    help="Resume the run in OUTPUT, bit for bit as if it had not stopped, "
-    "with the options that it began with; give --data-dir, --skip-unreadable "
-    "and --data-parallel again. Without a run in OUTPUT, start one.",
+    help="Resume the run in OUTPUT with its original options, bit for bit as "
+    "if it had not stopped. Give --data-dir, --skip-unreadable and "
+    "--data-parallel again. If OUTPUT holds no run, start one.",
 )
 @click.option(
     "--seed",
@@ -59,14 +59,14 @@ FILES = "Files"
 @click.option(
     "--skip-unreadable",
     is_flag=True,
-    help="Skip pictures that cannot be read, and count them.",
+    help="Skip pictures that cannot be read, and report how many.",
     cls=Option,
     group=DATA,
 )
 @click.option(
     "--data-parallel",
     is_flag=True,
-    help="Share each batch among all devices (TensorFlow and JAX).",
+    help="Divide each batch among all devices (TensorFlow and JAX).",
     cls=Option,
     group=OPTIMISATION,
 )

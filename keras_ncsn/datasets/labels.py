@@ -1,4 +1,4 @@
-"""Labels that come with images: checks, and classes that are folders."""
+"""Labels of images: how they are checked, and read from folders."""
 
 import os
 import pathlib
@@ -15,12 +15,12 @@ MAX_CLASSES = 2**16
 
 
 class LabelledImages(NamedTuple):
-    """Images, and what each shows.
+    """Images and their labels.
 
     Attributes:
         images: Array of shape `(num_images, height, width, channels)`.
         labels: Int32 array of shape `(num_images,)`, the number of each
-            image's class. `None` if it is not known.
+            image's class. `None` if there are no labels.
         class_names: Tuple of strings, the names of the classes. `None` without
             labels.
     """
@@ -35,7 +35,7 @@ def checked_labels(labels: np.ndarray, source: StrPath) -> np.ndarray:
 
     Args:
         labels: Array of the labels of at least one image.
-        source: What they were read from, for messages.
+        source: Path or name of their source, for messages.
 
     Returns:
         An int32 array of shape `(num_images,)`, in which each number from 0 to
@@ -74,7 +74,7 @@ def checked_labels(labels: np.ndarray, source: StrPath) -> np.ndarray:
 
 
 def class_folders(folder: StrPath) -> list[str]:
-    """Returns the names of the classes in a folder with one folder a class.
+    """Returns the names of the classes in a folder with one folder per class.
 
     Args:
         folder: Path.
@@ -100,7 +100,7 @@ def class_folders(folder: StrPath) -> list[str]:
     for number, name in enumerate(names, start=first):
         if int(name) != number:
             raise ValueError(
-                "Folders of classes that are numbers must have no gaps. "
+                "Class folders with numbers as names must have no gaps. "
                 f"Received: {one_line(folder)}, which has {one_line(name)} but "
                 f"no {number}"
             )
@@ -110,10 +110,10 @@ def class_folders(folder: StrPath) -> list[str]:
 def labels_of_files(
     folder: StrPath, files: Sequence[str], names: Sequence[str]
 ) -> np.ndarray:
-    """Returns the label of each picture, by the folder that it lies in.
+    """Returns the label of each picture, from the folder that it lies in.
 
     Args:
-        folder: Path of the folder with one folder a class.
+        folder: Path of the folder with one folder per class.
         files: Sequence of the paths of the pictures.
         names: Sequence of strings, from `class_folders`.
 

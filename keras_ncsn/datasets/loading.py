@@ -40,7 +40,7 @@ def load_images(
     data_dir: StrPath | None = None,
     skip_unreadable: bool = False,
 ) -> np.ndarray:
-    """Returns the images that a name or a path stands for.
+    """Returns the images of a named data set, a folder or a file.
 
     They stay on disk, so memory does not grow with their number. Folders and
     array files do not need TensorFlow.
@@ -53,9 +53,10 @@ def load_images(
             files only have `"train"`. Defaults to `"train"`.
         image_size: Integer; pictures are cropped to their centre square and
             resized to this height and width. Defaults to `None`: they keep
-            their size, except that `"celeb_a"` is resized to 32. Its square
-            is the inner 140 pixels, as in the paper; elsewhere it is as large
-            as the picture allows (`load_image` has a `crop_size`).
+            their size, except that `"celeb_a"` is resized to 32. The square is
+            as large as the picture allows, except that `"celeb_a"` is cropped
+            to 140 pixels, as in the paper. To choose it, use `load_image` with
+            a `crop_size`.
         data_dir: Folder where tensorflow-datasets keeps its data. Defaults to
             `None`, its own default.
         skip_unreadable: Boolean, whether to skip pictures that cannot be read,
@@ -86,8 +87,8 @@ def load_labelled_images(
 
     Args:
         source: A name as in `load_images`, of a set with labels; a folder with
-            one folder for each class; or an `.npz` file in which `labels`,
-            integers from 0, stand beside `images`.
+            one folder for each class; or an `.npz` file with `images` and
+            `labels`, which are integers from 0.
         split: As in `load_images`.
         image_size: As in `load_images`.
         data_dir: As in `load_images`.
@@ -125,14 +126,14 @@ def load_labelled_images(
         return LabelledImages(images, labels, tuple(folders))
     builder = _find_builder(source, data_dir)
     find_label_feature(builder.info)
-    # A skipped image would leave its label behind.
+    # No image is skipped, because its label would remain.
     images = load_set(builder, split, image_size)
     labels, names = load_set_labels(builder, split)
     return LabelledImages(images, labels.astype("int32"), names)
 
 
 def _checked_kind(source, split, image_size):
-    """Returns `"array"`, `"folder"`, or `"set"` for all else."""
+    """Returns `"array"`, `"folder"`, or `"set"` for everything else."""
     if image_size is not None:
         check_count(image_size=image_size)
     path = pathlib.Path(source)
@@ -142,7 +143,7 @@ def _checked_kind(source, split, image_size):
     if split != "train":
         raise ValueError(
             "`split` must be 'train' for folders and files, which have no "
-            f"other. Received: split={split!r}. Use `hold_out` to set "
+            f"other split. Received: split={split!r}. Use `hold_out` to set "
             "images aside."
         )
     return "array" if is_array else "folder"

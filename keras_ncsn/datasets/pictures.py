@@ -39,8 +39,8 @@ def load_folder(
             with a warning that counts them. All pictures are then decoded
             twice, the first time for their size and channels. Defaults to
             `False`.
-        files: Sequence of the paths of the pictures. Defaults to `None`, those
-            of `list_files`.
+        files: Sequence of the paths of the pictures. Defaults to `None`: the
+            paths that `list_files` returns.
         skipped: List, to which the paths of skipped pictures are added.
             Defaults to `None`.
 
@@ -179,7 +179,7 @@ def _find_files(path, skip_unreadable):
 
 
 def _survey(files, image_size, skip_unreadable):
-    """Returns the shape that all images have, and how many are readable."""
+    """Returns the common shape of the images, and how many are readable."""
     # The header of a broken picture may state anything.
     read = _read_whole if skip_unreadable else read_header
     shape, channels = image_size and (image_size, image_size), 1
@@ -196,7 +196,7 @@ def _survey(files, image_size, skip_unreadable):
         num_images += 1
         if image_size is None:
             _check_size(file, size, shape)
-    # If no picture is readable, any shape will do: `store_images` says so.
+    # If no picture is readable, `store_images` raises an error for any shape.
     return (*(shape or (1, 1)), channels), num_images
 
 

@@ -9,7 +9,7 @@ from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import check_count
 from keras_ncsn.layers.condition_embedding import ConditionEmbedding
 
-# A table has a row for each class or element.
+# An embedding has a row for each class, or for each element of a vector.
 MAX_ROWS = 2**20
 
 
@@ -54,13 +54,13 @@ def add_condition(
     num_rows: int | None,
     dtype: str | keras.DTypePolicy | None,
 ) -> Tensor:
-    """Returns the embedding of the noise level, plus that of the condition.
+    """Returns the sum of the embeddings of noise level and condition.
 
     Args:
         embedding: Float tensor of shape `(batch, units)`.
         inputs: List that `make_inputs` returns.
-        num_rows: Integer, `num_classes` or `condition_size`; or `None`, no
-            condition.
+        num_rows: Integer, `num_classes` or `condition_size`; or `None` without
+            a condition.
         dtype: Dtype policy of the layers, or `None` for the global one.
 
     Returns:

@@ -199,5 +199,5 @@ def checked_condition(
 
 
 def _num_classes(network):
-    # `None` for networks of other people, which do not say it.
+    # `None` for networks from elsewhere that do not state it.
     return getattr(network, "num_classes", None)

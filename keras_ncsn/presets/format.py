@@ -1,7 +1,7 @@
 """The format of a preset: a folder with a config, weights and metadata.
 
 `config.json` is the serialised model, and `model.weights.h5` its weights (or
-`model.weights.json` the index of several such files), all as Keras writes
+`model.weights.json` the index of several such files), as Keras writes
 them. `metadata.json` has the checksums, and `README.md` is the card. This
 module reads and checks these files. `sources` finds the folder, `loading`
 builds the model, and `saving` writes the files.
@@ -51,7 +51,7 @@ def is_weights(name: str) -> bool:
 
 
 def is_part(name: str) -> bool:
-    """Returns whether `saving` writes a file of this name, but for the card."""
+    """Returns whether `saving` writes a file of this name, except the card."""
     return name in (CONFIG_FILE, METADATA_FILE) or is_weights(name)
 
 
@@ -62,7 +62,7 @@ def check_folder(folder: StrPath) -> bool:
         folder: Path.
 
     Returns:
-        Boolean, whether the folder holds a preset, to be replaced.
+        Boolean, whether the folder holds a preset, which would be replaced.
     """
     folder = pathlib.Path(folder)
     files = METADATA_FILE, CONFIG_FILE
@@ -98,7 +98,7 @@ def check_whole(folder: pathlib.Path, load_weights: bool = True) -> None:
     if not load_weights:
         return
     stated = checksums(folder)
-    # Before the first checksum, which takes as long as the file is large.
+    # Sizes come first, because the checksum of a large file takes long.
     _check_sizes(folder, stated)
     for name, expected in stated.items():
         _check_sha256(folder, name, expected)
@@ -141,7 +141,7 @@ def read_metadata(folder: StrPath) -> dict[str, Any]:
     metadata = read_json(path)
     version = metadata.get("format_version", 1)
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        # A newer file is not damaged: another download would be the same.
+        # A newer format is not damage. Another download would be the same.
         if type(version) is not int or version < 1:
             cache.distrust(path)
         raise ValueError(
@@ -219,8 +219,8 @@ def check_weights_bytes(folder: StrPath, size: int, stated: int | None) -> None:
     most = MAX_WEIGHTS_BYTES if stated is None else stated
     if size > most:
         raise ValueError(
-            f"The weights of a preset must have at most {most:,} bytes, "
-            "together and as its metadata state. Received: "
+            f"The weights of a preset must have at most {most:,} bytes in "
+            "total, and no more than its metadata state. Received: "
             f"{size:,} bytes in {one_line(folder)}. Download or save the "
             "preset again."
         )
@@ -307,7 +307,7 @@ def _check_sha256(folder, name, expected):
         raise _unreadable(path, one_line(error)) from None
     if received == expected:
         return
-    # Either file may be the wrong one. `distrust` keeps one that is whole.
+    # Either file may be the wrong one. `distrust` keeps an undamaged file.
     cache.distrust(path)
     cache.distrust(folder / METADATA_FILE)
     own = (
@@ -316,9 +316,10 @@ def _check_sha256(folder, name, expected):
     )
     raise ValueError(
         f"`{name}` must have the SHA-256 that the preset's `{METADATA_FILE}` "
-        "states, or it is damaged or belongs to another preset. Received: "
-        f"{received} in {path}, stated: {one_line(repr(expected))}. Download "
-        f"or save the preset again{own if name == CONFIG_FILE else ''}."
+        "states. Otherwise it is damaged or belongs to another preset. "
+        f"Received: {received} in {path}, stated: {one_line(repr(expected))}. "
+        "Download or save the preset again"
+        f"{own if name == CONFIG_FILE else ''}."
     )
 
 

@@ -16,7 +16,7 @@ from keras_ncsn.presets import format, trust, weights_files
 from keras_ncsn.text import one_line, printable
 
 _INDEX_KEYS = {"metadata", "weight_map"}
-# Keras derives this name from that of the index.
+# Keras derives this name from the name of the index.
 _FIRST_FILE = "model_00000.weights.h5"
 
 
@@ -27,7 +27,7 @@ def read(
 ) -> dict[str, Any]:
     """Returns the arguments of the model of a preset, still as configs.
 
-    They are checked first, so that building the model runs no foreign code.
+    They are checked first, so building the model runs no foreign code.
 
     Args:
         cls: The class of the model that takes them.
@@ -62,7 +62,7 @@ def build_parts(
             one.
 
     Returns:
-        A dictionary like `config`, in which these three are objects.
+        A dictionary like `config`, but with objects for these three.
     """
     if dtype is not None:
         _check_dtype(config["network"], dtype)
@@ -147,7 +147,7 @@ def load_weights(network: keras.Model, guide: Any, folder: StrPath) -> None:
     except Exception as error:
         if is_of_memory(error):
             raise
-        # Whatever is wrong, Keras says that it found nothing for each layer.
+        # For every fault, Keras only says that layers got no weights.
         raise ValueError(
             f"The weights of a preset must fit its `{format.CONFIG_FILE}` and "
             f"your own arguments. Received: {folder}, with the weights of "
@@ -185,7 +185,7 @@ def _unfit(folder, reason):
 
 
 def _reason(error):
-    # Messages of Keras have many lines, and say at the end what is wrong.
+    # Messages of Keras have many lines. The last ones name the cause.
     text = printable(" ".join(str(error).split()))
     text = text if len(text) <= 300 else f"...{text[-300:]}"
     return f"{type(error).__name__}: {text}"
@@ -215,7 +215,7 @@ def _index_fault(index, stated):
     places = index.get("weight_map")
     if not isinstance(places, dict) or index.keys() - _INDEX_KEYS:
         return "the index holds something else"
-    # Keras opens it first, whatever the index names.
+    # Keras opens this file first, even if the index names others.
     if _FIRST_FILE not in stated:
         return f"{_FIRST_FILE} is not listed"
     further = 0
@@ -228,8 +228,8 @@ def _index_fault(index, stated):
         if len(set(names)) < len(names):
             return "a file is named twice for the same weights"
         further += len(names) - 1
-    # Each file but the first goes on where another one ends. Keras opens all
-    # files of a layer again for each of its weights.
+    # Each file except the first continues where another file ends. Keras opens
+    # all files of a layer again for each of the layer's weights.
     if further >= len(stated):
         return "files are named more often than Keras would"
     return None

@@ -45,8 +45,8 @@ def ask(
         repo_id: String, `"owner/repo"`.
         revision: String, the branch. Defaults to `None`, the main one.
         token: String, a token of the Hub. Defaults to `None`.
-        dry_run: Boolean, whether nothing will be sent, which needs no token.
-            Defaults to `False`.
+        dry_run: Boolean, whether this is a dry run, which sends nothing and
+            needs no token. Defaults to `False`.
 
     Returns:
         The text of the card on the Hub, or `None`. An exception is raised if
@@ -90,7 +90,7 @@ def prepare(
     )
     if drawn or _is_own(folder / PICTURE_FILE):
         files[PICTURE_FILE] = (made if drawn else folder) / PICTURE_FILE
-    # A picture that lies in the folder gets no caption: its origin is unknown.
+    # A picture from the folder gets no caption, because its origin is unknown.
     picture = PICTURE_FILE if PICTURE_FILE in files else None
     card = _card(folder, model, repo_id, picture, drawn)
     fate = _fate(published, card)
@@ -162,8 +162,8 @@ def _read_card(path):
 def _fate(published, card):
     if published is None:
         return "new"
-    # A card that a person edited on the Hub is kept. So is a copy of a person's
-    # card, if the new card is one that this package made.
+    # A card that a person edited on the Hub is kept. A copy of a person's card
+    # is kept too, if this package made the new card.
     origin = cards.origin(published)
     if origin is None or (origin, cards.origin(card)) == (
         cards.COPIED,

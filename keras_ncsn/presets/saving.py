@@ -45,8 +45,8 @@ def save(
     Args:
         model: An `NCSNModel`.
         folder: Path of the folder to create, or to replace if it is a preset.
-        metadata: Dictionary of further metadata, of values that JSON can hold.
-            Defaults to `None`.
+        metadata: Dictionary of further metadata. JSON must be able to hold its
+            values. Defaults to `None`.
         card: String, the text of its card, in Markdown. Defaults to `None`.
         weights_dtype: String, the type of the stored weights: `"float32"`,
             `"float16"` (only for weights within 65504) or `"bfloat16"`.
@@ -57,7 +57,7 @@ def save(
     check_arguments(metadata, weights_dtype)
     if weights_dtype == "float16":
         _check_range(model)
-    # Resolved, because a link itself would be replaced.
+    # Resolved, because otherwise a link itself would be replaced.
     folder = pathlib.Path(folder).resolve()
     format.check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,8 @@ def leftovers(folder: StrPath) -> list[pathlib.Path]:
 def recover(folder: StrPath) -> None:
     """Cleans up after a process that was killed in `save`.
 
-    If it was killed while the new preset took the place of the previous one,
-    this is completed. No other process may be saving there at the same time.
+    If it was killed while the new preset replaced the previous one, the
+    replacement is completed. No other process may save there at the same time.
 
     Args:
         folder: Path of a preset, or of where one may be saved; not a link.
@@ -184,7 +184,7 @@ def _write_rest(model, folder, metadata, card):
     config = keras.saving.serialize_keras_object(model)
     for run_time in ("compile_config", "build_config"):
         config.pop(run_time, None)
-    # Weights load in any precision, which is chosen when they are loaded.
+    # The precision is chosen when a preset is loaded.
     config["config"]["network"]["config"].pop("dtype", None)
     if model.guide is not None:
         guide = config["config"]["guide"]["config"]
@@ -192,7 +192,7 @@ def _write_rest(model, folder, metadata, card):
             guide["network"]["config"].pop("dtype", None)
     _write_json(folder / format.CONFIG_FILE, config)
     weights = _weights(folder)
-    # Values measured here win over the caller's.
+    # Values measured here override the caller's.
     metadata = metadata | {
         "format_version": format.FORMAT_VERSION,
         "keras_version": keras.__version__,
@@ -225,13 +225,13 @@ def _weights(folder):
 
 
 def _bytes_needed(model):
-    # With room for HDF5's own data about each array.
+    # This includes room for HDF5's own data about each array.
     return sum(4096 + 4 * math.prod(w.shape) for w in model.weights)
 
 
 def _write_weights(model, folder, weights_dtype, max_shard_size):
-    # On a full disk, HDF5 may crash the process. So the space that it will need
-    # is filled once before.
+    # HDF5 may crash the process on a full disk. So a file of the needed size is
+    # written first, to see whether it fits.
     needed = _bytes_needed(model)
     path = folder / format.WEIGHTS_FILE
     with open(path, "xb") as file:
@@ -257,7 +257,7 @@ def _check_count(paths, max_shard_size):
         raise ValueError(
             f"Weights must be stored in at most {format.MAX_WEIGHTS_FILES:,} "
             f"files. Received: max_shard_size={max_shard_size}, which makes "
-            f"{len(paths):,}. Choose a larger one."
+            f"{len(paths):,} files. Choose a larger size."
         )
 
 
@@ -300,8 +300,8 @@ def _replace(folder, temporary):
     if not folder.exists():
         temporary.rename(folder)
         return
-    # A folder cannot be renamed over another that is not empty. So the old one
-    # is moved aside, and back if the new one cannot take its place.
+    # A folder cannot be renamed over a folder that is not empty. So the old one
+    # is moved aside. If the new one cannot take its place, it is moved back.
     aside = temporary.with_name(temporary.name + ".old")
     kept = _kept(folder, temporary)
     folder.rename(aside)
@@ -316,7 +316,7 @@ def _replace(folder, temporary):
 
 
 def _complete(folder, aside):
-    """Does what is left of `_replace` after its process was killed."""
+    """Completes `_replace` after its process was killed."""
     for path in (aside.with_suffix(""), aside):
         if path not in leftovers(folder):
             continue
@@ -329,10 +329,11 @@ def _complete(folder, aside):
 def _kept(old, new):
     """Returns the names in an old preset that a person added, such as a card.
 
-    They are moved to the new one as they are. Copying could take for ever, or
+    They are moved to the new preset unchanged. Copying could take for ever, or
     fill the disk.
     """
-    # As a link, the card could lead out of the preset, which is then refused.
+    # A card that is a link could lead out of the preset. Such a preset is
+    # refused.
     linked = (old / format.CARD_FILE).is_symlink()
     return [
         name
@@ -350,7 +351,7 @@ def _move(names, old, new):
 
 
 def _remove(folder):
-    """Removes a folder of files. Any folder in it, and so it itself, stays."""
+    """Removes a folder and its files. It stays if it holds a folder."""
     with contextlib.suppress(OSError):
         for path in folder.iterdir():
             if path.is_symlink() or not path.is_dir():

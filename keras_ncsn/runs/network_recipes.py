@@ -1,6 +1,7 @@
-"""Recipes of runs that start from random weights, one class a family."""
+"""Recipes of runs that start from random weights, a class per family."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from keras_ncsn.checks import check_ladder_ends
@@ -100,7 +101,7 @@ class NetworkRecipe(Recipe):
 
     def values(self) -> dict[str, Any]:
         """Returns the settings by name, in the order of `GROUPS`."""
-        # A sampler's setting that is `None` is one that the recipe lacks.
+        # The recipe lacks a sampler's setting whose value is `None`.
         of_samplers = self._samplers()
         return {
             name: value
@@ -130,8 +131,8 @@ class NetworkRecipe(Recipe):
 class NCSNRecipe(NetworkRecipe):
     """A recipe for `RefineNet`, the network of NCSN and NCSNv2.
 
-    The defaults are the paper's. Settings of Heun's method are there only if
-    it is the sampler; by default they are the method's own.
+    The defaults are the paper's. The recipe has settings of Heun's method only
+    if it is the sampler. Their defaults are those of `Heun`.
 
     Example:
 
@@ -199,7 +200,7 @@ class UNetRecipe(NetworkRecipe):
     )
     patch_size: int = setting(
         1,
-        "Side of the squares of pixels that a U-Net takes for one.",
+        "Side of the square patches that a U-Net treats as one pixel.",
         NETWORK,
         SIZE,
         added=True,
@@ -209,7 +210,7 @@ class UNetRecipe(NetworkRecipe):
     )
     attention_stages: tuple[int, ...] = setting(
         (1,),
-        "Stages of a U-Net with attention, 0 the finest: 1,2.",
+        "Stages of a U-Net with attention; 0 is the finest: 1,2.",
         NETWORK,
         integers(16),
     )
@@ -217,9 +218,9 @@ class UNetRecipe(NetworkRecipe):
     dropout: float = setting(0.0, "Rate of dropout.", NETWORK, RATE)
     conditional: bool = setting(
         False,
-        "Learn to draw what a label asks for. DATA has labels: an image set "
-        "with classes, a folder for each class, or `labels` beside `images` "
-        "in an .npz file.",
+        "Train a network that takes labels. DATA must have labels: an image "
+        "set with classes, a folder for each class, or `labels` beside "
+        "`images` in an .npz file.",
         DATA,
         FLAG,
         added=True,
@@ -252,8 +253,10 @@ class UNetRecipe(NetworkRecipe):
         return [self.width * factor for factor in self.width_multipliers]
 
 
-def known_stages(width_multipliers, attention_stages) -> list[int]:
-    """Returns the stages with attention that there are.
+def known_stages(
+    width_multipliers: Sequence[int], attention_stages: Sequence[int]
+) -> list[int]:
+    """Returns the attention stages that the U-Net has.
 
     Args:
         width_multipliers: As in `UNetRecipe`.

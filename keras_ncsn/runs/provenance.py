@@ -1,4 +1,4 @@
-"""What a run's presets say of it: metadata, and the command that repeats it."""
+"""The metadata of a run's presets, and the command that repeats the run."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from keras_ncsn.runs import recipes
 def metadata(
     run: dict[str, Any], began_from: str | os.PathLike[str] | None = None
 ) -> dict[str, Any]:
-    """Returns what the presets of a run say of themselves.
+    """Returns the metadata of the presets of a run.
 
-    They may be published: of a path they name the last part alone.
+    Presets may be published, so they name only the last part of a path.
 
     Args:
         run: Dictionary, from `describe`.
         began_from: String or path, the preset whose terms they keep. Defaults
-            to `None`, the one that the run names, if any.
+            to `None`, the preset that the run names, if any.
 
     Returns:
         A dictionary.
@@ -34,7 +34,7 @@ def metadata(
     >>> metadata(describe("celeb_a", "unet-celeba"))["license_name"]
     'celeba-non-commercial-research-only'
     """
-    # Of a set without the name of its version.
+    # The terms do not depend on the version of the data set.
     known = [datasets.TERMS.get(run["data"].split("/")[0], {})]
     began_from = began_from or run["from_preset"]
     if began_from is not None:
@@ -50,7 +50,7 @@ def metadata(
 
 
 def command(run: dict[str, Any]) -> str:
-    """Returns the command that does a run, as its card gives it.
+    """Returns the command that repeats a run, for its card.
 
     Args:
         run: Dictionary, from `describe`.
@@ -92,20 +92,20 @@ def _usual(run):
 
 
 def _public_data(data):
-    """Returns a name of a data set as it is, and of a path the last part."""
+    """Returns the name of a data set, or the last part of a path."""
     path = pathlib.Path(data)
     is_path = path.exists() or path.is_absolute()
     return _last_part(path) if is_path and data not in datasets.NAMES else data
 
 
 def _public_preset(preset):
-    """Returns a name of a preset as it is, and of a path the last part."""
+    """Returns the name of a preset, or the last part of a path."""
     named = preset in sources.zoo() or preset.startswith(addresses.PREFIX)
     return preset if named else _last_part(pathlib.Path(preset))
 
 
 def _last_part(path):
     path = path.absolute()
-    # Those of a run are called alike.
+    # Each run has presets of these names, so its folder is named too.
     last = path.parts[-2:] if path.name in ("best", "last") else path.parts[-1:]
     return "/".join(last).strip("/")

@@ -1,7 +1,8 @@
-"""What every recipe has, whatever the network, and what a setting is."""
+"""The settings that all recipes share, and how a setting is defined."""
 
 import dataclasses
 import types
+from collections.abc import Iterable
 from typing import Any
 
 from keras_ncsn.runs.recipe_values import (
@@ -37,11 +38,12 @@ def setting(
         help: String, one sentence for `keras-ncsn train --help`.
         group: String, one of `GROUPS`.
         kind: The `Kind` of its values.
-        **marks: `of_preset=True`: a run that starts from a preset takes the
-            value from there unless one is given. `added=True`: old run files
-            lack it, and their runs did what the default does. `choices`: the
-            values that the command line offers, by default all of the kind.
-            `sampler`: the name of the sampler whose setting it is.
+        **marks: `of_preset=True`: a run that starts from a preset uses the
+            preset's value, unless another one is given. `added=True`: the
+            setting may be missing from old run files. Their runs behaved as
+            with the default. `choices`: the values that the command line
+            offers, by default all values of the kind. `sampler`: the name of
+            the sampler that has the setting.
 
     Returns:
         A `dataclasses.field`.
@@ -55,15 +57,15 @@ def setting(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How to train, whatever the network.
+    """How to train any network.
 
-    A run that starts from a preset needs no more; `dtype`,
-    `sigma_distribution`, `log_sigma_mean` and `log_sigma_std` are those of the
-    preset where they are `None`. The fields say what each setting means. The
-    constructor checks them.
+    A run that starts from a preset needs only these settings. Where `dtype`,
+    `sigma_distribution`, `log_sigma_mean` or `log_sigma_std` is `None`, it uses
+    the preset's value. The help text of each field says what the setting means.
+    The constructor checks the values.
 
-    A recipe for a network adds settings, and may change defaults: a class
-    attribute of the same name is the new default.
+    A subclass for a network adds settings, and may change defaults: a class
+    attribute with the name of a setting is its new default.
 
     Example:
 
@@ -75,14 +77,16 @@ class Recipe:
         None, "Crop and resize images to squares of this size.", DATA, SIZE
     )
     random_flip: bool = setting(True, "Mirror half of the images.", DATA, FLAG)
-    steps: int = setting(200_000, "Training steps in all.", OPTIMISATION, COUNT)
-    batch_size: int = setting(128, "Images a step.", OPTIMISATION, COUNT)
+    steps: int = setting(
+        200_000, "Total number of training steps.", OPTIMISATION, COUNT
+    )
+    batch_size: int = setting(128, "Images per step.", OPTIMISATION, COUNT)
     learning_rate: float = setting(
-        1e-3, "Adam's rate after warm-up.", OPTIMISATION, ABOVE_0
+        1e-3, "Adam's learning rate after warm-up.", OPTIMISATION, ABOVE_0
     )
     warmup_steps: int = setting(
         0,
-        "Steps until the full learning rate, at most half of all.",
+        "Steps until the full learning rate, at most half of all steps.",
         OPTIMISATION,
         integer(0, 2**31 - 1),
     )
@@ -100,7 +104,7 @@ class Recipe:
     )
     clip_norm: float | None = setting(
         None,
-        "Largest norm of all gradients together; 0 for any.",
+        "Largest norm of all gradients together; 0 for no limit.",
         OPTIMISATION,
         AT_LEAST_0,
     )
@@ -148,7 +152,7 @@ class Recipe:
     )
 
     def __init_subclass__(cls) -> None:
-        # A new default keeps all else that the setting has.
+        # A new default changes nothing else about the setting.
         for inherited in dataclasses.fields(cls):
             if inherited.name in cls.__dict__:
                 default = cls.__dict__[inherited.name]
@@ -168,7 +172,7 @@ class Recipe:
         return {field.name: getattr(self, field.name) for field in fields}
 
     def in_place_of_preset(self) -> dict[str, Any]:
-        """Returns the given values that replace what the preset has."""
+        """Returns the given values that replace the preset's values."""
         return {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
@@ -177,15 +181,17 @@ class Recipe:
         }
 
 
-def in_order(fields):
-    """Returns the fields of recipes as `--help` and `--show-recipe` have them.
+def in_order(
+    fields: Iterable[dataclasses.Field[Any]],
+) -> list[dataclasses.Field[Any]]:
+    """Returns fields of recipes in the order of `--help` and `--show-recipe`.
 
     Args:
         fields: Iterable of `dataclasses.Field`, made by `setting`.
 
     Returns:
-        A list, group by group. In a group come last the settings that a preset
-        has too: few runs change them.
+        A list, sorted by group. The last settings of a group are those that a
+        preset has too, because few runs change them.
     """
 
     def place(field):
@@ -217,8 +223,8 @@ def check_values(recipe: type[Recipe], values: dict[str, Any]) -> None:
             continue
         if values[name] is None and marks.get("of_preset"):
             raise ValueError(
-                f"`{name}` must be given, because there is no preset that has "
-                f"one. Received: {name}=None"
+                f"`{name}` must be given, because there is no preset to take "
+                f"it from. Received: {name}=None"
             )
         raise ValueError(
             f"`{name}` must be {marks['kind'].words}. Received: {name}="

@@ -1,8 +1,9 @@
-"""The recipes with a name, and how a run gets its own."""
+"""The named recipes, and the recipe of a run."""
 
 import dataclasses
 from typing import Any
 
+from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_choice
 from keras_ncsn.runs.network_recipes import (
     NCSNRecipe,
@@ -68,13 +69,13 @@ _OF_DATA = {
 
 
 def find(name: str, settings: dict[str, Any] | None = None) -> NetworkRecipe:
-    """Returns a recipe with a name, with some of its values replaced.
+    """Returns a named recipe, with some of its values replaced.
 
     Args:
         name: String, a key of `RECIPES`.
-        settings: Dictionary of values by name, of settings that the recipe
-            has. Defaults to `None`. Without `attention_stages` a U-Net with
-            fewer stages keeps the attention that is left.
+        settings: Dictionary from names of the recipe's settings to new values.
+            Without `attention_stages`, the recipe's own are used, except for
+            stages that the U-Net does not have. Defaults to `None`.
 
     Returns:
         A `UNetRecipe` or `NCSNRecipe`.
@@ -88,13 +89,13 @@ def find(name: str, settings: dict[str, Any] | None = None) -> NetworkRecipe:
     settings = dict(settings or {})
     recipe: NetworkRecipe = RECIPES[name]
     if "sampler" in settings:
-        # What settings there are may depend on it.
+        # The sampler decides which settings the recipe has.
         recipe = dataclasses.replace(recipe, sampler=settings["sampler"])
     known = recipe.values()
     unknown = sorted(settings.keys() - known.keys())
     if unknown:
         raise ValueError(
-            "The recipe must have what is to be replaced. Received: "
+            "Only settings of the recipe can be replaced. Received: "
             f"{one_line(', '.join(unknown))} for {name}, which has "
             f"{', '.join(known)}"
         )
@@ -111,13 +112,13 @@ def find(name: str, settings: dict[str, Any] | None = None) -> NetworkRecipe:
 def find_for_preset(
     name: str, from_preset: str, settings: dict[str, Any] | None = None
 ) -> Recipe:
-    """Returns how to train the model of a preset, by a recipe with a name.
+    """Returns a named recipe, as a run uses it to train a preset's model.
 
     Args:
         name: String, a key of `RECIPES`.
         from_preset: String, the preset.
-        settings: Dictionary of values by name, of settings that a `Recipe`
-            has. Defaults to `None`.
+        settings: Dictionary from names of settings of a `Recipe` to new
+            values. Defaults to `None`.
 
     Returns:
         A `Recipe`.
@@ -134,7 +135,7 @@ def find_for_preset(
     unknown = sorted(settings.keys() - {field.name for field in fields})
     if unknown:
         raise ValueError(
-            "What the model is comes from the preset. Received: "
+            "Settings of the model must come from the preset. Received: "
             f"from_preset={from_preset!r}, and "
             f"{one_line(', '.join(unknown))}. Leave them out, or start from "
             "random weights."
@@ -154,14 +155,14 @@ def restore(
 
     Args:
         name: String, a key of `RECIPES`.
-        values: Dictionary of values by name. Settings that were added later
-            may be missing.
+        values: Dictionary from names of settings to values. Settings that are
+            newer than the run file may be missing.
         from_preset: String, the preset that the run starts from. Defaults to
             `None`.
 
     Returns:
-        A `Recipe`; a `UNetRecipe` or `NCSNRecipe` without `from_preset`. A
-        `ValueError` or `KeyError` says what is wrong.
+        A `UNetRecipe` or `NCSNRecipe`, or with `from_preset` a `Recipe`.
+        Raises a `ValueError` or `KeyError` for invalid values.
 
     Example:
 
@@ -177,7 +178,7 @@ def restore(
         raise ValueError(f"{one_line(', '.join(unknown))}, which no recipe has")
     check_values(kind, values)
     if {"width_multipliers", "attention_stages"} <= values.keys():
-        # Others had no effect, and were let pass before.
+        # Earlier versions accepted other stages, which had no effect.
         stages = known_stages(
             values["width_multipliers"], values["attention_stages"]
         )
@@ -199,11 +200,11 @@ def _may_be_missing(field):
     return bool(marks.get("added") or of_preset)
 
 
-def recipe_of_data(data) -> str:
-    """Returns the name of the recipe for data, where the user names none.
+def recipe_of_data(data: StrPath) -> str:
+    """Returns the name of the default recipe for a data set.
 
     Args:
-        data: String, a name or a path.
+        data: Name or path of the data set.
 
     Returns:
         A string, a key of `RECIPES`.

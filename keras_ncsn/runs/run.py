@@ -37,7 +37,7 @@ def load_images(
     data_dir: str | os.PathLike[str] | None = None,
     skip_unreadable: bool = False,
 ) -> LabelledImages:
-    """Returns the images of a run, enough for a batch.
+    """Loads the images of a run, and checks that they fill a batch.
 
     Args:
         run: Dictionary, from `run_file.describe`.
@@ -58,7 +58,7 @@ def load_images(
     data = _as_data(loaded)
     images = data.images
     if run["from_preset"] is None:
-        # A preset may have another range; `train` looks at those.
+        # A preset may have another value range, which `train` checks.
         check_images(images, images.shape[1:])
     batch_size = run["recipe"]["batch_size"]
     num_images = len(images) - _num_validation(images)
@@ -80,10 +80,10 @@ def train(
     tensorboard: bool = run_file.WRITING["tensorboard"],
     extra_callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> int:
-    """Trains, from the last checkpoint in the folder if there is one.
+    """Trains a model, from the last checkpoint in the folder if there is one.
 
     Args:
-        folder: Path, which `run_file.check` passed.
+        folder: Path of the run's folder, which `run_file.check` has passed.
         run: Dictionary, from `run_file.describe`.
         data: A `LabelledImages` from `load_images`, or an array of images
             for a run without labels.
@@ -97,8 +97,8 @@ def train(
         extra_callbacks: Sequence of Keras callbacks. Defaults to `()`.
 
     Returns:
-        Integer, the steps taken in all: fewer than the recipe's if a callback
-        stopped training.
+        Integer, the total number of steps taken. It is smaller than the
+        recipe's `steps` if a callback stopped training.
     """
     run_file.check_intervals(log_every, checkpoint_every)
     folder = pathlib.Path(folder)
@@ -152,8 +152,8 @@ def train(
         indices=indices,
         labels=labels,
     )
-    # Nothing is written before all is known to fit, and the run file first:
-    # by it the folder is known.
+    # Nothing is written before all checks have passed. The run file is written
+    # first, because it marks the folder as a run folder.
     with _locked(folder):
         if is_main_process():
             run_file.write(folder, run | {"writing": writing})
@@ -161,8 +161,8 @@ def train(
             model.fit(
                 process_share(batches),
                 steps_per_epoch=recipe.steps - start,
-                # Those of the caller first: one of them may tell the writers
-                # to stop.
+                # The caller's callbacks come first: one of them may tell the
+                # writers to stop.
                 callbacks=[*extra_callbacks, *writers, checkpoint],
                 verbose=0,
             )
@@ -173,13 +173,13 @@ def train(
 
 
 def _began_from(folder, run):
-    """Returns the preset that says what the model is, `None` for the recipe.
+    """Returns the preset to build the model from, or `None` for the recipe.
 
-    A run that goes on asks its own, in which that stays as it was, whatever
-    became of the one that it began from; weights come from its state.
+    A resumed run rebuilds its model from its own `last` preset, even if the
+    original preset has changed or is gone. Its weights come from its state.
     """
     if run["from_preset"] is not None and (folder / STATE_FILE).exists():
-        # It stepped aside where a process was killed while it saved.
+        # If a process was killed while it saved, `last` may have another name.
         aside = saving.leftovers(folder / "last")
         aside = [path for path in aside if path.suffix == ".old"]
         for own in (folder / "last", *aside):
@@ -211,7 +211,7 @@ def _make_model(run, recipe, data, began_from):
         **recipe.in_place_of_preset(),
     )
     _check_condition(model, data, began_from)
-    # For other images, or a better network, the guide would be wrong.
+    # The guide would not fit other images or a better network.
     return NCSNModel.from_config(
         model.get_config() | classes | {"network": model.network, "guide": None}
     )
@@ -260,12 +260,12 @@ def _make_writers(folder, writing, batch_size, start, held_out, metadata):
 
 
 def _advice(folder, step):
-    # Resuming would repeat the failure, to the last bit.
+    # A resumed run would repeat the failure exactly.
     if not step:
         return "Nothing is saved yet. Start again in another folder."
     return (
-        f"{folder / 'last'} holds step {step}. Train on from it in another "
-        f"folder, with --from-preset {folder / 'last'}."
+        f"{folder / 'last'} holds step {step}. To continue from it, train in "
+        f"another folder with --from-preset {folder / 'last'}."
     )
 
 
@@ -288,7 +288,7 @@ def _locked(folder):
 
 def _fingerprint(data):
     images = data.images
-    # Of some hundred images, spread evenly: they may be more than fit into
+    # Only some hundred images, spread evenly, because not all may fit into
     # memory.
     sample = np.ascontiguousarray(images[:: max(1, len(images) // 500)])
     known = {

@@ -1,4 +1,4 @@
-"""The run file, `run.json`: all that a run depends on."""
+"""The run file, `run.json`: everything that a run depends on."""
 
 import json
 import os
@@ -28,10 +28,10 @@ from keras_ncsn.text import one_line, reason
 # What `run.json` holds.
 Run = dict[str, Any]
 
-# One has some thousand.
+# A run file has a few thousand bytes.
 MAX_BYTES = 2**20
 
-# What a run writes beside its result, and when.
+# What a run writes besides its result, and how often.
 WRITING: dict[str, Any] = {
     "log_every": 50,
     "checkpoint_every": 500,
@@ -48,18 +48,18 @@ def describe(
     seed: int | None = None,
     before: Run | None = None,
 ) -> Run:
-    """Returns all that the result of a run depends on.
+    """Returns everything that the result of a run depends on.
 
     Args:
         data: String, a name or a path, see `datasets.load_images`.
         recipe_name: String, a key of `recipes.RECIPES`. Defaults to `None`,
-            what `before` says, else what suits the data.
+            the recipe of `before`, or else the default for the data.
         settings: Dictionary of values that replace the recipe's, see
-            `recipes.find`. Defaults to `None`; what they leave out is as
-            `before` says.
+            `recipes.find`. Settings that it leaves out keep their values in
+            `before`. Defaults to `None`.
         from_preset: String, the preset whose model is trained. Defaults to
-            `None`, what `before` says, else none.
-        seed: Integer, at least 0. Defaults to `None`, what `before` says,
+            `None`, the preset of `before`, or else none.
+        seed: Integer, at least 0. Defaults to `None`, the seed of `before`, or
             else 0.
         before: Dictionary, the run that is resumed, from `read`.
             Defaults to `None`, a new run.
@@ -78,7 +78,8 @@ def describe(
         recipe_name = recipe_name or before["recipe_name"]
         from_preset = from_preset or before["from_preset"]
         seed = before["seed"] if seed is None else seed
-        # Of another recipe or preset it says nothing; `check` refuses those.
+        # Its settings are only for its own recipe and preset. `check` refuses
+        # others.
         began = before["recipe_name"], before["from_preset"]
         if (recipe_name, from_preset) == began:
             settings = before["recipe"] | settings
@@ -101,7 +102,7 @@ def describe(
     }
     if from_preset is not None and _takes_labels(from_preset, before):
         run["conditional"] = True
-    # Tuples become lists, as they will when it is read back.
+    # Tuples become lists, as when the file is read back.
     return json.loads(json.dumps(run))
 
 
@@ -136,8 +137,8 @@ def _check_distribution(settings, recipe, from_preset):
         distribution = config.get("sigma_distribution", "ladder")
     if distribution != "log_normal":
         raise ValueError(
-            f"{' and '.join(given)} must go with noise levels drawn from a "
-            "log-normal distribution. Received: sigma_distribution="
+            f"{' and '.join(given)} must be used with noise levels drawn "
+            "from a log-normal distribution. Received: sigma_distribution="
             f"{distribution!r}. Add --sigma-distribution log_normal."
         )
 
@@ -145,7 +146,7 @@ def _check_distribution(settings, recipe, from_preset):
 def check(
     folder: str | os.PathLike[str], run: Run, resume: bool = False
 ) -> None:
-    """Raises a `ValueError` unless the folder is for this run.
+    """Raises a `ValueError` unless a run can be kept in a folder.
 
     Args:
         folder: Path.
@@ -175,7 +176,7 @@ def check(
 
 
 def _check_same_settings(folder, before, run):
-    # The images may lie elsewhere now; `check_same_images` looks at them.
+    # The images may have moved. `check_same_images` compares them.
     changed = [
         difference
         for difference in _differences(before, run)
@@ -250,13 +251,13 @@ def write(folder: str | os.PathLike[str], run: Run) -> None:
 
 
 def check_same_images(folder: str | os.PathLike[str], run: Run) -> None:
-    """Raises a `ValueError` if a folder's run began with other images.
+    """Raises a `ValueError` if the run in a folder began with other images.
 
     Args:
         folder: Path.
-        run: Dictionary, from `describe`, with `images`, what is known of them.
+        run: Dictionary, from `describe`, whose `images` describes the images.
     """
-    # Runs of versions before this one did not say.
+    # Run files of earlier versions do not describe the images.
     before = (read(folder) or {}).get("images")
     if before not in (None, run["images"]):
         raise ValueError(
@@ -267,13 +268,13 @@ def check_same_images(folder: str | os.PathLike[str], run: Run) -> None:
 
 
 def _holds_files(folder):
-    # But what a run that was killed at its very beginning left.
+    # A run that was killed at its very start leaves only these files.
     left_over = {folder / LOCK_FILE, *leftovers(folder / RUN_FILE)}
     return any(path not in left_over for path in folder.iterdir())
 
 
 def _differences(before, run):
-    """Yields the name, old and new value of all that is not the same."""
+    """Yields the name, the old and the new value of each difference."""
     for name in sorted(before.keys() | run.keys()):
         old, new = before.get(name), run.get(name)
         if isinstance(old, dict) and isinstance(new, dict):

@@ -24,7 +24,7 @@ def checked_data(
 ) -> tuple[Any, Any]:
     """Returns the data that was passed to `fit`, after checks.
 
-    Of an array all images are checked, of a stream those of the first batch.
+    All images of an array are checked, but only the first batch of a stream.
 
     Args:
         data: Images as an array or tensor, or a tuple of such images and their
@@ -35,14 +35,14 @@ def checked_data(
         batch_size: Integer, the batch size if `data` is an array. Defaults to
             `None`, one batch of all images.
         labels: The conditions of an array of images. Defaults to `None`.
-        condition: What the model is conditioned on. Defaults to `None`,
-            nothing: conditions in the data are ignored.
+        condition: What the model is conditioned on. Defaults to `None`:
+            nothing, so conditions in the data are ignored.
 
     Returns:
-        The images and the conditions of arrays. Of a stream, `data` itself and
-        `None`, except in two cases: a generator is replaced by one that also
-        yields the batch that was checked, and a PyTorch `DataLoader` whose
-        batches are not tuples by one whose batches are.
+        For arrays, the images and their conditions. For a stream, `data` and
+        `None`. Two kinds of streams are replaced. A generator becomes a new
+        generator, which yields the checked batch too. A PyTorch `DataLoader`
+        becomes a loader whose batches are tuples, if they are not yet.
     """
     if isinstance(data, tuple) and data and hasattr(data[0], "shape"):
         data, labels = data[0], data[1] if len(data) > 1 else None

@@ -44,8 +44,9 @@ def draw_sigmas(model: Any, num_images: Tensor) -> Tensor:
 def sigma_quantiles(model: Any, num_sigmas: int) -> np.ndarray:
     """Returns noise levels that represent the distribution in training.
 
-    They are the quantiles in the middles of equal shares of the distribution,
-    so the mean of their losses estimates the mean loss in training.
+    The distribution is divided into equal shares, and the noise levels are the
+    medians of the shares. So the mean of their losses estimates the mean loss
+    in training.
 
     Args:
         model: An `NCSNModel`.

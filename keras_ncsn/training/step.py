@@ -20,9 +20,9 @@ from keras_ncsn.training.noise_levels import draw_sigmas
 def train_on(model: Any, data: Any) -> dict[str, Tensor]:
     """Takes one optimizer step; changes nothing if the loss is not finite.
 
-    A gradient that is not finite makes the loss NaN. After such a loss nothing
-    changes until the metrics are reset, neither in this step nor in later steps
-    of the epoch.
+    A gradient that is not finite makes the loss NaN. After a loss that is not
+    finite, neither this step nor later steps of the epoch change anything,
+    until the metrics are reset.
 
     Args:
         model: An `NCSNModel`, compiled.
@@ -169,7 +169,8 @@ def draw_noise(model: Any, images: Tensor) -> tuple[Tensor, Tensor]:
         images: Float32 tensor of shape `(batch, ...)`.
 
     Returns:
-        A float32 tensor of shape `(batch,)`, and one shaped like `images`.
+        The noise levels, a float32 tensor of shape `(batch,)`, and the noise,
+        one shaped like `images`.
     """
     sigma = backend.draw_for_batch(
         lambda rows: draw_sigmas(model, rows), ops.shape(images)[0]

@@ -1,4 +1,4 @@
-"""The loss on held-out images, with fixed noise so that runs compare."""
+"""The loss on held-out images, with fixed noise, to compare runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ def validation_losses(
 ) -> np.ndarray:
     """Returns the mean loss of images at each noise level.
 
-    The loss is that of denoising score matching, weighted as in training, with
+    It is the loss of denoising score matching, weighted as in training, with
     the averaged weights if the model keeps them. The noise depends only on the
     seed, the image and the level, and is the same on every backend.
 
