@@ -53,6 +53,7 @@ def test_commands_that_only_print_do_not_import_keras(arguments):
         (("generate", "mnist", "--num-steps", "1"), "`num_steps` must be"),
         (("generate", "mnist", "--step-size", "1"), "heun has the settings"),
         (("generate", "mnist", "--output", "a.xyz"), "a.xyz"),
+        (("generate", "mnist", "--label", "7"), "trained with labels"),
         (("inpaint", "mnist", "IMAGE", "--mask", "half"), "must be one of"),
         (("inpaint", "mnist", "IMAGE", "--mask", "centre"), "28 pixels wide"),
         (("guide", "mnist", "nist", "OUTPUT"), "must be a name of the zoo"),
