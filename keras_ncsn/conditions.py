@@ -15,6 +15,8 @@ from keras_ncsn.checks import is_integer
 from keras_ncsn.text import one_line
 
 NONE = "none"
+# Presets store the names in their metadata, in up to 6 bytes a character.
+MAX_NAMES_LENGTH = 2**17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,11 +115,10 @@ class Labels:
             label = int(label)
         if is_integer(label) and 0 <= label < len(self.names):
             return int(label)
-        known = ", ".join(self.names[:20])
-        more = ", ..." if len(self.names) > 20 else ""
+        known = one_line(", ".join(self.names[:100]))
         raise ValueError(
             f"A label must be from 0 to {len(self.names) - 1}, or one of "
-            f"{known}{more}. Received: {one_line(repr(label))}"
+            f"{known}. Received: {one_line(repr(label))}"
         )
 
     def counted(self, values: np.ndarray) -> Self:
@@ -276,6 +277,11 @@ def checked_class_names(
         raise ValueError(
             "`class_names` must name each class of the network. Received: "
             f"{len(class_names)} names, and {num_classes} classes"
+        )
+    if sum(map(len, class_names)) > MAX_NAMES_LENGTH:
+        raise ValueError(
+            f"`class_names` must have at most {MAX_NAMES_LENGTH:,} characters "
+            f"in all. Received: {len(class_names)} names, which are longer"
         )
     return tuple(class_names)
 

@@ -507,6 +507,16 @@ def test_wrong_arguments_are_refused(arguments, message):
         gaussian_model(**arguments)
 
 
+def test_hostile_names_of_classes_are_shown_short_and_harmless():
+    names = ["cat\nError: all is lost\x1b[31m", "x" * 10_000]
+    with pytest.raises(ValueError, match="A label must be") as raised:
+        gaussian_model(class_names=names).generate(1, labels="frog")
+    assert len(str(raised.value)) < 1000
+    assert str(raised.value).isprintable()
+    with pytest.raises(ValueError, match="at most 131,072 characters"):
+        gaussian_model(class_names=["a", "b" * 2**17])
+
+
 def test_wrong_networks_are_refused():
     with pytest.raises(ValueError, match="label or a vector"):
         UNet((8, 8, 1), num_classes=2, condition_size=3)

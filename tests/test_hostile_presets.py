@@ -11,14 +11,17 @@ import time
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from contract import randomize
 from fuzzing import few_or_many, fuzz, mutations, refused_in_words
 from hypothesis import given
 from json_mutations import json_mutations
+from PIL import Image
 from preset_files import restate, state_checksum
 
 import keras_ncsn
 from keras_ncsn import sampling
+from keras_ncsn.cli import cli
 from keras_ncsn.guidance import Guide
 from keras_ncsn.networks import MLP, RefineNet, UNet
 from keras_ncsn.presets import (
@@ -27,6 +30,7 @@ from keras_ncsn.presets import (
     trust,
     weights_files,
 )
+from keras_ncsn.presets.sources import zoo
 from keras_ncsn.presets.terms import common_terms, keep_terms
 from keras_ncsn.samplers import Heun
 
@@ -522,3 +526,32 @@ def test_integers_too_large_for_a_float_are_refused_in_words(make_model):
 def test_terms_must_be_strings(value):
     with pytest.raises(ValueError, match="`license_name` .* must be a string"):
         common_terms({"license_name": value})
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        [28.0, 28.0, 1],
+        [None, 28, 1],
+        [[28], 28, 1],
+        [True, True, 1],
+        [float("inf"), 28, 1],
+        [28, 28],
+        [30_000, 30_000, 1],
+    ],
+)
+def test_inpaint_refuses_a_preset_with_a_wrong_shape(tmp_path, shape):
+    folder = tmp_path / "preset"
+    folder.mkdir()
+    config, metadata = (
+        json.loads((zoo()["mnist"] / name).read_text())
+        for name in (format.CONFIG_FILE, format.METADATA_FILE)
+    )
+    del metadata["config_sha256"]
+    config["config"]["network"]["config"]["image_shape"] = shape
+    (folder / format.CONFIG_FILE).write_text(json.dumps(config))
+    (folder / format.METADATA_FILE).write_text(json.dumps(metadata))
+    Image.fromarray(np.zeros((28, 28), "uint8")).save(tmp_path / "a.png")
+    command = ["inpaint", folder, tmp_path / "a.png", "--mask", "left-half"]
+    result = CliRunner().invoke(cli, [str(word) for word in command])
+    assert isinstance(result.exception, ValueError)

@@ -1,9 +1,13 @@
+import io
+import zipfile
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from keras_ncsn import datasets
-from keras_ncsn.datasets import load_labelled_images, shuffled_batches
+from keras_ncsn.datasets import arrays, load_labelled_images, shuffled_batches
+from keras_ncsn.datasets.labels import checked_labels
 from keras_ncsn.parallel import process_share
 
 IMAGES = np.arange(6 * 16, dtype="uint8").reshape(6, 4, 4)
@@ -93,7 +97,8 @@ def test_arrays_have_labels_beside_them(tmp_path, names, save):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (np.zeros(5, int), "5 labels for 6 images"),
+        (np.zeros(5, int), r"shape \(5,\) and images of shape \(6"),
+        (np.array(3), r"labels of shape \(\)"),
         (np.zeros(6), "integers"),
         (np.array([0, 1, 3, 0, 1, 3]), "but no 2"),
         (np.array([0, 1, -1, 0, 1, 3]), "from -1"),
@@ -179,3 +184,28 @@ def test_sets_without_labels_are_refused(prepare, tmp_path):
     prepare(number=np.int64)
     with pytest.raises(ValueError, match="animals, with none"):
         load_labelled_images("animals", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("sides", ["(-1,)", "(134217728,)", "(6, 6)"])
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_BZIP2])
+def test_labels_that_claim_to_be_many_are_not_unpacked(
+    tmp_path, sides, method, monkeypatch
+):
+    """A file of a thousand bytes could fill the memory."""
+    path = tmp_path / "data.npz"
+    np.savez(path, images=IMAGES)
+    labels = io.BytesIO()
+    np.save(labels, np.zeros(1, "uint8"))
+    labels = labels.getvalue().replace(b"(1,)" + b" " * 20, sides.encode())
+    labels = labels.replace(b"(1,)", sides.encode())
+    with zipfile.ZipFile(path, "a", method) as archive:
+        archive.writestr("labels.npy", labels + bytes(1000))
+    monkeypatch.setattr(arrays, "_copy", None)
+    with pytest.raises(ValueError, match="Labels must be readable.* shape"):
+        load_labelled_images(path)
+
+
+def test_scalar_and_empty_labels_are_refused():
+    for labels in (np.array(3), np.zeros(0, int)):
+        with pytest.raises(ValueError, match="one label for each image"):
+            checked_labels(labels, "data.npz")

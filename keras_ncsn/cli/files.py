@@ -139,19 +139,8 @@ def read_mask(
         known.
     """
     height, width = image_shape[:2]
-    rows, columns = np.indices((height, width))
-    named = {
-        "left-half": columns < width // 2,
-        "right-half": columns >= width // 2,
-        "top-half": rows < height // 2,
-        "bottom-half": rows >= height // 2,
-        "centre": ~(
-            (abs(rows - (height - 1) / 2) < height / 4)
-            & (abs(columns - (width - 1) / 2) < width / 4)
-        ),
-    }
-    if mask in named:
-        return named[mask]
+    if mask in MASKS:
+        return _named_mask(mask, height, width)
     values, white = _read_grey(mask, (width, height))
     wrong = values[(values != 0) & (values != white)]
     if wrong.size:
@@ -162,6 +151,19 @@ def read_mask(
             "PNG without smooth edges."
         )
     return values == white
+
+
+def _named_mask(mask, height, width):
+    rows, columns = np.ogrid[:height, :width]
+    known = {
+        "left-half": columns < width // 2,
+        "right-half": columns >= width // 2,
+        "top-half": rows < height // 2,
+        "bottom-half": rows >= height // 2,
+        "centre": (abs(rows - (height - 1) / 2) >= height / 4)
+        | (abs(columns - (width - 1) / 2) >= width / 4),
+    }
+    return np.broadcast_to(known[mask], (height, width))
 
 
 def _check_writable(path, folder):

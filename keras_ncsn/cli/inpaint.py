@@ -104,8 +104,9 @@ def inpaint(
         value_range,
         "Use `NCSNModel.inpaint` in Python for arrays.",
     )
-    known_mask = read_mask(mask, image_shape)
+    # A picture of the stated size is there before a mask of this size is made.
     given_images = np.stack([read_image(path, image_shape) for path in images])
+    known_mask = read_mask(mask, image_shape)
 
     from keras_ncsn import NCSNModel
 
@@ -139,13 +140,16 @@ def inpaint(
 def _image_space(folder, preset):
     """Returns the shape and value range of a preset's images.
 
-    Keras is imported only if the config does not state the shape, as for a
+    Keras is imported only if the config does not state a valid shape, as for a
     network that is not of this package.
     """
+    from keras_ncsn.checks import is_integer
     from keras_ncsn.presets import format
 
     image_shape = format.image_shape(folder)
-    if image_shape:
+    if len(image_shape) == 3 and all(
+        is_integer(side) and side > 0 for side in image_shape
+    ):
         config = format.read_config(folder)["config"]
         return image_shape, config.get("value_range", (0.0, 1.0))
 

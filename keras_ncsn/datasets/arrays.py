@@ -24,8 +24,6 @@ from keras_ncsn.text import one_line, reason
 DICTIONARY_BYTES = 2**28
 # The images of an .npz file, and their labels.
 NAMES = {"images": "labels", "x_train": "y_train", "x": "y"}
-# 250 million labels.
-MAX_LABEL_BYTES = 2**31
 
 
 class _SizeError(ValueError):
@@ -76,7 +74,8 @@ def load_labels(path: StrPath) -> np.ndarray:
             beside `images` (or `x_train`, `x`).
 
     Returns:
-        A read-only array, of any type and shape.
+        A read-only array of numbers, of shape `(num_images,)` or
+        `(num_images, 1)`.
     """
     path = pathlib.Path(path)
     if path.suffix != ".npz":
@@ -87,12 +86,17 @@ def load_labels(path: StrPath) -> np.ndarray:
         )
     try:
         with open_regular(path) as file, open_archive(file) as archive:
-            member = _find_labels(archive)
-            with _open_member(archive, member) as packed:
-                header = read_header(packed)
+            images, member = _find_labels(archive)
+            num_images = _header_of(archive, images).shape[:1]
+            header = _header_of(archive, member)
             _check_type(header.dtype)
-            if header.num_bytes > MAX_LABEL_BYTES:
-                raise ValueError("it has too many labels")
+            # Before they are unpacked: they may claim to be many.
+            if header.shape not in (num_images, (*num_images, 1)):
+                raise ValueError(
+                    f"it has labels of shape {header.shape} and images of "
+                    f"shape {(*num_images, '...')}; there must be one label "
+                    "for each image"
+                )
             return _unpack(archive, member, header, path)
     except NoRoomError:
         raise
@@ -201,7 +205,12 @@ def _find_labels(archive):
             "an .npz file must hold labels beside its images; it holds "
             f"{', '.join(members) or 'nothing'}"
         )
-    return pairs[0][1]
+    return pairs[0]
+
+
+def _header_of(archive, member):
+    with _open_member(archive, member) as packed:
+        return read_header(packed)
 
 
 def _find_member(archive):

@@ -46,7 +46,10 @@ def checked_labels(labels: np.ndarray, source: StrPath) -> np.ndarray:
     >>> checked_labels(np.array([[1], [0]]), "digits.npz").tolist()
     [1, 0]
     """
-    if labels.shape not in ((len(labels),), (len(labels), 1)):
+    if labels.size == 0 or labels.shape not in (
+        (labels.size,),
+        (labels.size, 1),
+    ):
         raise ValueError(
             "There must be one label for each image. Received: labels of shape "
             f"{labels.shape} in {one_line(source)}"

@@ -6,6 +6,8 @@ from typing import IO, Literal, NamedTuple
 
 import numpy as np
 
+from keras_ncsn.text import one_line
+
 # NumPy's limit for a header, and the 12 bytes before it.
 HEADER_BYTES = 10_000 + 12
 
@@ -33,7 +35,7 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
             read.
 
     Returns:
-        An `ArrayHeader`, which may state anything.
+        An `ArrayHeader`, which may state any sizes of at least 0.
 
     Example:
 
@@ -54,4 +56,6 @@ def read_header(file: IO[bytes]) -> ArrayHeader:
     # Python's parser raises these for text of many brackets or signs.
     except (MemoryError, RecursionError):
         raise ValueError("its header is nested too deeply") from None
+    if any(side < 0 for side in shape):
+        raise ValueError(f"its header states the shape {one_line(shape)}")
     return ArrayHeader(shape, "F" if is_fortran else "C", dtype, start.tell())

@@ -17,6 +17,7 @@ def check_unet_sizes(
     widths: Sequence[int],
     patch_size: int,
     num_blocks: int,
+    num_rows: int = 0,
 ) -> None:
     """Raises a `ValueError` unless a `UNet` can have these sizes.
 
@@ -25,8 +26,10 @@ def check_unet_sizes(
         widths: As in `UNet`.
         patch_size: As in `UNet`.
         num_blocks: As in `UNet`.
+        num_rows: Integer, `num_classes` or `condition_size`. Defaults to `0`.
     """
     check_count(patch_size=patch_size, num_blocks=num_blocks)
+    check_count(least=0, num_rows=num_rows)
     if not widths or not all(is_integer(x) and x > 0 for x in widths):
         raise ValueError(
             "`widths` must hold at least one positive integer, the channels "
@@ -39,7 +42,7 @@ def check_unet_sizes(
             f"widths={widths}"
         )
     if image_shape is None:
-        _check_unet_parameters(3, widths, patch_size, num_blocks)
+        _check_unet_parameters(3, widths, patch_size, num_blocks, num_rows)
         return
     factor = patch_size * 2 ** (len(widths) - 1)
     if len(image_shape) != 3 or any(side % factor for side in image_shape[:2]):
@@ -50,14 +53,16 @@ def check_unet_sizes(
             f"image. Received: image_shape={tuple(image_shape)}. Use fewer "
             "`widths`, or resize the images."
         )
-    _check_unet_parameters(image_shape[-1], widths, patch_size, num_blocks)
+    channels = image_shape[-1]
+    _check_unet_parameters(channels, widths, patch_size, num_blocks, num_rows)
 
 
-def _check_unet_parameters(channels, widths, patch_size, num_blocks):
+def _check_unet_parameters(channels, widths, patch_size, num_blocks, num_rows):
     # Integers of NumPy would overflow.
     widths = list(map(int, widths))
     first = widths[0]
     parameters = 18 * patch_size**2 * channels * first + 20 * first**2
+    parameters += num_rows * 4 * first
     for width in widths:
         # A block has two convolutions of 3 by 3, and attention four of 1 by 1.
         # On the way up, the first convolution also takes the skip connection,

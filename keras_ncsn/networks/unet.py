@@ -115,7 +115,10 @@ class UNet(ScoreNetwork):
         dtype: str | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        check_unet_sizes(image_shape, widths, patch_size, num_blocks)
+        num_rows = num_classes or condition_size
+        check_unet_sizes(
+            image_shape, widths, patch_size, num_blocks, num_rows or 0
+        )
         check_rate(dropout=dropout)
         check_finite(data_mean=data_mean)
         check_above_zero(data_std=data_std)
@@ -129,7 +132,6 @@ class UNet(ScoreNetwork):
         normalized = NormalizeNoisy(data_mean, data_std, variance_preserving)(
             noisy, sigma
         )
-        num_rows = num_classes or condition_size
         block.embed(inputs, num_rows, widths[0], units=4 * widths[0])
 
         # The kernel covers a patch and its neighbours, whatever its size.

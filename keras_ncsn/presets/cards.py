@@ -56,8 +56,9 @@ def make(
         guide = f", and a guide of {model.guide.count_params():,}"
     labels = ""
     if model.class_names:
-        # In JSON's quotes, which are Python's too.
-        labels = f", labels={json.dumps(model.class_names[0])}"
+        first = one_line(model.class_names[0])
+        known = first if first == model.class_names[0] else 0
+        labels = f", labels={known!r}"
     lines = [
         "---",
         *_front_matter(metadata),

@@ -14,6 +14,7 @@ from keras_ncsn.samplers.annealed_langevin import (
 from keras_ncsn.samplers.heun import Heun as Heun
 from keras_ncsn.samplers.langevin import Langevin as Langevin
 from keras_ncsn.samplers.sampler import Sampler as Sampler
+from keras_ncsn.text import one_line
 
 NAMES = {
     kind.name: kind
@@ -45,6 +46,6 @@ def make(name: str, settings: dict[str, Any] | None = None) -> Sampler:
         if setting not in known:
             raise ValueError(
                 f"The sampler {name} has the settings {', '.join(known)}. "
-                f"Received: {setting}={value!r}"
+                f"Received: {one_line(setting)}={one_line(repr(value))}"
             )
     return NAMES[name](**settings)
