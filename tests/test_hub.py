@@ -256,6 +256,7 @@ def generate(folder, preset):
     return np.load(path)
 
 
+@pytest.mark.slow
 def test_the_mnist_preset_goes_there_and_comes_back(run, server, tmp_path):
     run(push, "mnist", "owner/digits", HF_TOKEN=server.token)
     sent = newest(server.repositories["owner/digits"])
