@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import importlib.util
 import signal
 
@@ -31,6 +32,13 @@ needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None,
     reason="needs PyTorch: pip install torch",
 )
+
+
+def pytest_collection_finish():
+    """Spares Python to look for garbage among what the imports made."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def pytest_collection_modifyitems(items):

@@ -15,7 +15,7 @@ import keras_ncsn
 from keras_ncsn import cli, runs
 from keras_ncsn.callbacks.every_steps import EverySteps
 from keras_ncsn.presets import format
-from keras_ncsn.runs import run_file
+from keras_ncsn.runs import building, recipes, run_file
 
 CONDITIONAL = [*TINY, "--conditional", "--num-steps", 2]
 
@@ -75,7 +75,19 @@ def test_a_run_trains_a_conditional_model(trained):
     assert metadata["class_names"] == ["bright", "dark"]
 
 
-def test_conditional_recipe_builds_a_network_with_labels(trained, tmp_path):
+def test_conditional_recipe_has_a_network_with_labels():
+    settings = {"conditional": True, "condition_dropout": 0.2, "width": 8}
+    recipe = recipes.find("unet-mnist", settings)
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 1), "uint8")
+    model = building.make_model(recipe, images, 0, ["cat", "dog"], [3, 1])
+    assert model.network.num_classes == 2
+    assert model.class_names == ("cat", "dog")
+    assert model.class_counts == (3, 1)
+    assert model.condition_dropout == 0.2
+
+
+@pytest.mark.slow
+def test_run_trains_a_conditional_u_net(trained, tmp_path):
     options = "--steps", 1, "--checkpoint-every", 1, "--log-every", 1
     more = "--condition-dropout", 0.2
     data = trained / "pictures"

@@ -1,3 +1,4 @@
+import functools
 import importlib
 import pathlib
 
@@ -147,8 +148,11 @@ def test_a_folder_with_other_files_is_refused_before_any_work(
         example(name).main(tmp_path, images="never looked at")
 
 
-def test_train_mnist(example, images, tmp_path):
+def test_train_mnist(example, monkeypatch, images, tmp_path):
     folder = tmp_path / "preset"
+    # Half the blocks compile in half the time.
+    small = functools.partial(keras_ncsn.networks.UNet, num_blocks=1)
+    monkeypatch.setattr(keras_ncsn.networks, "UNet", small)
     model = example("train_mnist").main(
         folder, steps=20, batch_size=8, images=images, widths=(8,)
     )

@@ -256,6 +256,7 @@ def generate(folder, preset):
     return np.load(path)
 
 
+@pytest.mark.slow
 def test_the_mnist_preset_survives_a_push_and_a_download(run, server, tmp_path):
     run(push, "mnist", "owner/digits", HF_TOKEN=server.token)
     sent = newest(server.repositories["owner/digits"])

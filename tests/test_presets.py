@@ -34,7 +34,12 @@ def make_model():
     # Before any test is `seeded`.
     keras.utils.set_random_seed(0)
     network = keras_ncsn.networks.UNet(
-        (4, 4, 1), widths=(4,), num_blocks=1, data_mean=0.2, data_std=0.3
+        (4, 4, 1),
+        widths=(4,),
+        num_blocks=1,
+        attention_stages=(),
+        data_mean=0.2,
+        data_std=0.3,
     )
     model = keras_ncsn.NCSNModel(
         network,

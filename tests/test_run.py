@@ -24,7 +24,8 @@ def test_train_leaves_presets_a_log_and_pictures(train, tmp_path):
     (tmp_path / "pictures" / "broken.png").write_text("no picture")
     with pytest.warns(UserWarning, match=r"Skipped 1 of 41.*broken\.png"):
         printed = train(
-            *("--sample-every", 2, "--tensorboard", "--skip-unreadable"),
+            *("--sample-every", 2, "--num-steps", 3),
+            *("--tensorboard", "--skip-unreadable"),
             network=TINY,
         )
     assert "40 images of 8x8x1" in printed

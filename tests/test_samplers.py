@@ -50,7 +50,7 @@ def run(
         (samplers.AnnealedLangevin, SCHEDULE, {"value_range": (0, 1)}),
         (samplers.AnnealedLangevin, SCHEDULE, {"denoise": True}),
         (samplers.AnnealedLangevin, WIDE, {"steps_per_level": 40}),
-        (samplers.Langevin, SCHEDULE, {"num_steps": 4000, "step_size": 1e-4}),
+        (samplers.Langevin, SCHEDULE, {"num_steps": 1000, "step_size": 4e-4}),
         (samplers.Heun, WIDE, {}),
         (samplers.Heun, WIDE, {"num_steps": 40, "value_range": (0, 1)}),
     ],

@@ -113,7 +113,14 @@ def test_ncsn_mnist_denoises_digits(load):
     assert np.sqrt(np.mean(np.square(clean - digits))) < 0.09
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "celeba", "ncsn_mnist"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("mnist", "ncsn_mnist"),
+        pytest.param("cifar10", marks=pytest.mark.slow),
+        pytest.param("celeba", marks=pytest.mark.slow),
+    ],
+)
 def test_scores_are_the_same_on_each_backend(load, name):
     """Against scores that TensorFlow computed, stored in tests/data."""
     model = load(name)
