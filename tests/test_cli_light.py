@@ -149,8 +149,14 @@ def test_a_terminal_shows_only_lines_of_the_package(tmp_path):
 
 @pytest.mark.parametrize(
     "module",
-    ["conversion", "noise", "layers", "networks.unet", "training.step"]
-    + ["guidance", "callbacks.checkpoint", "runs.run", "presets.trust"],
+    ["conversion", "noise", "presets.trust"]
+    + [
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            *("layers", "networks.unet", "training.step", "guidance"),
+            *("callbacks.checkpoint", "runs.run", "conditions"),
+        )
+    ],
 )
 def test_each_module_can_be_the_first_to_import_keras(module):
     code = f"import keras_ncsn.{module}; import keras_ncsn.model"
