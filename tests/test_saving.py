@@ -11,7 +11,7 @@ import pytest
 from conftest import two_convolutions
 
 import keras_ncsn
-from keras_ncsn.files import hidden_start
+from keras_ncsn.files import hidden_name
 from keras_ncsn.presets import saving
 
 
@@ -97,14 +97,16 @@ def test_recovering_deletes_nothing_elsewhere(tmp_path, target):
 def test_recovering_does_not_treat_names_as_patterns(tmp_path):
     # As patterns, the names of each match those of others.
     others = [".ab.abcd1234", ".last.d", ".last.ABCD1234", ".last.abcd1234.x"]
-    ours = [".l*.abcd1234", ".l*.abcd_234.old"]
+    # Eight characters, but not the hexadecimal digits of `save`.
+    others += [".l*.versions", ".l*.abcd_234", ".l*.old_ones.old"]
+    ours = [".l*.abcd1234", ".l*.abcdef34.old"]
     for name in ("l*", *others, *ours):
         (tmp_path / name).mkdir()
-    (tmp_path / ".l*.zzzz1234").symlink_to(tmp_path / ".ab.abcd1234")
-    (tmp_path / ".l*.yyyy1234").write_text("a file")
+    (tmp_path / ".l*.ffff1234").symlink_to(tmp_path / ".ab.abcd1234")
+    (tmp_path / ".l*.eeee1234").write_text("a file")
     saving.recover(tmp_path / "l*")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"l*", *others, ".l*.zzzz1234", ".l*.yyyy1234"}
+    assert left == {"l*", *others, ".l*.ffff1234", ".l*.eeee1234"}
 
 
 @pytest.mark.parametrize("killed", ["before", "between"])
@@ -300,7 +302,7 @@ def test_presets_may_have_long_names(model, tmp_path):
     preset = tmp_path / ("\u00e4" * 127)
     for _ in range(2):
         model.save_to_preset(preset)
-    aside = preset.rename(tmp_path / f"{hidden_start(preset.name)}abcd1234.old")
+    aside = preset.rename(tmp_path / f"{hidden_name(preset.name)}.old")
     assert saving.leftovers(preset) == [aside]
     saving.recover(preset)
     keras_ncsn.NCSNModel.from_preset(preset)

@@ -20,7 +20,7 @@ import numpy as np
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_choice
-from keras_ncsn.files import check_no_links, hidden_start
+from keras_ncsn.files import check_no_links, hidden_name, hidden_pattern
 from keras_ncsn.presets import format
 
 # In gigabytes, as Keras counts. Larger weights go into several files.
@@ -61,8 +61,7 @@ def save(
     folder = pathlib.Path(folder).resolve()
     format.check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    name = hidden_start(folder.name) + secrets.token_hex(4)
-    temporary = folder.with_name(name)
+    temporary = folder.with_name(hidden_name(folder.name))
     mode = stat.S_IMODE(folder.stat().st_mode) if folder.exists() else None
     temporary.mkdir(0o777 if mode is None else 0o700)
     try:
@@ -94,8 +93,7 @@ def leftovers(folder: StrPath) -> list[pathlib.Path]:
     """
     folder = pathlib.Path(folder)
     # As `save` names them.
-    start = re.escape(hidden_start(folder.name))
-    name = re.compile(rf"{start}[a-z0-9_]{{8}}(\.old)?")
+    name = re.compile(rf"{hidden_pattern(folder.name)}(\.old)?")
     if not folder.parent.is_dir():
         return []
     return sorted(
