@@ -12,7 +12,7 @@ from conftest import two_convolutions
 
 import keras_ncsn
 from keras_ncsn.files import hidden_name
-from keras_ncsn.presets import saving
+from keras_ncsn.presets import recovery, saving
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_recovering_deletes_nothing_elsewhere(tmp_path, target):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last").symlink_to(home / target)
     with pytest.raises(ValueError, match="`last` must not be a link"):
-        saving.recover(tmp_path / "run" / "last")
+        recovery.recover(tmp_path / "run" / "last")
     assert len(list(home.iterdir())) == 4
 
 
@@ -104,7 +104,7 @@ def test_recovering_does_not_treat_names_as_patterns(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / ".l*.ffff1234").symlink_to(tmp_path / ".ab.abcd1234")
     (tmp_path / ".l*.eeee1234").write_text("a file")
-    saving.recover(tmp_path / "l*")
+    recovery.recover(tmp_path / "l*")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {"l*", *others, ".l*.ffff1234", ".l*.eeee1234"}
 
@@ -124,14 +124,14 @@ def test_a_preset_is_restored_after_a_kill(
             folder.rename(temporary.with_name(temporary.name + ".old"))
         raise Killed
 
-    monkeypatch.setattr(saving, "_replace", kill)
+    monkeypatch.setattr(recovery, "replace", kill)
     # What a process that is killed does not do.
     monkeypatch.setattr(saving.shutil, "rmtree", lambda *args, **kwargs: None)
     with pytest.raises(Killed):
         model.save_to_preset(preset)
     monkeypatch.undo()
-    assert len(saving.leftovers(preset)) == (1 if killed == "before" else 2)
-    saving.recover(preset)
+    assert len(recovery.leftovers(preset)) == (1 if killed == "before" else 2)
+    recovery.recover(preset)
     keras_ncsn.NCSNModel.from_preset(preset)
     assert [path.name for path in tmp_path.iterdir()] == ["pre*set"]
 
@@ -247,10 +247,10 @@ def test_a_kill_between_any_two_steps_loses_nothing(
     with monkeypatch.context() as patched:
         kill_after(steps, patched)
         with pytest.raises(Killed) if steps < 7 else contextlib.nullcontext():
-            saving._replace(preset, new)
+            recovery.replace(preset, new)
     if saved_again and not preset.exists():
         fill(preset, "newer")
-    saving.recover(preset)
+    recovery.recover(preset)
     content = {x.name: x.read_text() for x in preset.iterdir()}
     assert content.pop("README.md") == content.pop("mine") == "mine"
     assert content.keys() == set(PARTS)
@@ -265,7 +265,7 @@ def test_recovering_removes_no_folders(tmp_path, ending, make_deep):
     make_deep(left_over)
     (tmp_path / "last").mkdir()
     (tmp_path / "last" / "nested").mkdir()
-    saving.recover(tmp_path / "last")
+    recovery.recover(tmp_path / "last")
     assert (left_over / "nested").is_dir()
 
 
@@ -303,6 +303,6 @@ def test_presets_may_have_long_names(model, tmp_path):
     for _ in range(2):
         model.save_to_preset(preset)
     aside = preset.rename(tmp_path / f"{hidden_name(preset.name)}.old")
-    assert saving.leftovers(preset) == [aside]
-    saving.recover(preset)
+    assert recovery.leftovers(preset) == [aside]
+    recovery.recover(preset)
     keras_ncsn.NCSNModel.from_preset(preset)
