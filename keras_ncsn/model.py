@@ -879,12 +879,13 @@ class NCSNModel(keras.Model):
         folder = sources.find(preset, revision, token, load_weights)
         config = loading.read(cls, folder, custom_objects)
         dtype = kwargs.pop("dtype", None)
-        config = loading.build_parts(config, folder, custom_objects, dtype)
-        model = loading.make(cls, config, folder, kwargs)
-        if load_weights:
-            loading.load_weights(model.network, config.get("guide"), folder)
-            model.reset_ema()
-            model._terms = common_terms(format.read_metadata(folder))
+        with loading.random_state_kept_if_refused():
+            config = loading.build_parts(config, folder, custom_objects, dtype)
+            model = loading.make(cls, config, folder, kwargs)
+            if load_weights:
+                loading.load_weights(model.network, config.get("guide"), folder)
+                model.reset_ema()
+                model._terms = common_terms(format.read_metadata(folder))
         return model
 
     def save_to_preset(

@@ -26,12 +26,9 @@ from keras_ncsn.noise import NoiseSchedule, expand_like
 from keras_ncsn.samplers import Sampler
 from keras_ncsn.samplers.batches import sample_in_batches
 from keras_ncsn.samplers.known import Known
+from keras_ncsn.samplers.sampler import check_duration
 from keras_ncsn.samplers.score_function import ScoreFunction, denoised
 from keras_ncsn.text import one_line
-
-# The limit for a model's own settings, which may come from a stranger's preset.
-# The paper's sampler needs a thousand evaluations.
-MAX_EVALUATIONS = 10**6
 
 
 def generate(
@@ -313,24 +310,12 @@ def checked_samplers(
             )
     default = samplers.make(sampler, settings.get(str(sampler)))
     for name in settings:
-        _check_duration(samplers.make(name, settings[name]), schedule)
-    _check_duration(default, schedule)
+        check_duration(samplers.make(name, settings[name]), schedule)
+    check_duration(default, schedule)
     sigma = getattr(default, "sigma", None)
     if sigma is not None:
         schedule.check_sigma(sigma)
     return sampler, settings
-
-
-def _check_duration(sampler, schedule):
-    count = sampler.num_evaluations(schedule)
-    if count > MAX_EVALUATIONS:
-        raise ValueError(
-            "The sampler of a model must evaluate the network at most "
-            f"{MAX_EVALUATIONS:,} times, because `generate` would take days. "
-            f"Received: {count:,} evaluations by {sampler}, with "
-            f"{schedule.num_levels:,} noise levels. To take so many steps, "
-            "pass their number to `generate`."
-        )
 
 
 def choose_sampler(

@@ -11,7 +11,7 @@ _LEFT_OUT = {"Cc", "Cf", "Zl", "Zp"}
 # These show nothing, and are letters, marks or not assigned to Unicode.
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164"
-    "\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+    "\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U00016fe4\U0001d159\U000e0000-\U000e0fff]"
 )
 
 

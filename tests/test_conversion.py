@@ -422,25 +422,6 @@ def test_many_tensors_of_one_storage_are_not_made_dense(tmp_path, monkeypatch):
     refuse(tmp_path / "small.pth", "must be stored in full")
 
 
-def test_a_missing_storage_is_refused(tmp_path):
-    """What PyTorch wrote before 1.6 lists the storages at its end."""
-    path = tmp_path / "legacy.pth"
-    tensor = torch.zeros(99_999)
-    torch.save({"a": tensor}, path, _use_new_zipfile_serialization=False)
-    content = path.read_bytes()
-    stated = pickle.dumps(99_999, 2)[2:-1]
-    assert content.count(stated) == 2
-    start = content.index(b".", content.rindex(stated)) + 1
-    keys = pickle.dumps([], 2)
-    path.write_bytes(content[:start] + keys)
-    refuse(path, "must be stored in full.*tensors of 399,996")
-    larger = pickle.dumps(2**31 - 1, 2)[2:-1]
-    path.write_bytes(content.replace(stated, larger, 1))
-    refuse(path, "whole PyTorch file")
-    path.write_bytes(content.replace(stated, larger, 1)[:start] + keys)
-    refuse(path, "whole PyTorch file|must be stored in full|NCSN or NCSNv2")
-
-
 def test_a_wide_first_convolution_builds_no_huge_network(tmp_path):
     state = {
         "begin_conv.weight": torch.ones(200_000, 1, 1, 1),

@@ -308,3 +308,110 @@ def test_an_empty_archive_is_refused(tmp_path):
         archive.writestr("a/b", "")
     path.write_bytes(buffer.getvalue())
     refuse(path, "whole PyTorch file.*data.pkl")
+
+
+def change_old_checkpoint(path, keys, claimed=None):
+    """Writes one of the old format, and replaces what its end states."""
+    state = {"a": torch.zeros(9999), "b": torch.zeros(3)}
+    torch.save(state, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    stated = pickle.dumps(9999, 2)[2:-1]
+    # The numbers are 0, so the last of the pickles ends at this opcode.
+    end = content.rindex(b"\x80\x02]q")
+    honest = pickle.loads(content[end:])
+    listed = pickle.dumps(keys(honest), 2)
+    rest = content[end + len(pickle.dumps(honest, 2)) :]
+    if claimed is not None:
+        start = content[:end].replace(
+            b"M\x0f\x27", b"J" + claimed.to_bytes(4, "little", signed=True)
+        )
+        assert stated == b"M\x0f\x27"
+        assert start != content[:end]
+        content = start + content[end:]
+        end = len(start)
+    path.write_bytes(content[:end] + listed + rest)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        lambda honest: [],
+        lambda honest: honest[:1],
+        lambda honest: honest[1:],
+        lambda honest: [*honest, honest[0]],
+        lambda honest: [honest[0], honest[0]],
+        lambda honest: [*honest, "x"],
+        lambda honest: dict([honest]),
+        lambda honest: {},
+        lambda honest: tuple(honest),
+        lambda honest: [honest],
+        lambda honest: "".join(honest),
+        lambda honest: None,
+        lambda honest: [*honest, 1],
+    ],
+)
+def test_storages_that_an_old_file_does_not_list_are_refused(
+    tmp_path, monkeypatch, keys
+):
+    """PyTorch would give tensors of what was in the memory before."""
+    change_old_checkpoint(tmp_path / "a.pth", keys)
+    monkeypatch.setattr(torch, "load", None)
+    refuse(tmp_path / "a.pth", "PyTorch file.*does not list the storages")
+
+
+@pytest.mark.parametrize("claimed", [2**31 - 1, 9998, 10_000, 0])
+def test_storages_are_as_large_as_an_old_file_claims(
+    tmp_path, monkeypatch, claimed
+):
+    path = tmp_path / "a.pth"
+    change_old_checkpoint(path, lambda honest: honest, claimed)
+    monkeypatch.setattr(torch, "load", None)
+    refuse(path, "PyTorch file.*does not hold all of its storage [0-9]+")
+
+
+@pytest.mark.parametrize("missing", [1, 13, 50_000])
+def test_an_old_file_that_ends_too_early_is_refused(
+    tmp_path, monkeypatch, missing
+):
+    path = tmp_path / "a.pth"
+    torch.save(
+        {"a": torch.zeros(99_999)}, path, _use_new_zipfile_serialization=False
+    )
+    path.write_bytes(path.read_bytes()[:-missing])
+    monkeypatch.setattr(torch, "load", None)
+    refuse(path, "PyTorch file.*does not hold all of its storage [0-9]+")
+
+
+@both_formats
+@pytest.mark.parametrize(
+    "named",
+    [
+        b"X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aU\1aK\1",
+        b"X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\1\0\0\0aJ"
+        b"\xff\xff\xff\xff",
+        b"X\7\0\0\0storagectorch\nOddStorage\nX\1\0\0\0aX\1\0\0\0aK\1",
+        b"X\7\0\0\0storagectorch\nFloatStorage\nK\1X\1\0\0\0aK\1",
+        b"X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\1\0\0\0a\x88",
+        b"X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0aX\1\0\0\0aK\1"
+        b"X\1\0\0\0vK\0K\1\x87",
+        b"X\7\0\0\0storage",
+        b"",
+    ],
+)
+def test_storages_named_in_an_odd_way_are_refused(
+    tmp_path, monkeypatch, write, named
+):
+    write(tmp_path / "odd.pth", b"\x80\x02(" + named + b"tQ.")
+    monkeypatch.setattr(torch, "load", None)
+    refuse(tmp_path / "odd.pth", "PyTorch file.*names a storage as PyTorch nev")
+
+
+@pytest.mark.parametrize("content", [None, b"", bytes(8), bytes(400)])
+def test_storages_are_as_large_as_their_members(tmp_path, monkeypatch, content):
+    path = tmp_path / "a.pth"
+    torch.save({"a": torch.zeros(3)}, path)
+    members = read_members(path)
+    members["a/data/0"] = content
+    write_zip(path, [(x, y, 0) for x, y in members.items() if y is not None])
+    monkeypatch.setattr(torch, "load", None)
+    refuse(path, "PyTorch file.*does not hold all of its storage 0")

@@ -37,6 +37,11 @@ def a_full_folder(path):
     (path / "thesis.txt").write_text("mine")
 
 
+def a_full_folder_within(path):
+    path.parent.mkdir()
+    a_full_folder(path)
+
+
 def a_log(*lines):
     def write(path):
         path.write_text("step,seconds\n" + "".join(lines))
@@ -60,7 +65,10 @@ DAMAGES = [
     ("last", a_file, PRESET),
     ("last", a_full_folder, PRESET),
     ("best", a_full_folder, PRESET),
+    (".best.abcd1234.old", a_full_folder, PRESET),
+    (".last.abcd1234.old", a_full_folder, PRESET),
     ("samples", a_file, FOLDER),
+    ("samples/0000003.png", a_full_folder_within, FILE),
     ("tensorboard", a_pipe, FOLDER),
 ]
 

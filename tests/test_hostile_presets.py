@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -555,3 +556,22 @@ def test_inpaint_refuses_a_preset_with_a_wrong_shape(tmp_path, shape):
     command = ["inpaint", folder, tmp_path / "a.png", "--mask", "left-half"]
     result = CliRunner().invoke(cli, [str(word) for word in command])
     assert isinstance(result.exception, ValueError)
+
+
+@pytest.mark.parametrize("changes", [{"sampler": "zzz"}, {}])
+def test_a_refused_preset_leaves_the_random_state(saved, tmp_path, changes):
+    """A later model with the same seed starts from the same weights."""
+    folder = tmp_path / "preset"
+    shutil.copytree(saved, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["config"] |= changes
+    (folder / "config.json").write_text(json.dumps(config))
+    restate(folder)
+    keras.utils.set_random_seed(0)
+    before = random.getstate()
+    if changes:
+        with pytest.raises(ValueError, match="zzz"):
+            keras_ncsn.NCSNModel.from_preset(folder)
+    else:
+        keras_ncsn.NCSNModel.from_preset(folder)
+    assert (random.getstate() == before) == bool(changes)

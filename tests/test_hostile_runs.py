@@ -360,6 +360,8 @@ def edited(changes):
         ({"recipe/steps": True}, "`steps` must be an integer from 1 to"),
         ({"recipe/steps": None}, "`steps` must be an integer from 1 to"),
         ({"recipe/num_steps": 10**15}, "`num_steps` must be an integer"),
+        ({"recipe/num_steps": 10**7}, "must evaluate the network at most"),
+        ({"recipe/steps_per_level": 10**7}, "must evaluate the network at"),
         ({"recipe/num_levels": 10**15}, "`num_levels` must be an integer"),
         ({"recipe/steps_per_level": 10**15}, "`steps_per_level` must be an"),
         ({"recipe/width": [44]}, r"`width` must be .*width=\[44\]"),

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import time
 import urllib.parse
 
 import httpx2
@@ -209,6 +210,39 @@ def test_a_token_is_recognised_by_its_source_and_its_shape(
         "[token], [token], [token], [token], owner/hf_digits2026, "
         "Bearer [token], hf_hub_download, Bearer of news"
     )
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        " ",
+        "\n",
+        "\n\t ",
+        "-",
+        '", "',
+        "\U0001d159",
+        "\U00016fe4",
+        "\u0301",
+        "\ue000",
+    ],
+)
+@pytest.mark.parametrize("size", [1, 10, 15])
+def test_a_token_in_pieces_is_hidden(monkeypatch, between, size):
+    token = "hf_abcdefghijklmnopqrstuvwxyz012345"
+    monkeypatch.setenv("HF_TOKEN", token)
+    for text in (token, quoted_twice_over(token)):
+        pieces = [text[i : i + size] for i in range(0, len(text), size)]
+        if "%" in text and size != 15:
+            continue
+        said = tokens.said(f"Bad: {between.join(pieces)}, you; ab-cd 01")
+        assert said == "Bad: [token], you; ab-cd 01"
+
+
+def test_a_text_of_a_server_is_searched_in_a_short_time(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "a-" * 20 + "b")
+    began = time.monotonic()
+    tokens.said("hf_" * 20_000 + "a - " * 20_000 + "%61" * 20_000)
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("dress", [as_it_is, quoted, quoted_twice_over])

@@ -11,8 +11,8 @@ import pytest
 from conftest import two_convolutions
 
 import keras_ncsn
-from keras_ncsn.files import hidden_start
-from keras_ncsn.presets import saving
+from keras_ncsn.files import hidden_name
+from keras_ncsn.presets import recovery, saving
 
 
 @pytest.fixture
@@ -90,21 +90,23 @@ def test_recovering_deletes_nothing_elsewhere(tmp_path, target):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "last").symlink_to(home / target)
     with pytest.raises(ValueError, match="`last` must not be a link"):
-        saving.recover(tmp_path / "run" / "last")
+        recovery.recover(tmp_path / "run" / "last")
     assert len(list(home.iterdir())) == 4
 
 
 def test_recovering_does_not_treat_names_as_patterns(tmp_path):
     # As patterns, the names of each match those of others.
     others = [".ab.abcd1234", ".last.d", ".last.ABCD1234", ".last.abcd1234.x"]
-    ours = [".l*.abcd1234", ".l*.abcd_234.old"]
+    # Eight characters, but not the hexadecimal digits of `save`.
+    others += [".l*.versions", ".l*.abcd_234", ".l*.old_ones.old"]
+    ours = [".l*.abcd1234", ".l*.abcdef34.old"]
     for name in ("l*", *others, *ours):
         (tmp_path / name).mkdir()
-    (tmp_path / ".l*.zzzz1234").symlink_to(tmp_path / ".ab.abcd1234")
-    (tmp_path / ".l*.yyyy1234").write_text("a file")
-    saving.recover(tmp_path / "l*")
+    (tmp_path / ".l*.ffff1234").symlink_to(tmp_path / ".ab.abcd1234")
+    (tmp_path / ".l*.eeee1234").write_text("a file")
+    recovery.recover(tmp_path / "l*")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"l*", *others, ".l*.zzzz1234", ".l*.yyyy1234"}
+    assert left == {"l*", *others, ".l*.ffff1234", ".l*.eeee1234"}
 
 
 @pytest.mark.parametrize("killed", ["before", "between"])
@@ -122,14 +124,14 @@ def test_a_preset_is_restored_after_a_kill(
             folder.rename(temporary.with_name(temporary.name + ".old"))
         raise Killed
 
-    monkeypatch.setattr(saving, "_replace", kill)
+    monkeypatch.setattr(recovery, "replace", kill)
     # What a process that is killed does not do.
     monkeypatch.setattr(saving.shutil, "rmtree", lambda *args, **kwargs: None)
     with pytest.raises(Killed):
         model.save_to_preset(preset)
     monkeypatch.undo()
-    assert len(saving.leftovers(preset)) == (1 if killed == "before" else 2)
-    saving.recover(preset)
+    assert len(recovery.leftovers(preset)) == (1 if killed == "before" else 2)
+    recovery.recover(preset)
     keras_ncsn.NCSNModel.from_preset(preset)
     assert [path.name for path in tmp_path.iterdir()] == ["pre*set"]
 
@@ -245,10 +247,10 @@ def test_a_kill_between_any_two_steps_loses_nothing(
     with monkeypatch.context() as patched:
         kill_after(steps, patched)
         with pytest.raises(Killed) if steps < 7 else contextlib.nullcontext():
-            saving._replace(preset, new)
+            recovery.replace(preset, new)
     if saved_again and not preset.exists():
         fill(preset, "newer")
-    saving.recover(preset)
+    recovery.recover(preset)
     content = {x.name: x.read_text() for x in preset.iterdir()}
     assert content.pop("README.md") == content.pop("mine") == "mine"
     assert content.keys() == set(PARTS)
@@ -263,7 +265,7 @@ def test_recovering_removes_no_folders(tmp_path, ending, make_deep):
     make_deep(left_over)
     (tmp_path / "last").mkdir()
     (tmp_path / "last" / "nested").mkdir()
-    saving.recover(tmp_path / "last")
+    recovery.recover(tmp_path / "last")
     assert (left_over / "nested").is_dir()
 
 
@@ -300,7 +302,7 @@ def test_presets_may_have_long_names(model, tmp_path):
     preset = tmp_path / ("\u00e4" * 127)
     for _ in range(2):
         model.save_to_preset(preset)
-    aside = preset.rename(tmp_path / f"{hidden_start(preset.name)}abcd1234.old")
-    assert saving.leftovers(preset) == [aside]
-    saving.recover(preset)
+    aside = preset.rename(tmp_path / f"{hidden_name(preset.name)}.old")
+    assert recovery.leftovers(preset) == [aside]
+    recovery.recover(preset)
     keras_ncsn.NCSNModel.from_preset(preset)

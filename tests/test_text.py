@@ -24,7 +24,8 @@ def test_one_line_is_one_line():
         assert not set(shown) & set(map(chr, [*range(32), *range(127, 160)]))
 
 
-# Those of Unicode's property Default_Ignorable_Code_Point, and blank Braille.
+# Those of Unicode's property Default_Ignorable_Code_Point, blank Braille, and
+# the blanks of Khitan script and of musical notes.
 BLANK = [
     *(0xAD, 0x34F, 0x61C, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164),
     *range(0x180B, 0x1810),
@@ -34,6 +35,7 @@ BLANK = [
     *range(0xFE00, 0xFE10),
     *(0xFEFF, 0xFFA0),
     *range(0xFFF0, 0xFFF9),
+    *(0x16FE4, 0x1D159),
     *range(0x1BCA0, 0x1BCA4),
     *range(0x1D173, 0x1D17B),
     *range(0xE0000, 0xE1000),

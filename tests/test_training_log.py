@@ -109,6 +109,19 @@ def test_invalid_held_out_images_are_refused_at_once(
     assert not (tmp_path / "log.csv").exists()
 
 
+@pytest.mark.parametrize("name", ["best", ".best.abcd1234.old"])
+def test_a_persons_folder_in_place_of_best_is_refused_at_once(
+    tmp_path, make_model, images, name
+):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "thesis.txt").write_text("mine")
+    model = make_model()
+    model.compile("sgd")
+    with pytest.raises(ValueError, match="must be saved to a new or empty"):
+        log_of(tmp_path, model, images)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_images_per_second_leave_out_other_work(tmp_path, make_model, images):
     class Dawdle(EverySteps):
         def on_step(self, step, logs):

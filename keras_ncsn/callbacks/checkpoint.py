@@ -15,7 +15,7 @@ from keras_ncsn.callbacks.training_state import (
 )
 from keras_ncsn.files import check_no_links, remove_leftovers
 from keras_ncsn.parallel import is_main_process
-from keras_ncsn.presets import format, saving
+from keras_ncsn.presets import recovery, saving
 
 
 class Checkpoint(EverySteps):
@@ -119,8 +119,8 @@ class Checkpoint(EverySteps):
             return
         check_no_links(self.folder, ["last", STATE_FILE])
         self.folder.mkdir(parents=True, exist_ok=True)
-        saving.recover(self.folder / "last")
-        format.check_folder(self.folder / "last")
+        recovery.check_place(self.folder / "last")
+        recovery.recover(self.folder / "last")
         remove_leftovers(self.folder / STATE_FILE)
 
     def on_step(self, step: int, logs: dict[str, Any] | None) -> None:

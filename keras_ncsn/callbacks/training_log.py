@@ -22,7 +22,7 @@ from keras_ncsn.callbacks.log_file import (
 from keras_ncsn.checks import check_images
 from keras_ncsn.files import check_no_links, remove_leftovers
 from keras_ncsn.parallel import is_main_process
-from keras_ncsn.presets import saving
+from keras_ncsn.presets import recovery, saving
 from keras_ncsn.training.noise_levels import sigma_quantiles
 from keras_ncsn.training.validation import validation_losses
 
@@ -106,7 +106,9 @@ class TrainingLog(EverySteps):
         if is_main_process():
             check_no_links(self.folder, ["best", LOG_FILE])
             self.folder.mkdir(parents=True, exist_ok=True)
-            saving.recover(self.folder / "best")
+            if self.validate_every is not None:
+                recovery.check_place(self.folder / "best")
+            recovery.recover(self.folder / "best")
             remove_leftovers(self.folder / LOG_FILE)
         self.sigmas = sigma_quantiles(self.model, NUM_SIGMAS)
         kept = summarize(self._kept_rows())

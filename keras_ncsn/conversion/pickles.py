@@ -5,6 +5,7 @@ which each part holds the part before it twice. To hash, compare or print such
 an object takes for ever. So a pickle is first run on sizes instead of objects.
 """
 
+import dataclasses
 import graphlib
 import pickletools
 import re
@@ -40,12 +41,46 @@ _GLOBALS = re.compile(
     r"|torch\._utils _rebuild_(tensor|tensor_v2|parameter(_with_state)?)"
 )
 
+# Bytes of a number, in the storages that PyTorch names in a pickle.
+_ITEM_BYTES = {
+    **{"DoubleStorage": 8, "FloatStorage": 4, "HalfStorage": 2},
+    **{"BFloat16Storage": 2, "LongStorage": 8, "IntStorage": 4},
+    **{"ShortStorage": 2, "CharStorage": 1, "ByteStorage": 1},
+    **{"BoolStorage": 1, "ComplexFloatStorage": 8, "ComplexDoubleStorage": 16},
+}
 
-def check_pickle(file: BinaryIO) -> None:
+
+@dataclasses.dataclass(frozen=True)
+class Storage:
+    """The numbers of one or more tensors, which a file has after its pickle."""
+
+    num_items: int
+    item_bytes: int
+
+    @property
+    def num_bytes(self) -> int:
+        return self.num_items * self.item_bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a pickle describes: storages by key, and a list of texts or `None`.
+
+    The list is `None` where the pickle describes something else.
+    """
+
+    storages: dict[str, Storage]
+    texts: list[str] | None
+
+
+def check_pickle(file: BinaryIO) -> Contents:
     """Raises an exception if a pickle is not one of a checkpoint.
 
     Args:
         file: A binary file, which is read up to the end of the pickle.
+
+    Returns:
+        A `Contents`.
     """
     described = _Described()
     for count, (opcode, argument, _) in enumerate(pickletools.genops(file)):
@@ -55,6 +90,7 @@ def check_pickle(file: BinaryIO) -> None:
             )
         described.follow(opcode.name, argument)
     described.check_size()
+    return Contents(described.find_storages(), described.find_texts())
 
 
 class _Described:
@@ -62,6 +98,8 @@ class _Described:
 
     def __init__(self):
         self._parts = {}
+        self._leaves = {}
+        self._named = []
         self._sizes = []
         self._stack = []
         self._marked = []
@@ -75,7 +113,10 @@ class _Described:
                     "NCSN is made"
                 )
             self._make([], argument)
+            self._leaves[self._stack[-1]] = (opcode, argument)
         elif opcode in _MADE_OF:
+            if opcode == "BINPERSID":
+                self._named.append(self._stack[-1])
             self._make(self._pop(_MADE_OF[opcode]))
         elif opcode in _ADDED:
             parts = self._pop(_ADDED[opcode])
@@ -133,3 +174,40 @@ class _Described:
                     "what its pickle describes must have at most "
                     f"{MAX_PARTS:,} parts"
                 )
+
+    def find_storages(self):
+        """Returns the storages that tensors are made of, by their keys."""
+        storages: dict[str, Storage] = {}
+        for named in self._named:
+            key, storage = self._read_storage(named)
+            if storages.setdefault(key, storage) != storage:
+                raise ValueError("its pickle gives a storage two sizes")
+        return storages
+
+    def _read_storage(self, named):
+        # The older format has another part, which PyTorch no longer uses.
+        parts = [self._leaves.get(x) for x in self._parts[named]]
+        match parts[:5], parts[5:]:
+            case (
+                [
+                    ("BINUNICODE", "storage"),
+                    ("GLOBAL", kind),
+                    ("BINUNICODE", key),
+                    ("BINUNICODE", _),
+                    ("BININT" | "BININT1" | "BININT2" | "LONG1", num_items),
+                ],
+                [] | [("NONE", _)],
+            ) if num_items >= 0:
+                item_bytes = _ITEM_BYTES.get(kind.removeprefix("torch "))
+                if item_bytes is not None:
+                    return key, Storage(num_items, item_bytes)
+        raise ValueError("its pickle names a storage as PyTorch never does")
+
+    def find_texts(self):
+        """Returns the texts in the list that the pickle is, or `None`."""
+        made = self._stack[-1]
+        parts = [self._leaves.get(x, ("", None)) for x in self._parts[made]]
+        is_list = self._leaves.get(made, ("",))[0] == "EMPTY_LIST"
+        if not is_list or any(kind != "BINUNICODE" for kind, _ in parts):
+            return None
+        return [text for _, text in parts]

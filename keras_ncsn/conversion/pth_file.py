@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import shutil
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from keras_ncsn.annotations import StrPath
 from keras_ncsn.conversion.pickles import check_pickle
 from keras_ncsn.files.archives import PIECE_BYTES, open_archive
 from keras_ncsn.files.scratch import open_scratch
+from keras_ncsn.text import one_line
 
 _ZIP = b"PK\x03\x04"
 # What PyTorch reads of its files; the rest is for other readers. The pickle of
@@ -21,6 +23,8 @@ _MEMBER = re.compile(r"data\.pkl|version|byteorder|data/\d+")
 _MOST_BYTES = {"data.pkl": 2**24, "version": 99, "byteorder": 99}
 # Before PyTorch 1.6: three for the format, the content, names of its storages.
 _NUM_OLD_PICKLES = 5
+# The old format has the number of its items before each storage.
+_COUNT_BYTES = 8
 
 
 @contextlib.contextmanager
@@ -45,7 +49,7 @@ def checked(file: IO[bytes], size: int, path: StrPath) -> Iterator[IO[bytes]]:
     is_zip = file.read(len(_ZIP)) == _ZIP
     file.seek(0)
     if not is_zip:
-        _check_old_format(file)
+        _check_old_format(file, size)
         yield file
         return
     with open_archive(file) as archive:
@@ -93,17 +97,38 @@ def _copy(archive, members, copy):
             with archive.open(member) as packed, kept.open(target, "w") as file:
                 shutil.copyfileobj(packed, file, PIECE_BYTES)
     with zipfile.ZipFile(copy) as kept:
-        check_pickle(io.BytesIO(kept.read("archive/data.pkl")))
+        contents = check_pickle(io.BytesIO(kept.read("archive/data.pkl")))
+    for key, storage in contents.storages.items():
+        # Not every version of PyTorch compares them.
+        member = members.get(f"data/{key}")
+        if member is None or member.file_size != storage.num_bytes:
+            raise _not_stored(key)
     copy.seek(0)
 
 
-def _check_old_format(file):
+def _check_old_format(file, size):
     start = io.BytesIO(file.read(_MOST_BYTES["data.pkl"]))
     file.seek(0)
     if _is_tar(start.getvalue()):
         raise ValueError("it is a tar archive")
-    for _ in range(_NUM_OLD_PICKLES):
-        check_pickle(start)
+    pickles = [check_pickle(start) for _ in range(_NUM_OLD_PICKLES)]
+    # PyTorch fills only the storages of this list. The others would hold what
+    # this process had in its memory before.
+    storages, keys = pickles[-2].storages, pickles[-1].texts
+    if keys is None or sorted(keys) != sorted(storages):
+        raise ValueError("it does not list the storages that its pickle names")
+    end = start.tell()
+    for key in keys:
+        file.seek(end)
+        num_items = int.from_bytes(file.read(_COUNT_BYTES), sys.byteorder)
+        end += _COUNT_BYTES + storages[key].num_bytes
+        if num_items != storages[key].num_items or end > size:
+            raise _not_stored(key)
+    file.seek(0)
+
+
+def _not_stored(key):
+    return ValueError(f"it does not hold all of its storage {one_line(key)}")
 
 
 def _is_tar(start):

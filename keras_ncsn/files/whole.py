@@ -39,8 +39,7 @@ def open_whole(path: StrPath) -> Iterator[BinaryIO]:
     path = pathlib.Path(path)
     # A random name and mode "x": a file or link that already has this name
     # is an error, and is never written to.
-    start = hidden_start(path.name)
-    temporary = path.with_name(f"{start}{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f"{hidden_name(path.name)}.tmp")
     file = open(temporary, "xb")
     try:
         with file:
@@ -54,21 +53,37 @@ def open_whole(path: StrPath) -> Iterator[BinaryIO]:
         raise
 
 
-def hidden_start(name: str) -> str:
-    """Returns how the names of temporary files beside a file start.
+def hidden_name(name: str) -> str:
+    """Returns a new name for a temporary file or folder beside another.
 
     Args:
-        name: String, the name of the file, or of a folder.
+        name: String, the name of the other.
 
     Returns:
-        A string. It leaves room for 13 characters: a name has at most 255
+        A string. It leaves room for four characters: a name has at most 255
         bytes on most disks.
+    """
+    return f"{_hidden_start(name)}{secrets.token_hex(4)}"
+
+
+def hidden_pattern(name: str) -> str:
+    """Returns a regular expression for the names that `hidden_name` makes.
+
+    Args:
+        name: String, as in `hidden_name`.
+
+    Returns:
+        A string.
 
     Example:
 
-    >>> hidden_start("notes.txt")
-    '.notes.txt.'
+    >>> bool(re.fullmatch(hidden_pattern("a.txt"), hidden_name("a.txt")))
+    True
     """
+    return f"{re.escape(_hidden_start(name))}[0-9a-f]{{8}}"
+
+
+def _hidden_start(name):
     whole = os.fsencode(name)
     if len(whole) > _MAX_START:
         name = whole[:_MAX_START].decode("utf-8", "ignore")
@@ -85,8 +100,7 @@ def leftovers(path: StrPath) -> list[pathlib.Path]:
         A list of paths, with names as `open_whole` makes them.
     """
     path = pathlib.Path(path)
-    start = re.escape(hidden_start(path.name))
-    name = re.compile(rf"{start}[0-9a-f]{{8}}\.tmp")
+    name = re.compile(rf"{hidden_pattern(path.name)}\.tmp")
     if not path.parent.is_dir():
         return []
     return sorted(x for x in path.parent.iterdir() if name.fullmatch(x.name))

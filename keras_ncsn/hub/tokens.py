@@ -19,8 +19,11 @@ _VARIABLES = "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"
 # Tokens as the Hub makes them, or as a header of a request holds them. They are
 # longer than words and than most names of repositories.
 _SHAPE = re.compile(r"hf_[A-Za-z0-9]{20,}|(?<=Bearer )[^\s\"',;]{16,}")
+# Letters and digits. A server may put other characters between them.
+_LETTER = re.compile(r"%([0-9a-f]{2})|([a-z0-9])", re.IGNORECASE)
 # Shorter strings are not tokens, and would hide parts of words.
 _SHORTEST = 4
+_FEWEST_LETTERS = 8
 
 # The tokens of this process's requests, wherever the client found them.
 _sent: set[str] = set()
@@ -58,6 +61,7 @@ def said(value: object, max_length: int = 500) -> str:
     text = one_line(text, len(text))
     for token in sorted(_known(), key=len, reverse=True):
         text = _pattern(token).sub(_HIDDEN, text)
+        text = _without_pieces(token, text)
     return one_line(_SHAPE.sub(_HIDDEN, text), max_length)
 
 
@@ -112,3 +116,29 @@ def _either(character):
     encoded = character.encode("utf-8", "surrogatepass")
     quoted = "".join(f"%{byte:02x}" for byte in encoded)
     return f"(?:{re.escape(character)}|{quoted})"
+
+
+def _without_pieces(token, text):
+    """Returns a text without a token that other characters divide."""
+    sought = "".join(letter for letter, _, _ in _letters(token))
+    if len(sought) < _FEWEST_LETTERS:
+        return text
+    letters = list(_letters(text))
+    shown = "".join(letter for letter, _, _ in letters)
+    kept, end = [], 0
+    first = shown.find(sought)
+    while first >= 0:
+        last = first + len(sought) - 1
+        kept += [text[end : letters[first][1]], _HIDDEN]
+        end = letters[last][2]
+        first = shown.find(sought, last + 1)
+    return "".join([*kept, text[end:]])
+
+
+def _letters(text):
+    """Yields the letters and digits of ASCII in a text, and their places."""
+    for found in _LETTER.finditer(text):
+        encoded, letter = found.groups()
+        letter = letter or chr(int(encoded, 16))
+        if letter.isascii() and letter.isalnum():
+            yield letter.lower(), found.start(), found.end()

@@ -3,9 +3,10 @@
 import contextlib
 import math
 import pathlib
+import random
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -44,6 +45,20 @@ def read(
     except ValueError as error:
         raise _unfit(folder, error) from None
     return config["config"]
+
+
+@contextlib.contextmanager
+def random_state_kept_if_refused() -> Iterator[None]:
+    """A context that draws no random numbers of Python if it fails.
+
+    Keras and networks draw their seeds while a model is built.
+    """
+    before = random.getstate()
+    try:
+        yield
+    except BaseException:
+        random.setstate(before)
+        raise
 
 
 def build_parts(
@@ -133,7 +148,7 @@ def load_weights(network: keras.Model, guide: Any, folder: StrPath) -> None:
     for path in paths:
         weights_files.check(path, _size(model))
     if format.INDEX_FILE in stated:
-        _check_index(folder, stated)
+        _check_index(folder, stated, _most_places(model))
     name = (
         format.INDEX_FILE
         if format.INDEX_FILE in stated
@@ -199,9 +214,15 @@ def _can_make(cls, config):
     return True
 
 
-def _check_index(folder, stated):
+def _most_places(model):
+    # Keras names one for each layer that has variables. A user's own layers may
+    # store something else.
+    return len(model.variables) + 1000
+
+
+def _check_index(folder, stated, most_places):
     index = format.read_json(folder / format.INDEX_FILE)
-    reason = _index_fault(index, stated)
+    reason = _index_fault(index, stated, most_places)
     if reason is not None:
         raise ValueError(
             f"`{format.INDEX_FILE}` must name files that "
@@ -210,11 +231,14 @@ def _check_index(folder, stated):
         )
 
 
-def _index_fault(index, stated):
+def _index_fault(index, stated, most_places):
     """Returns why an index of weights files is invalid, or `None`."""
     places = index.get("weight_map")
     if not isinstance(places, dict) or index.keys() - _INDEX_KEYS:
         return "the index holds something else"
+    # For each layer, Keras searches all places.
+    if len(places) > most_places:
+        return f"{len(places):,} places are named, but {most_places:,} at most"
     # Keras opens this file first, even if the index names others.
     if _FIRST_FILE not in stated:
         return f"{_FIRST_FILE} is not listed"

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import pathlib
-import re
 import secrets
 import shutil
 import stat
@@ -20,8 +19,8 @@ import numpy as np
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_choice
-from keras_ncsn.files import check_no_links, hidden_start
-from keras_ncsn.presets import format
+from keras_ncsn.files import hidden_name
+from keras_ncsn.presets import format, recovery
 
 # In gigabytes, as Keras counts. Larger weights go into several files.
 MAX_SHARD_SIZE = 5.0
@@ -61,15 +60,14 @@ def save(
     folder = pathlib.Path(folder).resolve()
     format.check_folder(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    name = hidden_start(folder.name) + secrets.token_hex(4)
-    temporary = folder.with_name(name)
+    temporary = folder.with_name(hidden_name(folder.name))
     mode = stat.S_IMODE(folder.stat().st_mode) if folder.exists() else None
     temporary.mkdir(0o777 if mode is None else 0o700)
     try:
         _write_weights(model, temporary, weights_dtype, max_shard_size)
         _write_rest(model, temporary, metadata or {}, card)
         _finish_files(folder, temporary)
-        _replace(folder, temporary)
+        recovery.replace(folder, temporary)
         if mode is not None:
             folder.chmod(mode)
     except OSError as error:
@@ -80,47 +78,6 @@ def save(
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def leftovers(folder: StrPath) -> list[pathlib.Path]:
-    """Returns the temporary folders that killed processes left beside a preset.
-
-    Args:
-        folder: Path of a preset, or of where one may be saved.
-
-    Returns:
-        A list of paths. Those that end in `.old` hold the previous preset. All
-        have names that `save` makes, and none is a link.
-    """
-    folder = pathlib.Path(folder)
-    # As `save` names them.
-    start = re.escape(hidden_start(folder.name))
-    name = re.compile(rf"{start}[a-z0-9_]{{8}}(\.old)?")
-    if not folder.parent.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.parent.iterdir()
-        if name.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
-    )
-
-
-def recover(folder: StrPath) -> None:
-    """Cleans up after a process that was killed in `save`.
-
-    If it was killed while the new preset replaced the previous one, the
-    replacement is completed. No other process may save there at the same time.
-
-    Args:
-        folder: Path of a preset, or of where one may be saved; not a link.
-    """
-    folder = pathlib.Path(folder)
-    check_no_links(folder.parent, [folder.name])
-    for left_over in leftovers(folder):
-        if left_over.suffix == ".old":
-            _complete(folder, left_over)
-    for left_over in leftovers(folder):
-        _remove(left_over)
 
 
 def check_arguments(metadata: object, weights_dtype: object) -> None:
@@ -294,69 +251,6 @@ def _finish_files(folder, temporary):
         old = folder / path.name
         if old.is_file() and not old.is_symlink():
             path.chmod(stat.S_IMODE(old.stat().st_mode) & 0o777)
-
-
-def _replace(folder, temporary):
-    if not folder.exists():
-        temporary.rename(folder)
-        return
-    # A folder cannot be renamed over a folder that is not empty. So the old one
-    # is moved aside. If the new one cannot take its place, it is moved back.
-    aside = temporary.with_name(temporary.name + ".old")
-    kept = _kept(folder, temporary)
-    folder.rename(aside)
-    try:
-        _move(kept, aside, temporary)
-        temporary.rename(folder)
-    except BaseException:
-        _move(kept, temporary, aside)
-        aside.rename(folder)
-        raise
-    _remove(aside)
-
-
-def _complete(folder, aside):
-    """Completes `_replace` after its process was killed."""
-    for path in (aside.with_suffix(""), aside):
-        if path not in leftovers(folder):
-            continue
-        if not folder.exists():
-            path.rename(folder)
-        elif folder.is_dir():
-            _move(_kept(path, folder), path, folder)
-
-
-def _kept(old, new):
-    """Returns the names in an old preset that a person added, such as a card.
-
-    They are moved to the new preset unchanged. Copying could take for ever, or
-    fill the disk.
-    """
-    # A card that is a link could lead out of the preset. Such a preset is
-    # refused.
-    linked = (old / format.CARD_FILE).is_symlink()
-    return [
-        name
-        for name in os.listdir(old)
-        if not format.is_part(name)
-        and not (linked and name == format.CARD_FILE)
-        and not os.path.lexists(new / name)
-    ]
-
-
-def _move(names, old, new):
-    for name in names:
-        if os.path.lexists(old / name):
-            os.rename(old / name, new / name)
-
-
-def _remove(folder):
-    """Removes a folder and its files. It stays if it holds a folder."""
-    with contextlib.suppress(OSError):
-        for path in folder.iterdir():
-            if path.is_symlink() or not path.is_dir():
-                path.unlink()
-        folder.rmdir()
 
 
 def _write_json(path, content):

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from keras_ncsn import samplers
 from keras_ncsn.checks import check_ladder_ends
 from keras_ncsn.networks.sizes import (
     check_refinenet_shape,
@@ -31,7 +32,7 @@ from keras_ncsn.runs.recipe_values import (
     integers,
 )
 from keras_ncsn.samplers import NAMES, AnnealedLangevin, Heun
-from keras_ncsn.samplers.sampler import MAX_STEPS
+from keras_ncsn.samplers.sampler import MAX_STEPS, check_duration
 
 
 def _sampler_setting(sampler, name, default, kind, **marks):
@@ -98,6 +99,8 @@ class NetworkRecipe(Recipe):
                 f"{' or '.join(self.NETWORKS)}. Choose another recipe."
             )
         check_ladder_ends(self.sigma_max, self.sigma_min)
+        for name, settings in self.sampler_settings().items():
+            check_duration(samplers.make(name, settings), self)
 
     def values(self) -> dict[str, Any]:
         """Returns the settings by name, in the order of `GROUPS`."""

@@ -20,7 +20,7 @@ from keras_ncsn.conditions import Labels
 from keras_ncsn.datasets import LabelledImages
 from keras_ncsn.model import NCSNModel
 from keras_ncsn.parallel import check_batch, is_main_process, process_share
-from keras_ncsn.presets import saving
+from keras_ncsn.presets import recovery
 from keras_ncsn.runs import (
     building,
     provenance,
@@ -180,7 +180,7 @@ def _began_from(folder, run):
     """
     if run["from_preset"] is not None and (folder / STATE_FILE).exists():
         # If a process was killed while it saved, `last` may have another name.
-        aside = saving.leftovers(folder / "last")
+        aside = recovery.leftovers(folder / "last")
         aside = [path for path in aside if path.suffix == ".old"]
         for own in (folder / "last", *aside):
             if own.exists():

@@ -1,13 +1,15 @@
 """The folder of a run: what it may hold, looked at before training begins."""
 
 import pathlib
+import re
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.callbacks.log_file import LOG_FILE, read_log
 from keras_ncsn.callbacks.training_state import STATE_FILE
 from keras_ncsn.files import check_no_links
 from keras_ncsn.hub import addresses
-from keras_ncsn.presets import format
+from keras_ncsn.presets import recovery
+from keras_ncsn.text import one_line
 
 RUN_FILE = "run.json"
 LOCK_FILE = ".lock"
@@ -15,6 +17,8 @@ LOCK_FILE = ".lock"
 FILES = (RUN_FILE, LOCK_FILE, STATE_FILE, LOG_FILE)
 PRESETS = ("last", "best")
 FOLDERS = ("samples", "tensorboard")
+# As `SamplePictures` names them.
+_PICTURE = re.compile(r"\d{7,}\.png")
 
 
 def check_links(folder: StrPath) -> None:
@@ -48,9 +52,20 @@ def check_contents(folder: StrPath, num_steps: int) -> None:
                     "another folder."
                 )
     for name in PRESETS:
-        format.check_folder(folder / name)
+        recovery.check_place(folder / name)
+    _check_pictures(folder / "samples")
     for _ in read_log(folder / LOG_FILE, num_steps):
         pass
+
+
+def _check_pictures(folder):
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if _PICTURE.fullmatch(path.name) and not path.is_file():
+            raise ValueError(
+                f"`{path.name}` in the folder of a run must be a file. "
+                f"Received: {one_line(path)}, which is none. Remove it, or "
+                "choose another folder."
+            )
 
 
 def check_not_from_hub(folder: StrPath, from_preset: str | None) -> None:

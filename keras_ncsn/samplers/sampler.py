@@ -18,6 +18,9 @@ Progress: TypeAlias = Callable[[Tensor, int, int], object]
 
 # The most steps: tables and lists have an entry for each.
 MAX_STEPS = 10**7
+# The limit for a model's own settings, which may come from a stranger's preset.
+# The paper's sampler needs a thousand evaluations.
+MAX_EVALUATIONS = 10**6
 
 
 def setting(default: Any, help: str) -> Any:
@@ -95,3 +98,21 @@ class Sampler(abc.ABC):
             A dictionary. The constructor makes an equal sampler from it.
         """
         return dataclasses.asdict(self)
+
+
+def check_duration(sampler: Sampler, schedule: Any) -> None:
+    """Raises a `ValueError` if a model may not have a sampler as its own.
+
+    Args:
+        sampler: A `Sampler`.
+        schedule: A `NoiseSchedule`, or a recipe with its `num_levels`.
+    """
+    count = sampler.num_evaluations(schedule)
+    if count > MAX_EVALUATIONS:
+        raise ValueError(
+            "The sampler of a model must evaluate the network at most "
+            f"{MAX_EVALUATIONS:,} times, because `generate` would take days. "
+            f"Received: {count:,} evaluations by {sampler}, with "
+            f"{schedule.num_levels:,} noise levels. To take so many steps, "
+            "pass their number to `generate`."
+        )
