@@ -172,4 +172,4 @@ def training_step(plain, average, optimizer, schedule, images, data_std):
     schedule.step()
     with torch.no_grad():
         torch._foreach_lerp_(average, parameters, 1e-3)
-    return float(loss)
+    return float(loss.detach())

@@ -172,6 +172,12 @@ def measure_steps(start, keys, rounds, images):
 @click.option("--steps", default=4, show_default=True, help="Of each turn.")
 @click.option("--rounds", default=5, show_default=True)
 @click.option(
+    "--cores",
+    type=int,
+    help="Processor cores that a contender may use: with 1, PyTorch's threads "
+    "do not wait for each other on a busy machine. Default: all.",
+)
+@click.option(
     "--only",
     default="",
     help='Backends and dtypes, such as "tensorflow jax float32", beside the '
@@ -183,13 +189,17 @@ def measure_steps(start, keys, rounds, images):
     help="Instead, seconds from `fit` to the end of its second step.",
 )
 @click.option("--worker", hidden=True)
-def main(batch_size, steps, rounds, only, first_step, worker):
+def main(batch_size, steps, rounds, cores, only, first_step, worker):
     """Time the training of a U-Net on each backend."""
     if worker is not None:
         import json
 
         work(*json.loads(worker))
         return
+    if cores is not None:
+        # Child processes inherit this, and set their threads by it.
+        available = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, available[-cores:])
 
     def start(key):
         settings = [*key, batch_size, steps]
