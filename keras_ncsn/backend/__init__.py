@@ -18,10 +18,16 @@ from keras_ncsn.backend.gradients import (
 )
 from keras_ncsn.backend.normalization import normalize_groups
 from keras_ncsn.backend.running import BACKEND, keeping_values, run_stateless
-from keras_ncsn.backend.updates import apply_gradients, keep_if, update_if
+from keras_ncsn.backend.updates import (
+    all_finite,
+    apply_gradients,
+    keep_if,
+    update_if,
+)
 
 __all__ = [
     "BACKEND",
+    "all_finite",
     "apply_gradients",
     "compile_inference",
     "distribute",

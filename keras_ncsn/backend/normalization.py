@@ -18,7 +18,7 @@ def normalize_groups(
         x: Float32 tensor of shape `(batch, height, width, channels)`.
         groups: Integer, the number of groups of channels. Each has mean 0 and
             variance 1 before it is scaled.
-        scale: Float32 tensor of shape `(batch or 1, channels)`.
+        scale: Float32 tensor of shape `(batch, channels)` or `(channels,)`.
         shift: Float32 tensor shaped like `scale`.
         epsilon: Float, added to variances before dividing.
 
@@ -28,19 +28,22 @@ def normalize_groups(
     Example:
 
     >>> x = ops.array([[[[1.0, 3.0]]]])
-    >>> one, zero = ops.ones((1, 2)), ops.zeros((1, 2))
-    >>> y = normalize_groups(x, 1, one, zero, epsilon=0.0)
+    >>> y = normalize_groups(x, 1, ops.ones(2), ops.zeros(2), epsilon=0.0)
     >>> ops.convert_to_numpy(y).ravel().tolist()
     [-1.0, 1.0]
     """
+    # Not by slices, which are many operations to trace on TensorFlow.
+    scale, shift = (
+        ops.reshape(factor, (-1, 1, 1, x.shape[-1]))
+        for factor in (scale, shift)
+    )
     if BACKEND == "torch":
         return _normalize_groups_torch(x, groups, scale, shift, epsilon)
     # The mean of the squares less the square of the mean would take one pass
     # fewer, but few digits would be left of a small variance.
     centred = x - _group_means(x, groups)
     variance = _group_means(ops.square(centred), groups)
-    scale = scale[:, None, None, :] * ops.rsqrt(variance + epsilon)
-    return centred * scale + shift[:, None, None, :]
+    return centred * (scale * ops.rsqrt(variance + epsilon)) + shift
 
 
 def _normalize_groups_torch(x, groups, scale, shift, epsilon):
@@ -53,9 +56,7 @@ def _normalize_groups_torch(x, groups, scale, shift, epsilon):
     normalized = torch.nn.functional.group_norm(
         (x - means).permute(0, 3, 1, 2), groups, eps=epsilon
     ).permute(0, 2, 3, 1)
-    return torch.addcmul(
-        shift[:, None, None, :], normalized, scale[:, None, None, :]
-    )
+    return torch.addcmul(shift, normalized, scale)
 
 
 def _group_means(x, groups):
@@ -64,5 +65,7 @@ def _group_means(x, groups):
     channels = x.shape[-1]
     means = ops.mean(x, axis=(1, 2))
     means = ops.reshape(means, (-1, groups, channels // groups))
-    means = ops.repeat(ops.mean(means, axis=-1), channels // groups, axis=-1)
-    return means[:, None, None, :]
+    # Times one instead of `ops.repeat`, which is many operations to trace.
+    ones = ops.ones((1, 1, channels // groups))
+    means = ops.mean(means, axis=-1, keepdims=True) * ones
+    return ops.reshape(means, (-1, 1, 1, channels))

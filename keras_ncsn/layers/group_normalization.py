@@ -89,8 +89,8 @@ class ModulatedGroupNormalization(keras.layers.Layer):
 
     def call(self, inputs: Tensor, modulation: Tensor | None = None) -> Tensor:
         inputs = ops.cast(inputs, "float32")
-        scale = ops.cast(self.gamma, "float32")[None]
-        shift = ops.cast(self.beta, "float32")[None]
+        scale = ops.cast(self.gamma, "float32")
+        shift = ops.cast(self.beta, "float32")
         if modulation is not None:
             modulation = ops.cast(modulation, "float32")
             factor, offset = ops.split(modulation, 2, axis=-1)
