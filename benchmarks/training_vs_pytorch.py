@@ -11,12 +11,9 @@ is the median of the ratios of the rounds. Prints a Markdown table.
 
 import json
 import os
-import statistics
-import subprocess
-import sys
-import time
 
 import click
+import contenders
 import numpy as np
 
 PASSES = ("forward", "training step")
@@ -86,73 +83,10 @@ def keras_passes(images, dtype, compiler):
 
 
 def work(name, dtype, compiler, images):
-    """Reads the name of a pass from each line, and prints its seconds."""
     if name == "plain PyTorch":
-        passes = plain_passes(images)
+        contenders.serve(plain_passes(images))
     else:
-        passes = keras_passes(images, dtype, compiler)
-    for line in sys.stdin:
-        run = passes[line.strip()]
-        wall, processor = time.perf_counter(), time.process_time()
-        run()
-        wall = time.perf_counter() - wall
-        processor = time.process_time() - processor
-        print(json.dumps({"wall": wall, "processor": processor}), flush=True)
-
-
-class Contender:
-    """A process that runs passes on request."""
-
-    def __init__(self, name, dtype, compiler, images):
-        backend = "torch" if name == "plain PyTorch" else name
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, __file__, "--worker"),
-                json.dumps([name, dtype, compiler, images]),
-            ],
-            env=os.environ
-            | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def run(self, name):
-        """Returns the seconds of one pass, in clock and in processor time."""
-        self.process.stdin.write(f"{name}\n")
-        self.process.stdin.flush()
-        for line in self.process.stdout:
-            if line.startswith("{"):
-                return json.loads(line)
-        raise RuntimeError(f"{self.process.args} ended early")
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-
-def measure(keys, images, rounds):
-    """Returns the seconds of each round, for each contender and pass."""
-    contenders = {}
-    try:
-        for key in keys:
-            started = time.perf_counter()
-            contenders[key] = Contender(*key, images)
-            # One after another, because this compiles.
-            for name in PASSES:
-                contenders[key].run(name)
-            seconds = time.perf_counter() - started
-            print(f"{' '.join(key)}: ready in {seconds:.0f} s", file=sys.stderr)
-        seconds = {(key, name): [] for key in contenders for name in PASSES}
-        # The first round only warms up.
-        for _ in range(rounds + 1):
-            for name in PASSES:
-                for key, contender in contenders.items():
-                    seconds[key, name].append(contender.run(name))
-    finally:
-        for contender in contenders.values():
-            contender.stop()
-    return {key: records[1:] for key, records in seconds.items()}
+        contenders.serve(keras_passes(images, dtype, compiler))
 
 
 def row(seconds, key, batch_size):
@@ -160,14 +94,9 @@ def row(seconds, key, batch_size):
     cells = list(key)
     for name in PASSES:
         own, baseline = seconds[key, name], seconds[BASELINE, name]
-        wall = statistics.median(record["wall"] for record in own)
-        cells.append(f"{1000 * wall / batch_size:.1f}")
+        cells.append(f"{1000 * contenders.median(own) / batch_size:.1f}")
         for clock in ("wall", "processor"):
-            ratio = statistics.median(
-                record[clock] / reference[clock]
-                for record, reference in zip(own, baseline, strict=True)
-            )
-            cells.append(f"{ratio:.2f}")
+            cells.append(f"{contenders.ratio(own, baseline, clock):.2f}")
     return f"| {' | '.join(cells)} |"
 
 
@@ -210,7 +139,12 @@ def main(image_size, channels, width, batch_size, rounds, cores, only, worker):
         for key in CONTENDERS
         if key == BASELINE or set(only.split()) <= set(key)
     ]
-    seconds = measure(keys, images, rounds)
+
+    def start(key):
+        backend = "torch" if key == BASELINE else key[0]
+        return contenders.Contender(__file__, backend, [*key, images])
+
+    seconds = contenders.measure(start, keys, PASSES, rounds)
     print(
         f"{batch_size} images of {image_size}x{image_size}x{channels}, width "
         f"{width}, {len(os.sched_getaffinity(0))} cores, load {load:.1f} before"

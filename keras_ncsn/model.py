@@ -503,11 +503,12 @@ class NCSNModel(keras.Model):
             return
         step = ops.cast(step, "float32")
         momentum = ops.minimum(self.ema_momentum, (1.0 + step) / (10.0 + step))
+        rest = 1.0 - momentum
         for average, weight in self._ema_pairs():
             new = weight.value
             if weight.trainable:
                 old, new = (ops.cast(x, "float32") for x in (average, new))
-                new = momentum * old + (1.0 - momentum) * new
+                new = momentum * old + rest * new
             average.assign(ops.cast(new, average.dtype))
 
     def reset_ema(self) -> None:

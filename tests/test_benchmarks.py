@@ -7,10 +7,13 @@ import click
 import numpy as np
 import pytest
 from conftest import needs_torch, two_convolutions
+from contract import random_images, randomize
+from keras import ops
 from PIL import Image
 
 from keras_ncsn import NCSNModel
 from keras_ncsn.images import to_uint8
+from keras_ncsn.networks.unet import UNet
 
 ROOT = pathlib.Path(__file__).parent
 DATA = ROOT / "data"
@@ -30,6 +33,7 @@ with contextlib.suppress(ImportError):
     import torch
 
     plain_refinenet = load_benchmark("plain_refinenet")
+    plain_unet = load_benchmark("plain_unet")
 sample_quality = load_benchmark("sample_quality")
 face_quality = load_benchmark("face_quality")
 
@@ -77,6 +81,24 @@ def test_plain_training_step_equals_the_paper_s():
     # Half the number of pixels, of which the standard error is 0.35.
     assert loss == pytest.approx(32, abs=1.5)
     assert network.end_conv.weight.abs().max() > 0
+
+
+@needs_torch
+@pytest.mark.usefixtures("one_thread")
+def test_plain_unet_gives_the_scores_of_ours():
+    sizes = {"widths": (8, 12), "patch_size": 2, "num_blocks": 1}
+    network = UNet((8, 8, 3), **sizes, data_mean=0.4, data_std=0.3)
+    randomize(network)
+    plain = plain_unet.PlainUNet(3, **sizes, mean=0.4, std=0.3)
+    plain_unet.copy_weights(plain, network)
+    x, sigma = random_images(2, 8, 8, 3), np.array([0.05, 2.0], "float32")
+    with torch.inference_mode():
+        score = plain(
+            torch.as_tensor(x).permute(0, 3, 1, 2), torch.as_tensor(sigma)
+        )
+    expected = ops.convert_to_numpy(network([x, sigma]))
+    error = np.abs(score.permute(0, 2, 3, 1).numpy() - expected)
+    assert np.all(error < 1e-5 * np.abs(expected).max(axis=(1, 2, 3)).max())
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -22,6 +22,7 @@ finally:
     heavy = ("keras.src", "tensorflow", "jax", "torch", "h5py")
     print([name for name in heavy if name in sys.modules], file=sys.stderr)
 """
+SWITCH = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def run(*arguments):
@@ -171,3 +172,21 @@ def test_convert_runs_in_a_process_of_its_own(tmp_path):
     done = run("convert", data / "ncsn_28x28x1_ngf8.pth", preset)
     assert done.returncode == 0, done.stderr
     assert (preset / "config.json").is_file()
+
+
+@pytest.mark.parametrize(("of_user", "switch"), [(None, "1"), ("0", "0")])
+def test_tensorflow_uses_onednn_unless_the_user_decides(of_user, switch):
+    environment = {**os.environ, SWITCH: of_user}
+    if of_user is None:
+        del environment[SWITCH]
+    # Before TensorFlow, which reads it once.
+    code = CODE + f"    import os; print(os.environ[{SWITCH!r}])\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--version"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.splitlines()[-1] == switch, done.stderr
+    assert done.stderr.splitlines() == ["[]"]

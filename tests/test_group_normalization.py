@@ -37,6 +37,13 @@ def test_group_normalization_equals_numpy():
     assert_equal(layer(x, modulation), expected, rtol=1e-5)
 
 
+def test_small_variance_beside_a_large_mean_keeps_its_digits():
+    layer = ModulatedGroupNormalization(2)
+    x = random_images(2, 16, 16, 8) + np.float32(1000.0)
+    # Inputs have steps of 6e-5.
+    assert_equal(layer(x), normalize(x, 2, 1.0, 0.0), rtol=3e-4)
+
+
 def test_activation_comes_after_and_is_rounded_once():
     layer = ModulatedGroupNormalization(2, "silu", dtype="mixed_bfloat16")
     x = random_images(2, 4, 4, 4).astype(ml_dtypes.bfloat16)

@@ -16,17 +16,25 @@ from keras_ncsn.backend.gradients import (
     output_and_input_gradient,
     value_and_gradients,
 )
+from keras_ncsn.backend.normalization import normalize_groups
 from keras_ncsn.backend.running import BACKEND, keeping_values, run_stateless
-from keras_ncsn.backend.updates import apply_gradients, keep_if, update_if
+from keras_ncsn.backend.updates import (
+    all_finite,
+    apply_gradients,
+    keep_if,
+    update_if,
+)
 
 __all__ = [
     "BACKEND",
+    "all_finite",
     "apply_gradients",
     "compile_inference",
     "distribute",
     "draw_for_batch",
     "keep_if",
     "keeping_values",
+    "normalize_groups",
     "num_shares",
     "on_this_process",
     "output_and_input_gradient",

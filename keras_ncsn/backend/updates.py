@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from keras_ncsn.annotations import Tensor
+from keras_ncsn.backend import adam
 from keras_ncsn.backend.devices import replica_context
 from keras_ncsn.backend.running import BACKEND
 
@@ -64,6 +65,28 @@ def keep_if(
         variable.assign(ops.where(condition, variable.value, old))
 
 
+def all_finite(gradients: Sequence[Tensor | None]) -> Tensor:
+    """Returns whether gradients are finite, a scalar boolean tensor.
+
+    Args:
+        gradients: Sequence of tensors, or `None`.
+
+    Example:
+
+    >>> bool(all_finite([ops.array([1.0, float("inf")]), None]))
+    False
+    """
+    present = [
+        ops.cast(gradient, "float32")
+        for gradient in gradients
+        if gradient is not None
+    ]
+    if BACKEND == "tensorflow":
+        # One operation for each, of which there may be hundreds to trace.
+        return tf.math.is_finite(tf.add_n([tf.nn.l2_loss(x) for x in present]))
+    return ops.isfinite(sum(ops.sum(ops.square(x)) for x in present))
+
+
 def apply_gradients(
     optimizer: keras.optimizers.Optimizer,
     gradients: Sequence[Tensor],
@@ -79,7 +102,8 @@ def apply_gradients(
     if BACKEND == "tensorflow":
         gradients = _from_first_replica(gradients)
     if BACKEND != "jax":
-        optimizer.apply(gradients, variables)
+        with adam.fused(optimizer):
+            optimizer.apply(gradients, variables)
         return
     # A loss-scaling optimizer branches, and on JAX a branch cannot assign
     # variables. The stateless form works for all optimizers.

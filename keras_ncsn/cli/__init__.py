@@ -6,6 +6,7 @@ import warnings
 
 import click
 
+from keras_ncsn.cli.onednn import use_onednn
 from keras_ncsn.cli.quiet import keep_quiet
 from keras_ncsn.memory import is_of_memory, shortage
 from keras_ncsn.text import printable
@@ -67,6 +68,7 @@ def main() -> None:
     """
     warnings.formatwarning = _format_warning
     keep_quiet()
+    use_onednn()
     try:
         cli()
     except (ValueError, FloatingPointError, OSError, ImportError) as error:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_ncsn import backend
 from keras_ncsn.annotations import Shape, Tensor
 
 
@@ -22,7 +23,8 @@ class ModulatedGroupNormalization(keras.layers.Layer):
     Everything is computed in float32, whatever the dtype policy, and rounded
     once at the end, because TensorFlow on CPUs is slower in bfloat16 for
     everything but matrix products. All factors are combined, so that each
-    element takes one multiplication and one addition.
+    element takes one multiplication and one addition after its mean is taken
+    off.
 
     Args:
         groups: Integer, the number of groups, a divisor of the number of
@@ -87,33 +89,17 @@ class ModulatedGroupNormalization(keras.layers.Layer):
 
     def call(self, inputs: Tensor, modulation: Tensor | None = None) -> Tensor:
         inputs = ops.cast(inputs, "float32")
-        mean, variance = self._statistics(inputs)
-        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(
-            variance + self.epsilon
-        )
-        shift = ops.cast(self.beta, "float32") - mean * scale
+        scale = ops.cast(self.gamma, "float32")
+        shift = ops.cast(self.beta, "float32")
         if modulation is not None:
             modulation = ops.cast(modulation, "float32")
             factor, offset = ops.split(modulation, 2, axis=-1)
             scale = scale * (1.0 + factor)
             shift = shift * (1.0 + factor) + offset
-        x = inputs * scale[:, None, None, :] + shift[:, None, None, :]
-        return ops.cast(self.activation(x), self.compute_dtype)
-
-    def _statistics(self, inputs):
-        # Average over the pixels first: the rest of the work is then tiny.
-        channels = inputs.shape[-1]
-        mean = ops.mean(inputs, axis=(1, 2))
-        square = ops.mean(ops.square(inputs), axis=(1, 2))
-        grouped = (-1, self.groups, channels // self.groups)
-        mean = ops.mean(ops.reshape(mean, grouped), axis=-1)
-        square = ops.mean(ops.reshape(square, grouped), axis=-1)
-        variance = ops.maximum(square - ops.square(mean), 0.0)
-        repeats = channels // self.groups
-        return (
-            ops.repeat(mean, repeats, axis=-1),
-            ops.repeat(variance, repeats, axis=-1),
+        x = backend.normalize_groups(
+            inputs, self.groups, scale, shift, self.epsilon
         )
+        return ops.cast(self.activation(x), self.compute_dtype)
 
     def compute_output_shape(
         self, inputs_shape: Shape, modulation_shape: Shape | None = None

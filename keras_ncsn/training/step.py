@@ -52,7 +52,8 @@ def train_on(model: Any, data: Any) -> dict[str, Tensor]:
     loss = loss / loss_scale
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         # A `LossScaleOptimizer` skips such steps itself.
-        loss = ops.where(_all_finite(gradients), loss, float("nan"))
+        finite = backend.all_finite(gradients)
+        loss = ops.where(finite, loss, float("nan"))
     model.loss_tracker.update_state(loss, sample_weight=ops.shape(images)[0])
     finite = ops.isfinite(model.loss_tracker.result())
 
@@ -281,15 +282,6 @@ def loss_per_image(
         scaled_score, noisy, projection, network.variables
     )
     return losses.sliced_score_matching(output, scale * gradient, projection)
-
-
-def _all_finite(gradients):
-    squares = [
-        ops.sum(ops.square(ops.cast(gradient, "float32")))
-        for gradient in gradients
-        if gradient is not None
-    ]
-    return ops.isfinite(sum(squares))
 
 
 def check_finite(loss: Tensor) -> None:
