@@ -56,9 +56,10 @@ def make(
         guide = f", and a guide of {model.guide.count_params():,}"
     labels = ""
     if model.class_names:
-        first = one_line(model.class_names[0])
-        known = first if first == model.class_names[0] else 0
-        labels = f", labels={known!r}"
+        name = model.class_names[0]
+        label: str | int = name if one_line(name) == name else 0
+        # In JSON's quotes, which are Python's too.
+        labels = f", labels={json.dumps(label, ensure_ascii=False)}"
     lines = [
         "---",
         *_front_matter(metadata),
