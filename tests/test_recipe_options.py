@@ -28,7 +28,7 @@ WRONG = {
     "--recipe ncsn-mnist --log-sigma-std 1": "noise levels drawn from a log-",
     "--from-preset mnist --width 8": "What the model is comes from the preset",
     "--from-preset no-such": "`preset` must be a name of the zoo",
-    "--checkpoint-every 7": "`checkpoint_every` must be a multiple of",
+    "--checkpoint-every 7 --log-every 2": "`checkpoint_every` must be a mult",
     "--resume": "A run must have a readable run.json",
     "--seed 1": "A run must have a readable run.json",
 }

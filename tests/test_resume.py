@@ -12,13 +12,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import two_convolutions
-from training_runs import NUM_STEPS, Interrupt, killable_model, read_rows
+from training_runs import (
+    NUM_STEPS,
+    TINY,
+    Interrupt,
+    killable_model,
+    read_rows,
+)
 
 import keras_ncsn
 from keras_ncsn import cli, runs
 from keras_ncsn.callbacks import Checkpoint, TrainingLog
 from keras_ncsn.images import save_images
-from keras_ncsn.runs import run_file
+from keras_ncsn.runs import provenance, run_file
 
 
 class KillAt(keras.callbacks.Callback):
@@ -227,3 +233,30 @@ def test_a_run_killed_at_its_first_file_goes_on(train, tmp_path, monkeypatch):
         train("--tensorboard")
     monkeypatch.undo()
     assert "Step 4 is saved" in train("--tensorboard", "--resume")
+
+
+def test_a_finished_run_is_trained_for_longer(train, tmp_path):
+    network = "--recipe", "unet-mnist", *TINY
+    assert "longer" not in train(network=network)
+    longer = train("--resume", "--steps", 6, network=network)
+    assert "6 steps after 4. The learning rate is now that of a run" in longer
+    assert "Step 6 is saved" in longer
+    run = run_file.read(tmp_path / "run")
+    assert (run["recipe"]["steps"], run["earlier_steps"]) == (6, [4])
+    first, then = provenance.command(run).split(" && ")
+    assert "--steps 4" in first
+    assert then.endswith("train pictures OUTPUT --resume --steps 6")
+    # As it is now, there is nothing to tell.
+    again = train("--resume", "--steps", 6, network=network)
+    assert "longer" not in again
+    with pytest.raises(ValueError, match="steps=5; .*began with steps=6"):
+        train("--resume", "--steps", 5, network=network)
+
+
+def test_a_checkpoint_brings_its_row(train, tmp_path):
+    command = ["train", tmp_path / "pictures", tmp_path / "run", "--steps", 1]
+    command += ["--from-preset", tmp_path / "small", "--batch-size", 4]
+    command += ["--checkpoint-every", 5, "--sample-every", 0]
+    command = [str(argument) for argument in command]
+    CliRunner().invoke(cli.cli, command, catch_exceptions=False)
+    assert run_file.read(tmp_path / "run")["writing"]["log_every"] == 5

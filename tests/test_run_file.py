@@ -44,8 +44,8 @@ def test_a_run_goes_on_as_it_began(tmp_path):
     run_file.check(tmp_path, moved, resume=True)
     with pytest.raises(ValueError, match="holds a run. Resume it with --re"):
         run_file.check(tmp_path, run)
-    other = run_file.describe("mnist", "unet-mnist", {"steps": 20}, seed=1)
-    with pytest.raises(ValueError, match="steps=20, seed=1; .*steps=10, seed"):
+    other = run_file.describe("mnist", "unet-mnist", {"steps": 9}, seed=1)
+    with pytest.raises(ValueError, match="steps=9, seed=1; .*steps=10, seed"):
         run_file.check(tmp_path, other, resume=True)
 
 
@@ -126,3 +126,22 @@ def test_settings_added_later_may_be_missing_from_a_run_file(tmp_path):
     del run["recipe"]["dtype"]
     run_file.write(tmp_path, run)
     assert run_file.read(tmp_path)["recipe"]["dtype"] is None
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_every", "most", "expected"),
+    [(500, 50, 50), (5, 50, 5), (120, 50, 40), (53, 50, 1), (10, 4, 2)],
+)
+def test_rows_of_the_log_follow_the_checkpoints(
+    checkpoint_every, most, expected
+):
+    assert run_file.log_interval(checkpoint_every, most) == expected
+
+
+@pytest.mark.parametrize("wrong", [4, [0], [True], ["4"], [2**31], [1] * 101])
+def test_earlier_steps_are_checked(tmp_path, wrong):
+    run = run_file.describe("mnist", "unet-mnist")
+    edited = json.dumps(run | {"earlier_steps": wrong})
+    (tmp_path / "run.json").write_text(edited)
+    with pytest.raises(ValueError, match="readable run.json.*earlier_steps"):
+        run_file.read(tmp_path)

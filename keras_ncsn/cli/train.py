@@ -41,7 +41,8 @@ FILES = "Files"
     is_flag=True,
     help="Resume the run in OUTPUT, bit for bit as if it had not stopped, "
     "with the options that it began with; give --data-dir, --skip-unreadable "
-    "and --data-parallel again. Without a run in OUTPUT, start one.",
+    "and --data-parallel again. More --steps than before train it for longer. "
+    "Without a run in OUTPUT, start one.",
 )
 @click.option(
     "--seed",
@@ -81,7 +82,8 @@ FILES = "Files"
 @click.option(
     "--log-every",
     type=click.IntRange(min=1),
-    help="Steps between rows of log.csv. Default: 50.",
+    help="Steps between rows of log.csv. Default: the largest divisor of "
+    "--checkpoint-every that is at most 50.",
     cls=Option,
     group=FILES,
 )
@@ -136,8 +138,15 @@ def train(
             f"{run['recipe_name']}",
             err=True,
         )
+    if before is not None:
+        _tell_longer(before["recipe"], run["recipe"])
     began = run_file.WRITING if before is None else before["writing"]
-    writing = began | given(**options)
+    chosen = given(**options)
+    if "checkpoint_every" in chosen and "log_every" not in chosen:
+        chosen["log_every"] = run_file.log_interval(
+            chosen["checkpoint_every"], began["log_every"]
+        )
+    writing = began | chosen
     run_file.check_intervals(writing["log_every"], writing["checkpoint_every"])
 
     # Wrong options are refused before Keras is imported.
@@ -165,3 +174,18 @@ def train(
         )
         sys.exit(128 + signals.received)
     click.echo(f"Step {step} is saved in {output}")
+
+
+def _tell_longer(before, recipe):
+    old, new = before["steps"], recipe["steps"]
+    if new == old:
+        return
+    rate = "The learning rate stays."
+    if recipe["decay"] == "cosine":
+        rate = (
+            f"The learning rate is now that of a run of {new} steps: it rises "
+            "to the value of its cosine at the current step, and falls again."
+        )
+    click.echo(
+        f"The run becomes longer, {new} steps after {old}. {rate}", err=True
+    )

@@ -64,13 +64,16 @@ def command(run: dict[str, Any]) -> str:
     >>> command(describe("mnist", "unet-mnist", {"steps": 9}, seed=1))
     'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
     """
-    words = ["keras-ncsn", "train", _public_data(run["data"]), "OUTPUT"]
-    words += ["--recipe", run["recipe_name"]]
+    start = ["keras-ncsn", "train", _public_data(run["data"]), "OUTPUT"]
+    all_steps: list[int] = run.get("earlier_steps") or []
+    all_steps = [*all_steps, run["recipe"]["steps"]]
+    steps, later = all_steps[0], all_steps[1:]
+    words = [*start, "--recipe", run["recipe_name"]]
     if run["from_preset"] is not None:
         words += ["--from-preset", _public_preset(run["from_preset"])]
     words += ["--seed", str(run["seed"])]
     usual = json.loads(json.dumps(_usual(run).values()))
-    for name, value in run["recipe"].items():
+    for name, value in (run["recipe"] | {"steps": steps}).items():
         if value is None or value == usual.get(name):
             continue
         flag = name.replace("_", "-")
@@ -80,7 +83,8 @@ def command(run: dict[str, Any]) -> str:
             words += [f"--{flag}", ",".join(map(str, value))]
         else:
             words += [f"--{flag}", str(value)]
-    return shlex.join(words)
+    longer = [[*start, "--resume", "--steps", str(more)] for more in later]
+    return " && ".join(map(shlex.join, [words, *longer]))
 
 
 def _usual(run):

@@ -92,7 +92,7 @@ def describe(
             sources.find(from_preset)
     if before is None:
         _check_distribution(settings, recipe, from_preset)
-    run = {
+    run: Run = {
         "data": str(data),
         "recipe_name": recipe_name,
         "recipe": recipe.values(),
@@ -101,8 +101,18 @@ def describe(
     }
     if from_preset is not None and _takes_labels(from_preset, before):
         run["conditional"] = True
+    earlier = [] if before is None else _earlier_steps(before, recipe.steps)
+    if earlier:
+        run["earlier_steps"] = earlier
     # Tuples become lists, as they will when it is read back.
     return json.loads(json.dumps(run))
+
+
+def _earlier_steps(before, steps):
+    """Returns the steps that a run was to have before it became longer."""
+    earlier = before.get("earlier_steps") or []
+    last = before["recipe"]["steps"]
+    return [*earlier, last] if steps > last else earlier
 
 
 def is_conditional(run: Run) -> bool:
@@ -179,7 +189,8 @@ def _check_same_settings(folder, before, run):
     changed = [
         difference
         for difference in _differences(before, run)
-        if difference[0] not in {"data", "images", "writing"}
+        if difference[0] not in {"data", "images", "writing", "earlier_steps"}
+        and not _is_longer(*difference)
     ]
     if changed:
         raise ValueError(
@@ -188,6 +199,10 @@ def _check_same_settings(folder, before, run):
             + f"; {folder} began with "
             + one_line(", ".join(f"{n}={old!r}" for n, old, _ in changed))
         )
+
+
+def _is_longer(name, old, new):
+    return name == "steps" and new > old
 
 
 def read(folder: str | os.PathLike[str]) -> Run | None:
@@ -211,6 +226,30 @@ def read(folder: str | os.PathLike[str]) -> Run | None:
             f"A run must have a readable {RUN_FILE}. Received: {path}, "
             f"{type(error).__name__}: {reason(error)}"
         ) from None
+
+
+def log_interval(
+    checkpoint_every: int, most: int = WRITING["log_every"]
+) -> int:
+    """Returns the steps between rows of the log that suit its checkpoints.
+
+    Args:
+        checkpoint_every: Integer, at least 1, steps between checkpoints.
+        most: Integer, at least 1. Defaults to `50`.
+
+    Returns:
+        Integer, the largest divisor of `checkpoint_every` that is at most
+        `most`.
+
+    Example:
+
+    >>> log_interval(5), log_interval(120)
+    (5, 40)
+    """
+    check_count(checkpoint_every=checkpoint_every)
+    return max(
+        steps for steps in range(1, most + 1) if checkpoint_every % steps == 0
+    )
 
 
 def check_intervals(log_every: int, checkpoint_every: int) -> None:

@@ -49,6 +49,15 @@ def _is_seed(value):
     return type(value) is int and 0 <= value < 2**32
 
 
+def _are_steps(value):
+    # Each goes into the command of a card.
+    return (
+        isinstance(value, list)
+        and len(value) <= 100
+        and all(type(x) is int and 0 < x < 2**31 for x in value)
+    )
+
+
 def _is_fingerprint(value):
     # What is known of the images, see `runs`. Old runs do not say.
     if value is None:
@@ -78,6 +87,8 @@ _KINDS = {
     "seed": _is_seed,
     # Whether a run that starts from a preset needs labels. Old runs do not say.
     "conditional": lambda value: value is None or isinstance(value, bool),
+    # What `steps` were before the run became longer. Old runs do not say.
+    "earlier_steps": lambda value: value is None or _are_steps(value),
     "images": _is_fingerprint,
     "writing": lambda value: value is None or isinstance(value, dict),
 }
