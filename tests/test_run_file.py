@@ -136,3 +136,12 @@ def test_rows_of_the_log_follow_the_checkpoints(
     checkpoint_every, most, expected
 ):
     assert run_file.log_interval(checkpoint_every, most) == expected
+
+
+@pytest.mark.parametrize("wrong", [4, [0], [True], ["4"], [2**31], [1] * 101])
+def test_earlier_steps_are_checked(tmp_path, wrong):
+    run = run_file.describe("mnist", "unet-mnist")
+    edited = json.dumps(run | {"earlier_steps": wrong})
+    (tmp_path / "run.json").write_text(edited)
+    with pytest.raises(ValueError, match="readable run.json.*earlier_steps"):
+        run_file.read(tmp_path)

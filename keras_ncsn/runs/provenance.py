@@ -65,8 +65,9 @@ def command(run: dict[str, Any]) -> str:
     'keras-ncsn train mnist OUTPUT --recipe unet-mnist --seed 1 --steps 9'
     """
     start = ["keras-ncsn", "train", _public_data(run["data"]), "OUTPUT"]
-    earlier: list[int] = run.get("earlier_steps") or []
-    steps, *later = [*earlier, run["recipe"]["steps"]]
+    all_steps: list[int] = run.get("earlier_steps") or []
+    all_steps = [*all_steps, run["recipe"]["steps"]]
+    steps, later = all_steps[0], all_steps[1:]
     words = [*start, "--recipe", run["recipe_name"]]
     if run["from_preset"] is not None:
         words += ["--from-preset", _public_preset(run["from_preset"])]
