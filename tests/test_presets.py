@@ -13,7 +13,7 @@ from preset_files import restate
 import keras_ncsn
 from keras_ncsn.hub import cache
 from keras_ncsn.noise import NoiseSchedule
-from keras_ncsn.presets import format, saving, sources
+from keras_ncsn.presets import format, recovery, saving, sources
 
 
 @pytest.fixture(scope="module")
@@ -192,14 +192,18 @@ def test_a_checkout_can_save_without_installation(model, tmp_path, monkeypatch):
     assert metadata["keras_ncsn_version"] is None
 
 
-@pytest.mark.parametrize("crash_in", ["_write_json", "_replace"])
-def test_a_crash_leaves_the_old_preset(model, folder, monkeypatch, crash_in):
+@pytest.mark.parametrize(
+    ("module", "crash_in"), [(saving, "_write_json"), (recovery, "replace")]
+)
+def test_a_crash_leaves_the_old_preset(
+    model, folder, monkeypatch, module, crash_in
+):
     before = keras_ncsn.NCSNModel.from_preset(folder).network.get_weights()
 
     def crash(*args):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(saving, crash_in, crash)
+    monkeypatch.setattr(module, crash_in, crash)
     randomize(model.ema_network, seed=3)
     with pytest.raises(OSError, match="no space left"):
         model.save_to_preset(folder)

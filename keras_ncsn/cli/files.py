@@ -153,6 +153,19 @@ def read_mask(
     return values == white
 
 
+def check_mask(
+    mask: str | os.PathLike, image_shape: tuple[int, int, int]
+) -> None:
+    """Raises a `ValueError` unless `read_mask` can return a mask.
+
+    Args:
+        mask: As in `read_mask`.
+        image_shape: As in `read_mask`.
+    """
+    if mask not in MASKS:
+        read_mask(mask, image_shape)
+
+
 def _named_mask(mask, height, width):
     rows, columns = np.ogrid[:height, :width]
     known = {

@@ -87,6 +87,7 @@ def inpaint(
     import numpy as np
 
     from keras_ncsn.cli.files import (
+        check_mask,
         check_output,
         read_image,
         read_mask,
@@ -104,6 +105,7 @@ def inpaint(
         value_range,
         "Use `NCSNModel.inpaint` in Python for arrays.",
     )
+    check_mask(mask, image_shape)
     # A picture of the stated size is there before a mask of this size is made.
     given_images = np.stack([read_image(path, image_shape) for path in images])
     known_mask = read_mask(mask, image_shape)
