@@ -6,6 +6,7 @@ without a condition.
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
@@ -15,8 +16,8 @@ from keras_ncsn.checks import is_integer
 from keras_ncsn.text import one_line
 
 NONE = "none"
-# Presets store the names in their metadata, in up to 6 bytes a character.
-MAX_NAMES_LENGTH = 2**17
+# Presets store the names in their metadata, which may have 2**20 bytes.
+MAX_NAMES_BYTES = 3 * 2**18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +112,9 @@ class Labels:
             return self.none_value
         if label in self.names:
             return self.names.index(label)
-        if isinstance(label, str) and label.isdecimal():
+        # Where names are numbers, another number in a string names no class.
+        are_numbers = all(name.isdecimal() for name in self.names)
+        if isinstance(label, str) and label.isdecimal() and not are_numbers:
             label = int(label)
         if is_integer(label) and 0 <= label < len(self.names):
             return int(label)
@@ -278,10 +281,10 @@ def checked_class_names(
             "`class_names` must name each class of the network. Received: "
             f"{len(class_names)} names, and {num_classes} classes"
         )
-    if sum(map(len, class_names)) > MAX_NAMES_LENGTH:
+    if len(json.dumps(list(class_names))) > MAX_NAMES_BYTES:
         raise ValueError(
-            f"`class_names` must have at most {MAX_NAMES_LENGTH:,} characters "
-            f"in all. Received: {len(class_names)} names, which are longer"
+            f"`class_names` must have at most {MAX_NAMES_BYTES:,} bytes in "
+            f"JSON. Received: {len(class_names)} names, which have more"
         )
     return tuple(class_names)
 

@@ -75,7 +75,8 @@ class NCSNModel(keras.Model):
             images must have its input shape. A network with a third input is
             called on `[noisy, sigma, condition]`: integer labels of shape
             `(batch,)`, where the number of classes means "none", or float32
-            vectors of shape `(batch, size)`, where NaN means "none".
+            vectors of shape `(batch, size)`, where NaN means "none". A network
+            of your own must know "none" too, or have `condition_dropout=0`.
         schedule: A `NoiseSchedule`. Defaults to `None`, NCSN's schedule: ten
             levels from 1 to 0.01.
         prediction: What the network returns: `"score"`, or `"noise"` for the
@@ -661,7 +662,8 @@ class NCSNModel(keras.Model):
     ) -> np.ndarray:
         """Returns the score of noisy images as a NumPy array.
 
-        To differentiate the score, call `model.network([noisy, sigma])`.
+        To differentiate the score, call `model.network` on a list of the
+        noisy images, the noise levels and, if it takes them, the conditions.
 
         Args:
             noisy: Float array of shape `(batch, height, width, channels)`,

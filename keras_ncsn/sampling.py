@@ -169,6 +169,8 @@ def choose_condition(
     if condition is None:
         return None
     value = given[condition.argument]
+    if hasattr(value, "shape"):
+        value = ops.convert_to_numpy(value)
     if value is None:
         if seed is not None and isinstance(condition, Labels):
             return condition.drawn(seed, num_images)

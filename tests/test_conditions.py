@@ -6,7 +6,7 @@ import pytest
 from contract import assert_equal, check_layer, randomize
 from keras import ops
 
-from keras_ncsn import Guide, NCSNModel, NoiseSchedule, samplers
+from keras_ncsn import Guide, NCSNModel, NoiseSchedule, conditions, samplers
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.layers import ConditionEmbedding
 from keras_ncsn.networks import MLP, UNet
@@ -257,6 +257,35 @@ def test_backends_agree(name):
     score = ops.convert_to_numpy(network([noisy, sigma, condition]))
     value = float(np.abs(score).mean())
     assert value == pytest.approx(GOLDEN[name], rel=1e-4)
+
+
+def test_table_starts_around_zero():
+    layer = ConditionEmbedding(100, 100)
+    layer.build((None,))
+    table = layer.get_weights()[0]
+    assert abs(table.mean()) < 0.02
+    assert table.std() == pytest.approx(0.5, rel=0.05)
+
+
+def test_labels_may_be_a_tensor():
+    model = gaussian_model()
+    expected = model.score(X, SIGMA, labels=[0, 1, 0, 1, 0, 1])
+    labels = ops.array([0, 1, 0, 1, 0, 1])
+    assert_equal(model.score(X, SIGMA, labels=labels), expected)
+
+
+def test_names_that_are_numbers_are_no_indices():
+    labels = conditions.Labels(("1", "2", "3"))
+    assert labels.chosen(["1", 1], count=2).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="A label must be"):
+        labels.index("0")
+
+
+def test_most_classes_have_names_that_a_preset_can_store():
+    names = conditions.checked_class_names(None, 2**16)
+    assert conditions.checked_class_names(names, 2**16) == names
+    with pytest.raises(ValueError, match="at most 65,536"):
+        MLP(num_classes=2**16 + 1)
 
 
 def test_embedding_keeps_the_layer_contract():
@@ -513,8 +542,8 @@ def test_hostile_names_of_classes_are_shown_short_and_harmless():
         gaussian_model(class_names=names).generate(1, labels="frog")
     assert len(str(raised.value)) < 1000
     assert str(raised.value).isprintable()
-    with pytest.raises(ValueError, match="at most 131,072 characters"):
-        gaussian_model(class_names=["a", "b" * 2**17])
+    with pytest.raises(ValueError, match="at most 786,432 bytes"):
+        gaussian_model(class_names=["a", "b" * 2**20])
 
 
 def test_wrong_networks_are_refused():

@@ -176,7 +176,9 @@ class TrainingLog(EverySteps):
                 "validation_condition=None"
             )
         else:
-            condition.checked(given, len(self.validation_images))
+            self.validation_condition = condition.checked(
+                keras.ops.convert_to_numpy(given), len(self.validation_images)
+            )
 
     def _kept_rows(self):
         # Later rows are from a run that was killed. This run writes them again.

@@ -5,6 +5,8 @@ import shlex
 
 import click
 
+from keras_ncsn.text import one_line
+
 # Metadata of the network that also hold for the guided preset.
 TRAINING = ("data", "recipe", "steps", "batch_size", "license")
 # All options of a recipe have about a thousand characters.
@@ -78,6 +80,12 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
             "The guide and the network must have the same `prediction`. "
             f"Received: {worse.prediction!r} and {model.prediction!r}. Train "
             "the guide with the network's."
+        )
+    if worse.class_names not in (None, model.class_names):
+        raise ValueError(
+            "The guide must have the classes of the network, in the same "
+            f"order, or none. Received: {one_line(worse.class_names)} and "
+            f"{one_line(model.class_names)}"
         )
     guided = NCSNModel.from_config(
         model.get_config()

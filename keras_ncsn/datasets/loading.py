@@ -97,7 +97,7 @@ def load_labelled_images(
     Returns:
         A `LabelledImages`. The classes of an `.npz` file are named by their
         numbers. Raises a `ValueError` if the labels do not fit the images, or
-        if a class has no image.
+        if a class of a folder or file has no image.
     """
     kind = _checked_kind(source, split, image_size)
     if kind == "array":
@@ -129,6 +129,15 @@ def load_labelled_images(
     # No image is skipped, because its label would remain.
     images = load_set(builder, split, image_size)
     labels, names = load_set_labels(builder, split)
+    if len(labels) != len(images) or not (
+        0 <= labels.min() and labels.max() < len(names)
+    ):
+        raise ValueError(
+            "There must be one label for each image, from 0 to "
+            f"{len(names) - 1}. Received: {len(labels)} labels from "
+            f"{labels.min()} to {labels.max()} for {len(images)} images of "
+            f"{one_line(source)}"
+        )
     return LabelledImages(images, labels.astype("int32"), names)
 
 

@@ -46,7 +46,7 @@ class ConditionEmbedding(keras.layers.Layer):
     def build(self, condition_shape: Shape) -> None:
         self.table = self.add_weight(
             shape=(self.num_rows + 1, self.units),
-            initializer=keras.initializers.RandomNormal(0.5),
+            initializer=keras.initializers.RandomNormal(stddev=0.5),
             name="table",
         )
 

@@ -10,7 +10,7 @@ from keras_ncsn.checks import check_count
 from keras_ncsn.layers.condition_embedding import ConditionEmbedding
 
 # An embedding has a row for each class, or for each element of a vector.
-MAX_ROWS = 2**20
+MAX_ROWS = 2**16
 
 
 def make_inputs(

@@ -28,6 +28,7 @@ from keras_ncsn.runs import (
     run_file,
     run_folder,
 )
+from keras_ncsn.text import one_line
 
 NUM_VALIDATION_IMAGES = 256
 
@@ -110,6 +111,11 @@ def train(
     began_from = _began_from(folder, run)
     labelled = _as_data(data)
     images, labels = labelled.images, labelled.labels
+    if labels is None and run_file.is_conditional(run):
+        raise ValueError(
+            "The images of a conditional run must have labels. Received: "
+            "images alone. Pass what `load_images` returns."
+        )
     model = _make_model(run, recipe, labelled, began_from)
     check_images(images, model.image_shape, model.value_range)
     check_batch(recipe.batch_size)
@@ -225,6 +231,14 @@ def _check_condition(model, data, preset):
             "The data of a run must have the conditions that the preset's "
             f"network takes. Received: {preset}, which takes "
             f"{model.condition.argument}. Train it with `NCSNModel.fit`."
+        )
+    if sorted(data.class_names) == sorted(model.class_names) and (
+        data.class_names != model.class_names
+    ):
+        raise ValueError(
+            "The data of a run must have its classes in the order of the "
+            f"preset. Received: {one_line(', '.join(data.class_names))} for "
+            f"{preset}, which has {one_line(', '.join(model.class_names))}"
         )
     if len(data.class_names) != len(model.class_names):
         raise ValueError(

@@ -61,7 +61,7 @@ class ScoreFunction:
         3.0
         """
         bound = copy.copy(self)
-        bound._bound = tensors
+        bound._bound = (*self._bound, *tensors)
         return bound
 
     @classmethod
