@@ -1,7 +1,6 @@
 import os
 import pathlib
 import pickle
-import signal
 import sys
 import warnings
 import zipfile
@@ -291,24 +290,6 @@ def refuse(path, message, **kwargs):
         load_checkpoint(path, **kwargs)
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 2000
-
-
-class Hung(BaseException):
-    """No exception that a reader would catch."""
-
-
-@pytest.fixture
-def alarm():
-    """What hangs fails."""
-
-    def give_up(number, frame):
-        raise Hung
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def named_pipe(path):

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import time
 
@@ -35,23 +34,7 @@ from keras_ncsn.presets.sources import zoo
 from keras_ncsn.presets.terms import common_terms, keep_terms
 from keras_ncsn.samplers import Heun
 
-
-class Hung(BaseException):
-    """No exception that a reader would catch."""
-
-
-@pytest.fixture(autouse=True)
-def alarm():
-    """What hangs fails."""
-
-    def give_up(number, frame):
-        raise Hung
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(120)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("alarm")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import time
 import zipfile
@@ -24,23 +23,7 @@ from keras_ncsn.callbacks.training_state import load_state, save_state
 from keras_ncsn.runs import provenance, recipes, run_file
 from keras_ncsn.runs.recipe import check_values
 
-
-class Hung(BaseException):
-    """No exception that a reader would catch."""
-
-
-@pytest.fixture(autouse=True)
-def alarm():
-    """What hangs fails."""
-
-    def give_up(number, frame):
-        raise Hung
-
-    before = signal.signal(signal.SIGALRM, give_up)
-    signal.alarm(240)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+pytestmark = pytest.mark.usefixtures("alarm")
 
 
 def named_pipe(path):

@@ -158,20 +158,7 @@ def find_label_feature(info: Any) -> str:
     """
     import tensorflow_datasets as tfds
 
-    names = [
-        name
-        for name, feature in dict(info.features).items()
-        if isinstance(feature, tfds.features.ClassLabel)
-    ]
-    if "label" in names:
-        return "label"
-    if len(names) != 1:
-        raise ValueError(
-            "A data set must have one feature that is a label, or one that is "
-            f"named label. Received: {one_line(info.name)}, with "
-            f"{one_line(', '.join(sorted(names))) or 'none'}"
-        )
-    return names[0]
+    return _find_feature(info, tfds.features.ClassLabel, "label")
 
 
 def _unreadable(name, error):
@@ -190,18 +177,18 @@ def _lines(error):
 def _find_image_feature(info):
     import tensorflow_datasets as tfds
 
+    return _find_feature(info, tfds.features.Image, "image")
+
+
+def _find_feature(info, kind, noun):
     features = dict(info.features)
-    names = [
-        name
-        for name, feature in features.items()
-        if isinstance(feature, tfds.features.Image)
-    ]
-    if "image" in names:
-        return "image"
+    names = [name for name, x in features.items() if isinstance(x, kind)]
+    if noun in names:
+        return noun
     if len(names) != 1:
         raise ValueError(
-            "A data set must have one feature that is an image, or one that "
-            f"is named image. Received: {one_line(info.name)}, with "
+            f"A data set must have one feature for the {noun}, or one that is "
+            f"named {noun}. Received: {one_line(info.name)}, with "
             f"{one_line(', '.join(sorted(names))) or 'none'} among "
             f"{one_line(', '.join(sorted(features)))}"
         )
