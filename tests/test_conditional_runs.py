@@ -35,6 +35,8 @@ def save_preset(folder):
         keras.Model([noisy, sigma, label], x),
         sampler=keras_ncsn.samplers.Heun(num_steps=2),
         class_names=["cat", "dog"],
+        # A resumed run must drop the same conditions.
+        condition_dropout=0.5,
     ).save_to_preset(folder)
 
 
