@@ -1,5 +1,10 @@
-"""Guidance: a worse score shows a better one what to avoid."""
+"""Guidance: a worse score shows a better one what to avoid.
 
+`Guide` is the part of a model that says what to avoid. The functions make a
+score function of others.
+"""
+
+from collections.abc import Sequence
 from typing import Any, Self
 
 import keras
@@ -8,6 +13,7 @@ from keras import ops
 from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import check_at_least, check_levels, check_share
 from keras_ncsn.noise import expand_like
+from keras_ncsn.score_function import ScoreFunction
 
 
 @keras.saving.register_keras_serializable(package="keras_ncsn")
@@ -155,3 +161,90 @@ class Guide(keras.layers.Layer):
                 network, custom_objects=custom_objects
             )
         return cls(**config | {"network": network})
+
+
+def guided(
+    score_fn: ScoreFunction,
+    worse_fn: ScoreFunction,
+    guide: Guide,
+    weight: float,
+) -> ScoreFunction:
+    """Returns the guided score: beyond a score, away from a worse one.
+
+    Args:
+        score_fn: A `ScoreFunction`.
+        worse_fn: A `ScoreFunction` with the same arguments.
+        guide: A `Guide`, whose `sigma_range` applies.
+        weight: Float, as in `Guide`, which replaces the guide's own.
+
+    Returns:
+        A `ScoreFunction`.
+
+    Example:
+
+    >>> better = ScoreFunction(lambda x, sigma: -x)
+    >>> worse = ScoreFunction(lambda x, sigma: -0.5 * x)
+    >>> score_fn = guided(better, worse, Guide(unconditional_share=1.0), 3.0)
+    >>> float(score_fn(ops.ones((1, 1)), ops.ones(1))[0, 0])
+    -2.0
+    """
+
+    def function(x, sigma, *bound):
+        score = score_fn.function(x, sigma, *bound)
+        worse = worse_fn.function(x, sigma, *bound)
+        return guide.extrapolate(score, worse, sigma, weight)
+
+    variables = [*score_fn.variables, *worse_fn.variables]
+    return ScoreFunction(function, variables)
+
+
+def without_condition(score_fn: ScoreFunction, none: float) -> ScoreFunction:
+    """Returns the score without a condition, whatever condition is bound.
+
+    Args:
+        score_fn: A `ScoreFunction` to which a condition is bound.
+        none: Number, the condition that means "none".
+
+    Returns:
+        A `ScoreFunction` to which a condition is bound, which it ignores.
+
+    Example:
+
+    >>> around = ScoreFunction(lambda x, sigma, mean: mean - x)
+    >>> score_fn = without_condition(around, none=0.0)
+    >>> float(score_fn.bind(ops.array(5.0))(2.0, None))
+    -2.0
+    """
+
+    def function(x, sigma, condition):
+        return score_fn.function(x, sigma, ops.full_like(condition, none))
+
+    return ScoreFunction(function, score_fn.variables)
+
+
+def mixture(
+    score_fns: Sequence[ScoreFunction], shares: Sequence[float]
+) -> ScoreFunction:
+    """Returns the weighted sum of scores.
+
+    Args:
+        score_fns: Sequence of `ScoreFunction`s with the same arguments.
+        shares: Sequence of floats, the weight of each. A score with a weight
+            of 0 is not computed.
+
+    Returns:
+        A `ScoreFunction`.
+
+    Example:
+
+    >>> first = ScoreFunction(lambda x, sigma: -x)
+    >>> second = ScoreFunction(lambda x, sigma: -3.0 * x)
+    >>> mixture([first, second], [0.5, 0.5])(1.0, None)
+    -2.0
+    """
+    used = [pair for pair in zip(shares, score_fns, strict=True) if pair[0] > 0]
+
+    def function(x, sigma, *bound):
+        return sum(share * fn.function(x, sigma, *bound) for share, fn in used)
+
+    return ScoreFunction(function, [v for _, fn in used for v in fn.variables])

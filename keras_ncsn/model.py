@@ -48,7 +48,8 @@ from keras_ncsn.presets import (
 )
 from keras_ncsn.presets.terms import common_terms, keep_terms
 from keras_ncsn.samplers import Sampler
-from keras_ncsn.samplers.score_function import ScoreFunction
+from keras_ncsn.samplers.settings import checked_samplers
+from keras_ncsn.score_function import ScoreFunction
 from keras_ncsn.training import noise_levels, step
 from keras_ncsn.training.data import checked_data
 
@@ -209,7 +210,7 @@ class NCSNModel(keras.Model):
             if guide.network is not None:
                 check_scaling(schedule, guide.network)
                 check_prediction(prediction, guide.network)
-        sampler, sampler_settings = sampling.checked_samplers(
+        sampler, sampler_settings = checked_samplers(
             sampler, sampler_settings, schedule
         )
         # Keras must not cast the noisy images: they stay float32, and each

@@ -4,13 +4,11 @@ The functions take the model as an argument. `NCSNModel` has a method of the
 same name for each, which describes the arguments.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_ncsn import samplers
 from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import (
     check_at_least,
@@ -20,14 +18,14 @@ from keras_ncsn.checks import (
     check_seed,
 )
 from keras_ncsn.conditions import NONE, Labels
-from keras_ncsn.guidance import Guide
+from keras_ncsn.guidance import Guide, guided, mixture, without_condition
 from keras_ncsn.images import to_floats
-from keras_ncsn.noise import NoiseSchedule, expand_like
+from keras_ncsn.noise import expand_like
 from keras_ncsn.samplers import Sampler
 from keras_ncsn.samplers.batches import sample_in_batches
 from keras_ncsn.samplers.known import Known
-from keras_ncsn.samplers.sampler import check_duration
-from keras_ncsn.samplers.score_function import ScoreFunction, denoised
+from keras_ncsn.samplers.settings import chosen_sampler
+from keras_ncsn.score_function import ScoreFunction, denoised
 from keras_ncsn.text import one_line
 
 
@@ -48,7 +46,9 @@ def generate(
     num_images = _num_images(num_images, labels, conditions)
     check_count(num_images=num_images, batch_size=batch_size)
     seed = check_seed(seed)
-    sampler = choose_sampler(model, sampler, settings)
+    sampler = chosen_sampler(
+        sampler, settings, model.sampler, model.sampler_settings
+    )
     score_fn = _guided(model, guidance, sampler)
     condition = choose_condition(model, labels, conditions, num_images, seed)
     samples = sample_in_batches(
@@ -83,7 +83,9 @@ def inpaint(
         images = images[None]
     check_images(images, model.image_shape, model.value_range)
     known_mask = check_known_mask(known_mask, images.shape)
-    sampler = choose_sampler(model, sampler, settings)
+    sampler = chosen_sampler(
+        sampler, settings, model.sampler, model.sampler_settings
+    )
     condition = choose_condition(model, labels, conditions, len(images))
     if condition is not None:
         condition = np.repeat(condition, num_samples, axis=0)
@@ -260,95 +262,32 @@ def guided_score_function(
         so that it is compiled only once.
     """
     share = guide.unconditional_share
+    key = guide.network, guide.sigma_range, share, weight
+    functions = model.guided_score_functions
+    if key not in functions:
+        worse = mixture(
+            [_of_guide(model, guide), _unconditional(model)], [1 - share, share]
+        )
+        functions[key] = guided(model.score_function, worse, guide, weight)
+    return functions[key]
+
+
+def _of_guide(model, guide):
+    """Returns the score of the guide's network."""
 
     def function(x, sigma, *condition):
         scale = expand_like(model.schedule.scale(sigma), x)
-        inputs = [scale * x, sigma, *condition]
-        score = model(inputs, training=False)
-        worse = 0.0
-        if share < 1:
-            known = inputs[: len(guide.network.inputs)]
-            output = guide.network(known, training=False)
-            worse += (1 - share) * model.output_to_score(output, sigma)
-        if share > 0:
-            none = ops.full_like(condition[0], model.condition.none_value)
-            inputs = [scale * x, sigma, none]
-            worse += share * model(inputs, training=False)
-        return scale * guide.extrapolate(score, worse, sigma, weight)
+        inputs = [scale * x, sigma, *condition][: len(guide.network.inputs)]
+        output = guide.network(inputs, training=False)
+        return scale * model.output_to_score(output, sigma)
 
-    variables = model.sampling_network.variables + guide.variables
-    key = guide.network, guide.sigma_range, share, weight
-    return model.guided_score_functions.setdefault(
-        key, ScoreFunction(function, variables)
-    )
+    return ScoreFunction(function, guide.variables)
 
 
-def checked_samplers(
-    sampler: Sampler | str,
-    sampler_settings: dict[str, dict[str, Any]] | None,
-    schedule: NoiseSchedule,
-) -> tuple[str, dict[str, dict[str, Any]]]:
-    """Returns a model's sampler settings as plain values, for presets.
-
-    Args:
-        sampler: The default sampler, a `Sampler` or its name.
-        sampler_settings: Dictionary from names of samplers to settings, or
-            `None`.
-        schedule: A `NoiseSchedule`.
-
-    Returns:
-        The name of the default sampler, and the dictionary of settings. Raises
-        a `ValueError` for invalid ones.
-    """
-    settings = dict(sampler_settings or {})
-    if isinstance(sampler, Sampler):
-        settings[sampler.name] = sampler.settings()
-        sampler = sampler.name
-    for name, of_sampler in settings.items():
-        if not isinstance(of_sampler, Mapping):
-            raise ValueError(
-                "`sampler_settings` must map names of samplers to dictionaries "
-                f"of settings. Received: {name}={one_line(repr(of_sampler))}"
-            )
-    default = samplers.make(sampler, settings.get(str(sampler)))
-    for name in settings:
-        check_duration(samplers.make(name, settings[name]), schedule)
-    check_duration(default, schedule)
-    sigma = getattr(default, "sigma", None)
-    if sigma is not None:
-        schedule.check_sigma(sigma)
-    return sampler, settings
-
-
-def choose_sampler(
-    model: Any,
-    sampler: Sampler | str | None = None,
-    settings: dict[str, Any] | None = None,
-) -> Sampler:
-    """Returns the sampler that the arguments of `generate` describe.
-
-    Args:
-        model: An `NCSNModel`.
-        sampler: A `Sampler`, which is used unchanged; or a name, which is used
-            with the model's settings of that sampler. Defaults to `None`, the
-            model's own sampler.
-        settings: Dictionary of settings that override the model's. Defaults
-            to `None`.
-
-    Returns:
-        A `Sampler`.
-    """
-    if isinstance(sampler, Sampler):
-        if settings:
-            raise ValueError(
-                "A `Sampler` must be passed without other settings. Received: "
-                f"{settings} and {sampler}. Put them into the sampler, or pass "
-                f"sampler={sampler.name!r}."
-            )
-        return sampler
-    name = model.sampler if sampler is None else sampler
-    known = model.sampler_settings.get(str(name), {})
-    return samplers.make(name, known | (settings or {}))
+def _unconditional(model):
+    """Returns the score without a condition."""
+    none = getattr(model.condition, "none_value", 0)
+    return without_condition(model.score_function, none)
 
 
 def _bind(model, sampler, score_fn, condition, known=None):

@@ -20,7 +20,6 @@ from PIL import Image
 from preset_files import restate, state_checksum
 
 import keras_ncsn
-from keras_ncsn import sampling
 from keras_ncsn.cli import cli
 from keras_ncsn.guidance import Guide
 from keras_ncsn.networks import MLP, RefineNet, UNet
@@ -33,6 +32,7 @@ from keras_ncsn.presets import (
 from keras_ncsn.presets.sources import zoo
 from keras_ncsn.presets.terms import common_terms, keep_terms
 from keras_ncsn.samplers import Heun
+from keras_ncsn.samplers.settings import chosen_sampler
 
 pytestmark = pytest.mark.usefixtures("alarm")
 
@@ -474,7 +474,9 @@ def test_a_caller_may_take_as_many_steps_as_they_want(make_zero):
     model = make_zero((1,), value_range=None, sampler="heun")
     with pytest.raises(ValueError, match="at most 1,000,000 times"):
         make_zero((1,), sampler=Heun(num_steps=600_000))
-    sampler = sampling.choose_sampler(model, None, {"num_steps": 600_000})
+    sampler = chosen_sampler(
+        None, {"num_steps": 600_000}, model.sampler, model.sampler_settings
+    )
     assert sampler.num_steps == 600_000
 
 

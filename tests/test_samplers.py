@@ -13,7 +13,7 @@ from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.samplers.heun import heun_sigmas
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
-from keras_ncsn.samplers.score_function import ScoreFunction
+from keras_ncsn.score_function import ScoreFunction
 
 SCHEDULE = NoiseSchedule.geometric(1.0, 0.01, 10)
 WIDE = NoiseSchedule.geometric(20.0, 0.01, 40)

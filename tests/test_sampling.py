@@ -8,7 +8,7 @@ from contract import assert_equal, randomize
 from keras import ops
 
 import keras_ncsn
-from keras_ncsn import samplers, sampling
+from keras_ncsn import samplers
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
@@ -293,12 +293,3 @@ def test_a_sampler_and_its_name_mean_the_same(make_model, name):
     assert model.get_config()["sampler"] == name
     assert model.get_config()["sampler_settings"] == {name: sampler.settings()}
     np.testing.assert_array_equal(model.generate(2, seed=0), by_name)
-
-
-def test_a_sampler_has_its_own_settings(make_model):
-    model = make_model(sampler_settings={"heun": {"num_steps": 5}})
-    assert sampling.choose_sampler(model, "heun") == samplers.Heun(num_steps=5)
-    heun = samplers.Heun(churn=1.0)
-    assert sampling.choose_sampler(model, heun) is heun
-    with pytest.raises(ValueError, match=r"other settings.*num_steps.*Heun\("):
-        model.generate(1, sampler=heun, num_steps=3)

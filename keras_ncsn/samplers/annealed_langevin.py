@@ -13,7 +13,7 @@ from keras_ncsn.samplers.langevin import (
 )
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
-from keras_ncsn.samplers.score_function import ScoreFunction, denoised
+from keras_ncsn.score_function import ScoreFunction, denoised
 
 if TYPE_CHECKING:
     # It imports Keras.

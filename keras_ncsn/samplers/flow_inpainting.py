@@ -10,7 +10,7 @@ from keras_ncsn.annotations import Tensor
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import Progress
-from keras_ncsn.samplers.score_function import (
+from keras_ncsn.score_function import (
     ScoreFunction,
     flow_slope,
 )

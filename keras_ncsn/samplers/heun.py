@@ -14,7 +14,7 @@ from keras_ncsn.samplers.flow_inpainting import inpaint_along_flow
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
-from keras_ncsn.samplers.score_function import (
+from keras_ncsn.score_function import (
     ScoreFunction,
     flow_slope,
 )

@@ -11,7 +11,7 @@ from keras_ncsn.checks import check_above_zero, check_choice, check_count
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
-from keras_ncsn.samplers.score_function import (
+from keras_ncsn.score_function import (
     ScoreFunction,
     denoised,
     fill_levels,

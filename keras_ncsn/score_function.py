@@ -35,13 +35,13 @@ class ScoreFunction:
     def __init__(
         self, function: Callable[..., Tensor], variables: Sequence[Any] = ()
     ) -> None:
-        self._function = function
-        self._variables = variables
+        self.function = function
+        self.variables = variables
         self._bound: tuple[Tensor, ...] = ()
         self._compiled: dict[Any, Callable[..., Tensor]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self._function(x, sigma, *self._bound)
+        return self.function(x, sigma, *self._bound)
 
     def bind(self, *tensors: Tensor) -> Self:
         """Returns the score function with further arguments bound.
@@ -92,12 +92,12 @@ class ScoreFunction:
                 bound, rest = tensors[:num_bound], tensors[num_bound:]
 
                 def score_fn(x, sigma):
-                    return self._function(x, sigma, *bound)
+                    return self.function(x, sigma, *bound)
 
                 return loop(score_fn, *rest)
 
             self._compiled[key] = backend.compile_inference(
-                call, self._variables
+                call, self.variables
             )
         return self._compiled[key](*self._bound, *tensors)
 
