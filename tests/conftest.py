@@ -3,7 +3,7 @@ import gc
 import importlib.util
 import signal
 
-import keras
+import lazy_loader
 import numpy as np
 import pytest
 from hub_runs import (  # noqa: F401
@@ -14,7 +14,6 @@ from hub_runs import (  # noqa: F401
     run,
     server,
 )
-from keras import ops
 from small_networks import two_convolutions
 from training_runs import (  # noqa: F401
     pictures,
@@ -25,7 +24,9 @@ from training_runs import (  # noqa: F401
 )
 
 import keras_ncsn
-from keras_ncsn.backend import BACKEND
+
+# The process that hands out the tests takes no time to import it.
+keras = lazy_loader.load("keras")
 
 # The extra `test` has no PyTorch, which is large.
 needs_torch = pytest.mark.skipif(
@@ -43,10 +44,10 @@ def pytest_collection_finish():
 
 def pytest_collection_modifyitems(items):
     """Gives the examples in docstrings names that they do not import."""
-    names = {"keras": keras, "keras_ncsn": keras_ncsn, "np": np, "ops": ops}
+    names = {"keras": keras, "keras_ncsn": keras_ncsn, "np": np}
     for item in items:
         if isinstance(item, pytest.DoctestItem):
-            item.dtest.globs.update(names)
+            item.dtest.globs.update(names, ops=keras.ops)
 
 
 @pytest.fixture(autouse=True)
@@ -110,15 +111,19 @@ def make_zero():
 def eagerly():
     """A context in which compiled functions run as plain Python."""
 
+    backend = keras.backend.backend()
+
     @contextlib.contextmanager
     def context():
-        if BACKEND == "tensorflow":
+        if backend == "tensorflow":
             import tensorflow as tf
 
             tf.config.run_functions_eagerly(True)
-            yield
-            tf.config.run_functions_eagerly(False)
-        elif BACKEND == "jax":
+            try:
+                yield
+            finally:
+                tf.config.run_functions_eagerly(False)
+        elif backend == "jax":
             import jax
 
             with jax.disable_jit():

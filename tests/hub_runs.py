@@ -2,9 +2,11 @@
 
 import gc
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import pathlib
 import shutil
+import sys
 import time
 import traceback
 import types
@@ -27,18 +29,33 @@ def processes():
     context = multiprocessing.get_context("forkserver")
     # What takes long to import is imported once, not in each process: Keras,
     # which the package's first model needs, and what the client is made of.
+    # On any backend, `keras.utils.set_random_seed` imports TensorFlow.
     context.set_forkserver_preload(
-        ["keras_ncsn.model", "hub_runs", "httpx2", "yaml", "tqdm.auto"]
+        [
+            *("tensorflow", "keras_ncsn.model", "hub_runs"),
+            *("httpcore2", "httpx2", "h11", "yaml", "tqdm.auto"),
+        ]
     )
+    with pytest.MonkeyPatch.context() as patch:
+        # Before Python 3.13 the server has a path of its own, on which it
+        # does not find the modules of the tests.
+        patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+        multiprocessing.forkserver.ensure_running()
     return context
 
 
-def answer(pipe, environment, patience, function, args):
+def answer(pipe, environment, patience, times, function, args):
     # The client reads the environment when it is imported.
+    assert "huggingface_hub.constants" not in sys.modules
     os.environ.update(environment)
     from keras_ncsn.hub import errors
 
     errors.PATIENCE = patience
+    pipe.send([attempt(environment, function, args) for _ in range(times)])
+
+
+def attempt(environment, function, args):
+    """Returns what a function returns or raises, and what it warns of."""
     started = time.monotonic()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -47,18 +64,16 @@ def answer(pipe, environment, patience, function, args):
         except Exception as exception:
             result, error = None, (type(exception).__name__, str(exception))
             check_secrecy(exception, environment)
-    pipe.send(
-        {
-            "result": result,
-            "error": error,
-            "warnings": [
-                str(warning.message)
-                for warning in warned
-                if warning.category is UserWarning
-            ],
-            "seconds": time.monotonic() - started,
-        }
-    )
+    return {
+        "result": result,
+        "error": error,
+        "warnings": [
+            str(warning.message)
+            for warning in warned
+            if warning.category is UserWarning
+        ],
+        "seconds": time.monotonic() - started,
+    }
 
 
 def check_secrecy(exception, environment):
@@ -95,9 +110,12 @@ def server():
 
 @pytest.fixture
 def run(processes, server, tmp_path):
-    """Runs a function in a process of its own, with a cache of the test."""
+    """Runs a function in a process of its own, with a cache of the test.
 
-    def start(function, *args, patience=5.0, **environment):
+    `report` returns its error, too, and `reports` those of several calls.
+    """
+
+    def begin(function, *args, patience=5.0, times=1, **environment):
         receiver, sender = processes.Pipe(duplex=False)
         environment = {
             "HF_ENDPOINT": server.endpoint,
@@ -106,20 +124,30 @@ def run(processes, server, tmp_path):
             "HF_HUB_DISABLE_TELEMETRY": "1",
         } | environment
         process = processes.Process(
-            target=answer, args=(sender, environment, patience, function, args)
+            target=answer,
+            args=(sender, environment, patience, times, function, args),
         )
         process.start()
+        # So that nobody waits for a process that has died.
+        sender.close()
         return lambda: (receiver.recv(), process.join())[0]
 
+    def start(*args, **kwargs):
+        wait = begin(*args, **kwargs)
+        return lambda: wait()[0]
+
+    def reports(*args, **kwargs):
+        return begin(*args, **kwargs)()
+
     def report(*args, **kwargs):
-        return start(*args, **kwargs)()
+        return reports(*args, **kwargs)[0]
 
     def run(*args, **kwargs):
         finished = report(*args, **kwargs)
         assert finished["error"] is None
         return finished["result"]
 
-    run.start, run.report = start, report
+    run.start, run.report, run.reports = start, report, reports
     return run
 
 

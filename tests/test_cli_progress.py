@@ -7,7 +7,7 @@ import sys
 
 import keras
 import pytest
-from training_runs import Interrupt
+from interrupt import Interrupt
 
 from keras_ncsn import datasets, progress
 from keras_ncsn.cli.progress import ProgressBar, StopOnSignal

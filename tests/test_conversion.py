@@ -1,3 +1,4 @@
+import contextlib
 import os
 import pathlib
 import pickle
@@ -8,12 +9,16 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
+from contract import randomize
 from fuzzing import few_or_many, fuzz, mutations
 from hypothesis import given
 from keras import ops
 
 from keras_ncsn import NCSNModel, samplers
+from keras_ncsn.backend import BACKEND
+from keras_ncsn.conversion import checkpoints
 from keras_ncsn.conversion.checkpoints import load_checkpoint, load_model
+from keras_ncsn.networks import RefineNet
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.training import step
 
@@ -34,7 +39,30 @@ def golden(request):
         return network, schedule, dict(arrays)
 
 
+@pytest.fixture(scope="module")
+def built():
+    """Networks by their arguments."""
+    return {}
+
+
+@pytest.fixture(autouse=True)
+def build_each_network_once(built, monkeypatch):
+    """Reading a checkpoint takes less time than building its network."""
+
+    def build(image_shape, width, sigmas):
+        key = image_shape, width, None if sigmas is None else tuple(sigmas)
+        if key not in built:
+            built[key] = RefineNet(image_shape, width, sigmas)
+        # No weight of another test is left.
+        randomize(built[key])
+        return built[key]
+
+    monkeypatch.setattr(checkpoints, "RefineNet", build)
+
+
 def score(network, x, sigma):
+    # TensorFlow takes seconds to trace what it calls a few times.
+    network.run_eagerly = BACKEND == "tensorflow"
     sigma = np.broadcast_to(sigma, len(x)).astype("float32")
     return network.predict_on_batch([x.astype("float32"), sigma])
 
@@ -512,23 +540,21 @@ class StoredNoise:
         return self.start if num_steps is None else next(self.steps)
 
 
-def test_sampler_takes_the_same_steps_as_the_authors(golden):
+def test_sampler_takes_the_same_steps_as_the_authors(golden, eagerly):
     network, schedule, arrays = golden
     ladder = NoiseSchedule(schedule.sigmas[arrays["langevin_levels"]])
     ratio = ladder.sigma_min / schedule.sigma_min
     model = NCSNModel(network, schedule)
     start = (arrays["x"] / ladder.sigma_max).astype("float32")
-    result = ops.convert_to_numpy(
-        samplers.AnnealedLangevin(
-            steps_per_level=2, step_size=float(arrays["step_lr"]) * ratio**2
-        ).sample(
-            model.score_function,
-            ladder,
-            StoredNoise(start, arrays["langevin_noise"]),
-        )
+    sampler = samplers.AnnealedLangevin(
+        steps_per_level=2, step_size=float(arrays["step_lr"]) * ratio**2
     )
-    assert_each_close(result, arrays["langevin_result"])
-    denoised = model.denoise(arrays["langevin_result"], schedule.sigma_min)
+    noise = StoredNoise(start, arrays["langevin_noise"])
+    once = eagerly if BACKEND == "tensorflow" else contextlib.nullcontext
+    with once():
+        result = sampler.sample(model.score_function, ladder, noise)
+        denoised = model.denoise(arrays["langevin_result"], schedule.sigma_min)
+    assert_each_close(ops.convert_to_numpy(result), arrays["langevin_result"])
     assert_each_close(denoised, arrays["langevin_denoised"])
 
 

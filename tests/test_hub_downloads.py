@@ -377,19 +377,21 @@ def find_damaged_and_again(name, old, new):
     return error, find()
 
 
-def update(published, folder, target):
-    """Publishes the preset again, with other weights and another config."""
-    model = keras_ncsn.NCSNModel.from_preset(folder, ema_momentum=0.5)
+@pytest.fixture(scope="module")
+def updated(made_once, tmp_path_factory):
+    """The preset with other weights and another config."""
+    model = keras_ncsn.NCSNModel.from_preset(made_once, ema_momentum=0.5)
     weights = model.network.get_weights()
     model.network.set_weights([weight + 1.0 for weight in weights])
     model.reset_ema()
-    model.save_to_preset(target)
-    path = target / "config.json"
+    folder = tmp_path_factory.mktemp("updated") / "preset"
+    model.save_to_preset(folder)
+    path = folder / "config.json"
     config = json.loads(path.read_text())
     config["config"]["sampler_settings"] = {"heun": {"num_steps": 3}}
     path.write_text(json.dumps(config))
-    restate(target)
-    published.commit(read_files(target), "main")
+    restate(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -402,11 +404,11 @@ def update(published, folder, target):
     ],
 )
 def test_a_failed_update_leaves_the_old_preset(
-    run, server, published, folder, tmp_path, name, fault, message
+    run, server, published, folder, updated, tmp_path, name, fault, message
 ):
     run(find)
     before = cached_files(tmp_path)
-    update(published, folder, tmp_path / "second")
+    published.commit(read_files(updated), "main")
     server.faults["GET", name] = fault
     assert message in run.report(find_without_pauses)["error"][1]
     assert set(before) <= set(cached_files(tmp_path))
@@ -414,15 +416,15 @@ def test_a_failed_update_leaves_the_old_preset(
     server.faults.clear()
     assert run(load_bare)
     assert run(find, **OFFLINE) == weights(folder)
-    assert run(find) == run(find, **OFFLINE) == weights(tmp_path / "second")
+    assert run(find) == run(find, **OFFLINE) == weights(updated)
 
 
 def test_a_wrong_update_keeps_files_shared_with_the_old_preset(
-    run, published, folder, tmp_path
+    run, published, folder, updated, tmp_path
 ):
     run(find)
     before = cached_files(tmp_path)
-    update(published, folder, tmp_path / "second")
+    published.commit(read_files(updated), "main")
     published.commit({WEIGHTS: (folder / WEIGHTS).read_bytes()}, "main")
     for _ in range(2):
         assert "SHA-256" in run.report(find)["error"][1]

@@ -1,7 +1,6 @@
 """A run that was killed ends as one that never was."""
 
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -12,10 +11,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import two_convolutions
+from interrupt import Interrupt
 from training_runs import (
     NUM_STEPS,
-    TINY,
-    Interrupt,
     killable_model,
     read_rows,
 )
@@ -73,15 +71,11 @@ def train_unless_killed(folder, kill_step=None, kill_write=None):
 
 
 @pytest.fixture(scope="module")
-def run_process():
+def run_process(processes):
     """Trains in a process; they share one import of the packages."""
-    context = multiprocessing.get_context("forkserver")
-    # TensorFlow is imported by `keras.utils.set_random_seed` on any backend.
-    shared = ["tensorflow", "keras_ncsn.model", "test_resume"]
-    context.set_forkserver_preload(shared)
 
     def run(*args):
-        process = context.Process(target=train_unless_killed, args=args)
+        process = processes.Process(target=train_unless_killed, args=args)
         process.start()
         process.join(300)
         return process.exitcode
@@ -238,7 +232,7 @@ def test_a_run_killed_at_its_first_file_can_be_resumed(
 
 
 def test_a_finished_run_is_trained_for_longer(train, tmp_path):
-    network = "--recipe", "unet-mnist", *TINY
+    network = "--recipe", "unet-mnist", "--from-preset", tmp_path / "small"
     assert "longer" not in train(network=network)
     longer = train("--resume", "--steps", 6, network=network)
     assert "6 steps after 4. The learning rate is now that of a run" in longer

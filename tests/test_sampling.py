@@ -2,10 +2,12 @@
 
 import functools
 
+import keras
 import numpy as np
 import pytest
 from contract import assert_equal, randomize
 from keras import ops
+from small_networks import two_convolutions
 
 import keras_ncsn
 from keras_ncsn import samplers
@@ -16,9 +18,11 @@ from keras_ncsn.samplers.noise_stream import NoiseStream
 FEW = {"steps_per_level": 2}
 
 
-@pytest.fixture
-def model(make_model):
-    model = make_model()
+@pytest.fixture(scope="module")
+def model():
+    """One for all that only call it: it compiles each sampler once."""
+    keras.utils.set_random_seed(0)
+    model = keras_ncsn.NCSNModel(two_convolutions(), seed=0)
     randomize(model.network)
     return model
 
@@ -78,7 +82,8 @@ def networks():
         if name == "unet":
             return nets.UNet((4, 4, 1), widths=(4,), num_blocks=1), (0, 1)
         ladder = sigmas if name == "refinenet" else None
-        return nets.RefineNet((4, 4, 1), width=4, sigmas=ladder), (0, 1)
+        small = {"width": 4, "blocks_per_stage": 1}
+        return nets.RefineNet((4, 4, 1), sigmas=ladder, **small), (0, 1)
 
     return make
 

@@ -2,10 +2,9 @@
 
 import csv
 import functools
-import os
 import shutil
 
-import keras
+import lazy_loader
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -14,6 +13,8 @@ from small_networks import two_convolutions
 import keras_ncsn
 from keras_ncsn import cli
 from keras_ncsn.images import save_images
+
+keras = lazy_loader.load("keras")
 
 TINY = [
     *("--width", 4, "--width-multipliers", "1", "--num-blocks", 1),
@@ -85,18 +86,6 @@ def resume(trained, tmp_path):
 def read_rows(folder):
     with open(folder / "log.csv", newline="") as file:
         return list(csv.DictReader(file))
-
-
-class Interrupt(keras.callbacks.Callback):
-    """Sends its own process a signal after three steps."""
-
-    def __init__(self, number):
-        super().__init__()
-        self.number = number
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 2:
-            os.kill(os.getpid(), self.number)
 
 
 def killable_model():
