@@ -549,7 +549,7 @@ class NCSNModel(keras.Model):
             batch_size: Integer, the number of images that are sampled at a
                 time. Defaults to `64`.
             sampler: A `Sampler`, such as `keras_ncsn.samplers.Heun()`, which
-                is used unchanged; or a name, such as `"heun"`,
+                is used unchanged; or a name, such as `"heun"` or `"ddpm"`,
                 which is used with the model's settings of that sampler.
                 Defaults to `None`, the model's own sampler.
             return_trajectory: Boolean, whether to return the intermediate

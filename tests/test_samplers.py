@@ -18,16 +18,25 @@ from keras_ncsn.score_function import ScoreFunction
 SCHEDULE = NoiseSchedule.geometric(1.0, 0.01, 10)
 SHORT = NoiseSchedule.geometric(20.0, 0.01, 20)
 WIDE = NoiseSchedule.geometric(20.0, 0.01, 40)
+LONG = NoiseSchedule.geometric(20.0, 0.01, 200)
+THOUSAND = NoiseSchedule.linear_beta()
 
 # Of each kind, samplers and schedules that take enough steps.
 EXACT = [
     (samplers.AnnealedLangevin(steps_per_level=40, step_size=1e-5), SHORT),
+    (samplers.ConsistentAnnealedSampling(), LONG),
+    (samplers.ConsistentAnnealedSampling(), THOUSAND),
+    (samplers.DDPM(), LONG),
+    (samplers.DDPM(), THOUSAND),
     (samplers.DPMSolver(num_steps=40), WIDE),
     (samplers.DPMSolver(num_steps=80, churn=10.0), WIDE),
     (samplers.Euler(num_steps=200), WIDE),
     (samplers.Euler(num_steps=200, churn=10.0), WIDE),
     (samplers.Heun(num_steps=40), WIDE),
     (samplers.Heun(num_steps=80, churn=10.0), WIDE),
+    (samplers.PredictorCorrector(), LONG),
+    (samplers.PredictorCorrector(predictor="ancestral"), LONG),
+    (samplers.PredictorCorrector(num_corrector_steps=0), LONG),
 ]
 
 
@@ -41,26 +50,31 @@ def run(sampler, score_fn, schedule, noise, known=None, value_range=None):
     )
 
 
+def size(sampler):
+    """Of points. The corrector measures norms, which few coordinates bias."""
+    return 128 if isinstance(sampler, samplers.PredictorCorrector) else 16
+
+
 def named(cases):
     return [pytest.param(*case, id=f"{case[0]}") for case in cases]
 
 
 @pytest.mark.parametrize(("sampler", "schedule"), named(EXACT))
 def test_exact_score_recovers_correlated_data(sampler, schedule):
-    data = Correlated(16)
-    samples = run(sampler, data.score, schedule, stream(1000, 16))
+    data = Correlated(size(sampler))
+    samples = run(sampler, data.score, schedule, stream(1000, size(sampler)))
     standard = data.project(samples)
     # 1,000 samples: means are known to 0.03, variances to 4.5 %.
     assert np.abs(standard.mean(axis=0)).max() < 0.15
-    excess = np.cov(standard.T) - np.eye(16)
+    excess = np.cov(standard.T) - np.eye(size(sampler))
     assert np.abs(excess).max() < 0.25
     assert np.diag(excess).mean() == pytest.approx(0.0, abs=0.13)
 
 
 @pytest.mark.parametrize(("sampler", "schedule"), named(EXACT))
 def test_exact_score_recovers_the_weights_of_a_mixture(sampler, schedule):
-    mixture = Mixture(16)
-    samples = run(sampler, mixture.score, schedule, stream(1000, 16))
+    mixture = Mixture(size(sampler))
+    samples = run(sampler, mixture.score, schedule, stream(1000, size(sampler)))
     at_centre = mixture.around_centre(samples)
     # The share is known to 0.014.
     assert at_centre.mean() == pytest.approx(0.25, abs=0.05)
@@ -107,6 +121,9 @@ COUNTED = [
         samplers.AnnealedLangevin(steps_per_level=12, denoise=True),
         10 * 12 + 1,
     ),
+    (samplers.ConsistentAnnealedSampling(), 10 + 1),
+    (samplers.ConsistentAnnealedSampling(denoise=False), 10),
+    (samplers.DDPM(), 10),
     (samplers.DPMSolver(num_steps=7), 7),
     (samplers.DPMSolver(num_steps=7, churn=3.0), 7),
     (samplers.Euler(num_steps=7), 7),
@@ -115,6 +132,9 @@ COUNTED = [
     (samplers.Heun(num_steps=4, num_langevin_steps=3), 3 + 2 * 4 - 1),
     (samplers.Langevin(num_steps=25), 25),
     (samplers.Langevin(num_steps=5, denoise=True), 5 + 1),
+    (samplers.PredictorCorrector(), 2 * 10),
+    (samplers.PredictorCorrector(num_corrector_steps=0), 10),
+    (samplers.PredictorCorrector(num_corrector_steps=2), 3 * 10),
 ]
 
 
@@ -265,6 +285,42 @@ def test_progress_ends_with_the_images(kind):
             {"num_langevin_steps": -1},
             "`num_langevin_steps` must be an integer of at least 0",
         ),
+        (
+            samplers.ConsistentAnnealedSampling,
+            {"step_size": 2e-5},
+            r"no more noise than the next level has: from 4\.005e-05 to "
+            r"0\.00015.*Received: step_size=2e-05",
+        ),
+        (
+            samplers.ConsistentAnnealedSampling,
+            {"step_size": 1.7e-4},
+            "no more noise.*Received: step_size=0.00017",
+        ),
+        (
+            samplers.ConsistentAnnealedSampling,
+            {"step_size": -1.0},
+            "`step_size` must be a number above 0",
+        ),
+        (
+            samplers.ConsistentAnnealedSampling,
+            {"denoise": "no"},
+            "`denoise` must be one of",
+        ),
+        (
+            samplers.PredictorCorrector,
+            {"num_corrector_steps": -1},
+            "`num_corrector_steps` must be an integer of at least 0",
+        ),
+        (
+            samplers.PredictorCorrector,
+            {"signal_to_noise": 0.0},
+            "`signal_to_noise` must be a number above 0",
+        ),
+        (
+            samplers.PredictorCorrector,
+            {"predictor": "euler"},
+            "`predictor` must be one of reverse_diffusion, ancestral.*'euler'",
+        ),
     ],
 )
 def test_wrong_settings_are_refused(kind, settings, message):
@@ -292,9 +348,11 @@ def test_every_sampler_has_its_name():
 
 
 def test_unknown_samplers_and_settings_are_refused():
-    with pytest.raises(ValueError, match="one of annealed_langevin, dpm"):
+    with pytest.raises(ValueError, match="one of annealed_langevin, consist"):
         samplers.make("ddim")
     with pytest.raises(ValueError, match="one of annealed_langevin.*Received"):
         samplers.make(["heun"])
     with pytest.raises(ValueError, match="langevin has the settings sigma, n"):
         samplers.make("langevin", {"churn": 1.0})
+    with pytest.raises(ValueError, match="ddpm has no settings.*num_steps=3"):
+        samplers.make("ddpm", {"num_steps": 3})

@@ -31,6 +31,9 @@ def model(make_model):
         ("langevin", {"num_steps": 12}),
         ("heun", {"num_steps": 3}),
         ("dpm_solver", {"num_steps": 3, "num_langevin_steps": 2}),
+        ("ddpm", {}),
+        ("consistent_annealed_sampling", {}),
+        ("predictor_corrector", {}),
     ],
 )
 @pytest.mark.parametrize(

@@ -11,19 +11,29 @@ from keras_ncsn.checks import check_choice
 from keras_ncsn.samplers.annealed_langevin import (
     AnnealedLangevin as AnnealedLangevin,
 )
+from keras_ncsn.samplers.consistent_annealed_sampling import (
+    ConsistentAnnealedSampling as ConsistentAnnealedSampling,
+)
+from keras_ncsn.samplers.ddpm import DDPM as DDPM
 from keras_ncsn.samplers.dpm_solver import DPMSolver as DPMSolver
 from keras_ncsn.samplers.euler import Euler as Euler
 from keras_ncsn.samplers.heun import Heun as Heun
 from keras_ncsn.samplers.langevin import Langevin as Langevin
+from keras_ncsn.samplers.predictor_corrector import (
+    PredictorCorrector as PredictorCorrector,
+)
 from keras_ncsn.samplers.sampler import Sampler as Sampler
 from keras_ncsn.text import one_line
 
 KINDS: tuple[type[Sampler], ...] = (
     AnnealedLangevin,
+    ConsistentAnnealedSampling,
+    DDPM,
     DPMSolver,
     Euler,
     Heun,
     Langevin,
+    PredictorCorrector,
 )
 NAMES = {kind.name: kind for kind in KINDS}
 
