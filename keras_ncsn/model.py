@@ -111,9 +111,8 @@ class NCSNModel(keras.Model):
             steps, starting with 1. Defaults to `None`, no average.
         value_range: Pair of floats, the range of the images, or `None` for
             other data, such as points. Defaults to `(0.0, 1.0)`.
-        sampler: The default sampler, a `Sampler` or its name:
-            `"annealed_langevin"`, `"heun"` or `"langevin"`. Defaults to
-            `"annealed_langevin"`.
+        sampler: The default sampler, a `Sampler` or its name, one of
+            `keras_ncsn.samplers.NAMES`. Defaults to `"annealed_langevin"`.
         sampler_settings: Dictionary from names of samplers to dictionaries of
             the settings that differ from the sampler's defaults. Defaults to
             `None`.
@@ -550,9 +549,9 @@ class NCSNModel(keras.Model):
             batch_size: Integer, the number of images that are sampled at a
                 time. Defaults to `64`.
             sampler: A `Sampler`, such as `keras_ncsn.samplers.Heun()`, which
-                is used unchanged; or a name, `"annealed_langevin"`, `"heun"`
-                or `"langevin"`, which is used with the model's settings of
-                that sampler. Defaults to `None`, the model's own sampler.
+                is used unchanged; or a name, such as `"heun"` or `"ddpm"`,
+                which is used with the model's settings of that sampler.
+                Defaults to `None`, the model's own sampler.
             return_trajectory: Boolean, whether to return the intermediate
                 states too. Defaults to `False`.
             verbose: 0 (silent), 1 (a progress bar once sampling has taken some
@@ -580,7 +579,8 @@ class NCSNModel(keras.Model):
             `(num_images, height, width, channels)`, in `value_range`. With
             `return_trajectory` the shape is
             `(num_images, frames, height, width, channels)`, and the last
-            frames are the images.
+            frames are the images. Raises a `FloatingPointError` if sampling
+            diverges, for example with a step that is too large.
         """
         return sampling.generate(
             self,

@@ -14,13 +14,14 @@ def data_parallel() -> int:
     too, to float tolerance. Batch sizes must be multiples of the number of
     devices.
 
-    - JAX: all devices of this process. To use several processes, set the
+    - JAX: all devices of this process, which also share the images that
+      `generate` and `inpaint` draw. To use several processes, set the
       environment variables `KERAS_DISTRIBUTION_JOB_ADDRESSES`,
       `KERAS_DISTRIBUTION_NUM_PROCESSES` and `KERAS_DISTRIBUTION_PROCESS_ID`,
       or call `keras.distribution.initialize` first. Each process then trains
       on its own part of every batch, see `process_share`. All processes must
       call `fit`, `evaluate` and `predict`; `generate`, `inpaint` and
-      `save_to_preset` may be called in only one of them.
+      `save_to_preset` may be called in only one of them, and use one device.
     - TensorFlow: all GPUs, or all logical CPUs if there is no GPU, through
       `tf.distribute`. There, Keras does not run several steps per execution,
       and `train_on_batch` gives every device the whole batch.

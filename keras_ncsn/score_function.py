@@ -76,17 +76,20 @@ class ScoreFunction:
             loop: Function that returns a tensor. Its arguments are the score
                 function and `tensors`. It is compiled once if it is the same
                 object in each call.
-            *tensors: Tensors, arrays or numbers.
+            *tensors: Tensors, arrays or numbers. The first is the batch of
+                images. Several devices share it, as `parallel.data_parallel`
+                says.
 
         Returns:
             A tensor.
         """
         # A function that closed over the bound tensors would be compiled again
         # for each batch, so they are arguments too.
+        from keras_ncsn import backend
+
         num_bound = len(self._bound)
         key = loop, num_bound
         if key not in self._compiled:
-            from keras_ncsn import backend
 
             def call(*tensors):
                 bound, rest = tensors[:num_bound], tensors[num_bound:]
@@ -99,7 +102,8 @@ class ScoreFunction:
             self._compiled[key] = backend.compile_inference(
                 call, self.variables
             )
-        return self._compiled[key](*self._bound, *tensors)
+        x, *rest = tensors
+        return self._compiled[key](*self._bound, backend.divide(x), *rest)
 
 
 def fill_levels(x: Tensor, sigma: Tensor) -> Tensor:

@@ -62,12 +62,12 @@ def assert_equal(outputs, expected, rtol=0.0):
     )
 
 
-def randomize(layer, seed=0):
+def randomize(layer, seed=0, scale=0.3):
     """Moves every weight away from its initial value."""
     rng = np.random.default_rng(seed)
     layer.set_weights(
         [
-            weight + 0.3 * rng.standard_normal(weight.shape).astype("float32")
+            weight + scale * rng.standard_normal(weight.shape).astype("float32")
             for weight in layer.get_weights()
         ]
     )

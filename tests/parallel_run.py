@@ -7,9 +7,10 @@ import numpy as np
 from keras import ops
 
 import keras_ncsn
-from keras_ncsn import parallel
+from keras_ncsn import parallel, samplers
 from keras_ncsn.backend import BACKEND
 from keras_ncsn.datasets import shuffled_batches
+from keras_ncsn.samplers.noise_stream import NoiseStream
 
 LABELS = np.arange(32, dtype="int32") % 4
 IMAGES = np.random.default_rng(0).integers(0, 256, (32, 4, 4, 1), "uint8")
@@ -64,7 +65,15 @@ def train(folder=None):
     }
     result["evaluate"] = model.evaluate(batches(), steps=2, verbose=0)
     if parallel.is_main_process():
-        result["images"] = model.generate(2, seed=0, steps_per_level=1)
+        run = {"seed": 0, "labels": [0, 1, 2, 3, 0, 1], "batch_size": 4}
+        few = {
+            "annealed_langevin": {"steps_per_level": 1},
+            "ddpm": {},
+            "heun": {"num_steps": 3, "churn": 1.0},
+        }
+        for name, settings in few.items():
+            images = model.generate(sampler=name, **run, **settings)
+            result[f"images by {name}"] = images
         if folder is not None:
             model.save_to_preset(f"{folder}/preset")
             model.save(f"{folder}/model.keras")
@@ -75,6 +84,20 @@ def train(folder=None):
     result["finite"] = all(map(np.all, map(np.isfinite, model.get_weights())))
     result["steps"] = ops.convert_to_numpy(model.optimizer.iterations)
     return result
+
+
+def devices_of_samples(model):
+    """Returns how many devices share a batch of samples."""
+    shared = [1]
+    samplers.Heun(num_steps=2).sample(
+        model.score_function.bind(LABELS[:8]),
+        model.schedule,
+        NoiseStream(0, 0, (8, 4, 4, 1)),
+        on_progress=lambda x, *rest: shared.append(
+            len(x.sharding.device_set) if BACKEND == "jax" else 1
+        ),
+    )
+    return shared[-1]
 
 
 def batches():
@@ -102,6 +125,7 @@ def main(folder):
     devices = parallel.data_parallel()
     result = train(folder) | {"devices": devices}
     model = make_model()
+    result["devices of samples"] = devices_of_samples(model)
     result["uneven"] = message(
         lambda: model.fit(IMAGES[:15], LABELS[:15], batch_size=5)
     )

@@ -86,6 +86,31 @@ def test_generate_images(example, preset, tmp_path):
     np.testing.assert_array_equal(first, keras_ncsn.images.to_uint8(images[0]))
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_langevin_and_ddpm(example, make_zero, tmp_path, capsys, scaled):
+    schedule = keras_ncsn.NoiseSchedule.linear_beta(num_levels=30)
+    if not scaled:
+        schedule = keras_ncsn.NoiseSchedule(schedule.sigmas / 2)
+    make_zero((8, 8, 1), schedule=schedule).save_to_preset(tmp_path / "preset")
+    path = tmp_path / "grid.png"
+    images = example("langevin_and_ddpm").main(
+        path, tmp_path / "preset", num_levels=30, num_rows=2
+    )
+    assert [x.shape for x in images.values()] == 2 * [(4, 8, 8, 1)]
+    # All of DDPM's levels lie within the schedule, relative to images in
+    # [-1, 1]. Annealed Langevin dynamics removes the noise of the last one.
+    lines = "annealed_langevin: 31 evaluations\nddpm: 30 evaluations\n"
+    assert capsys.readouterr().out == lines
+    assert picture_size(path) == (5 * 10 - 2, 2 * 10 - 2)
+    with Image.open(path) as picture:
+        drawn = np.asarray(picture)
+    for column, sampler in ((0, "annealed_langevin"), (30, "ddpm")):
+        expected = keras_ncsn.images.to_uint8(images[sampler][0, ..., 0])
+        shown = drawn[:8, column : column + 8]
+        np.testing.assert_array_equal(shown, expected)
+    assert (drawn[:, 20:28] == 255).all()
+
+
 def test_inpaint_images(example, preset, tmp_path):
     path = tmp_path / "grid.png"
     filled = example("inpaint_images").main(

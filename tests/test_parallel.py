@@ -96,6 +96,7 @@ def test_four_devices_of_tensorflow_equal_one(tmp_path, one_device):
 def test_four_devices_of_jax_equal_one(tmp_path, one_device):
     (result,) = run(tmp_path, devices(4))
     assert result["devices"] == 4
+    assert result["devices of samples"] == 4
     assert "a batch of 5 for 4 devices" in str(result["uneven"])
     assert "a batch of 1 for 4 devices" in str(result["rest"])
     assert_equal_to(one_device, result)
@@ -121,7 +122,7 @@ def test_two_processes_of_two_devices_equal_one(tmp_path, one_device):
     assert "a batch of 3 for 2 processes" in str(main["share"])
     assert_equal_to(one_device, main)
     assert_equal_to(
-        {name: main[name] for name in other if name != "images"}, other
+        {name: main[name] for name in other if "images" not in name}, other
     )
     assert_is_saved(tmp_path, one_device)
 

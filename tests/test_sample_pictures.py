@@ -34,3 +34,14 @@ def test_pictures_of_points_are_refused_before_training(tmp_path):
             verbose=0,
         )
     assert int(model.optimizer.iterations.value) == 0
+
+
+def test_training_goes_on_where_sampling_diverges(make_model, images, tmp_path):
+    settings = {"annealed_langevin": {"step_size": 1e12, "steps_per_level": 1}}
+    model = make_model(sampler_settings=settings)
+    model.compile()
+    pictures = SamplePictures(tmp_path / "samples", 1, num_images=1)
+    with pytest.warns(match="No picture of step 1. Sampling diverged at noise"):
+        model.fit(images, batch_size=16, callbacks=pictures, verbose=0)
+    assert int(model.optimizer.iterations.value) == 1
+    assert not (tmp_path / "samples").exists()

@@ -7,7 +7,9 @@ one that Keras runs on.
 from keras_ncsn.backend.compiling import compile_inference
 from keras_ncsn.backend.devices import (
     distribute,
+    divide,
     draw_for_batch,
+    full_batch,
     num_shares,
     on_this_process,
     processes,
@@ -31,7 +33,9 @@ __all__ = [
     "apply_gradients",
     "compile_inference",
     "distribute",
+    "divide",
     "draw_for_batch",
+    "full_batch",
     "keep_if",
     "keeping_values",
     "normalize_groups",

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_ncsn.annotations import Tensor
+from keras_ncsn.backend.devices import divides_samples
 from keras_ncsn.backend.running import BACKEND, run_stateless
 
 if BACKEND == "tensorflow":
@@ -63,7 +64,7 @@ def _jit(function, variables):
 def _here(value):
     # A replicated value is the same on all devices, so one of them is enough.
     # A process can then sample without the others.
-    if keras.distribution.distribution() is None:
+    if keras.distribution.distribution() is None or divides_samples():
         return value
     return value.addressable_data(0) if value.is_fully_replicated else value
 

@@ -70,6 +70,52 @@ def num_shares() -> int:
     return max(1, mesh.shape[axis] // jax.process_count())
 
 
+def divides_samples() -> bool:
+    """Returns whether the devices of this process share a batch of samples.
+
+    Returns:
+        Boolean, `True` on JAX with `keras.distribution`, in a single process.
+        Processes sample without each other.
+    """
+    if BACKEND != "jax" or keras.distribution.distribution() is None:
+        return False
+    return jax.process_count() == 1
+
+
+def full_batch(size: int) -> int:
+    """Returns the smallest batch that fills each device equally.
+
+    Args:
+        size: Integer, the number of samples that are needed.
+
+    Returns:
+        Integer, at least `size`.
+
+    Example:
+
+    >>> full_batch(3)  # on one device
+    3
+    """
+    shares = num_shares() if divides_samples() else 1
+    return -(-size // shares) * shares
+
+
+def divide(batch: Tensor) -> Tensor:
+    """Returns a batch of samples, divided among the devices that share it.
+
+    Args:
+        batch: Tensor or array of shape `(batch, ...)`.
+
+    Returns:
+        A tensor of that shape. It is unchanged if there is one device, or if
+        the devices cannot share it equally.
+    """
+    if not divides_samples() or full_batch(batch.shape[0]) != batch.shape[0]:
+        return batch
+    layout = keras.distribution.distribution().get_data_layout(batch.shape)
+    return keras.distribution.distribute_tensor(batch, layout)
+
+
 @contextlib.contextmanager
 def on_this_process() -> Iterator[None]:
     """A context in which this process creates variables without the others."""

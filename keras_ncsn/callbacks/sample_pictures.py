@@ -1,6 +1,7 @@
 """Pictures of new images during training."""
 
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,8 @@ from keras_ncsn.parallel import is_main_process
 class SamplePictures(EverySteps):
     """Saves pictures of new images at regular steps.
 
-    The seed is always the same, so that one sees how the images change.
+    The seed is always the same, so that one sees how the images change. If
+    sampling diverges, there is a warning instead of a picture.
 
     Args:
         folder: Path of the folder for the pictures.
@@ -67,7 +69,12 @@ class SamplePictures(EverySteps):
         # A user who stops training does not want to wait for pictures.
         if not is_main_process() or self.model.stop_training:
             return
-        images = self.model.generate(self.num_images, seed=0, verbose=0)
+        try:
+            images = self.model.generate(self.num_images, seed=0, verbose=0)
+        except FloatingPointError as error:
+            # Early in training the score may be far too large.
+            warnings.warn(f"No picture of step {step}. {error}", stacklevel=2)
+            return
         images = to_unit_range(images, self.model.value_range)
         self.folder.mkdir(parents=True, exist_ok=True)
         save_grid(images, self.folder / f"{step:07d}.png")

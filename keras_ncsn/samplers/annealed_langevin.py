@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 from keras_ncsn.annotations import ScoreFn, Tensor
 from keras_ncsn.checks import check_above_zero, check_choice, check_count
 from keras_ncsn.samplers.known import Known
-from keras_ncsn.samplers.langevin import (
-    langevin_steps,
-    split_steps,
-    start,
-)
+from keras_ncsn.samplers.langevin import run_langevin
+from keras_ncsn.samplers.monitor import Monitor
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
+from keras_ncsn.samplers.starts import uniform_start
 from keras_ncsn.score_function import ScoreFunction, denoised
 
 if TYPE_CHECKING:
@@ -85,20 +83,24 @@ class AnnealedLangevin(Sampler):
         score_fn = ScoreFunction.of(score_fn)
         known = known or Known.nothing(noise)
         total = self.steps_per_level * schedule.num_levels
-        done = 0
-        x = start(noise, value_range, schedule.sigma_max)
+        monitor = Monitor(total, schedule, value_range, on_progress)
+        x = uniform_start(noise, value_range, schedule.sigma_max)
         for sigma in schedule.sigmas:
             eta = self.step_size * (sigma / schedule.sigma_min) ** 2
             target = known.perturb(sigma, noise)
-            for num_steps in split_steps(self.steps_per_level):
-                fresh = noise.normal(num_steps)
-                x = score_fn.run(langevin_steps, x, fresh, sigma, eta, *target)
-                done += num_steps
-                if on_progress:
-                    on_progress(x, done, total)
+            x = run_langevin(
+                score_fn,
+                x,
+                sigma,
+                eta,
+                self.steps_per_level,
+                noise,
+                target,
+                monitor,
+            )
         if self.denoise:
             x = score_fn.run(denoised, x, schedule.sigma_min)
-        return x
+        return monitor.finish(x)
 
     def num_evaluations(self, schedule: "NoiseSchedule") -> int:
         return self.steps_per_level * schedule.num_levels + self.denoise

@@ -6,6 +6,7 @@ import numpy as np
 from keras import ops
 
 from keras_ncsn.annotations import Tensor
+from keras_ncsn.backend import full_batch
 from keras_ncsn.progress import make_bar
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import Progress
@@ -45,7 +46,7 @@ def sample_in_batches(
     num_batches = -(-num_images // batch_size)
     # All batches have one size, so that one compiled loop serves them all. The
     # last batch is padded.
-    size = -(-num_images // num_batches)
+    size = full_batch(-(-num_images // num_batches))
     bar = make_bar(
         None,
         verbose,

@@ -8,8 +8,8 @@ import lazy_loader
 
 from keras_ncsn.annotations import Tensor
 from keras_ncsn.samplers.known import Known
+from keras_ncsn.samplers.monitor import Monitor
 from keras_ncsn.samplers.noise_stream import NoiseStream
-from keras_ncsn.samplers.sampler import Progress
 from keras_ncsn.score_function import (
     ScoreFunction,
     flow_slope,
@@ -27,7 +27,7 @@ def inpaint_along_flow(
     x: Tensor,
     noise: NoiseStream,
     known: Known,
-    report: Progress,
+    monitor: Monitor,
 ) -> Tensor:
     """Completes images of which some pixels are known.
 
@@ -43,7 +43,7 @@ def inpaint_along_flow(
         x: Float32 tensor of shape `(batch, ...)`, noise at the first level.
         noise: As in `Sampler.sample`.
         known: A `Known`.
-        report: As `on_progress` in `Sampler.sample`.
+        monitor: A `Monitor` of as many steps as there are levels.
 
     Returns:
         A float32 tensor shaped like `x`.
@@ -62,7 +62,7 @@ def inpaint_along_flow(
     def normal():
         return ops.convert_to_tensor(noise.normal())
 
-    for index, (sigma, next_sigma) in enumerate(itertools.pairwise(sigmas)):
+    for sigma, next_sigma in itertools.pairwise(sigmas):
         # The network has not learned levels above the first.
         raised = min(RAISE * sigma, sigmas[0])
         x = x + math.sqrt(raised**2 - sigma**2) * normal()
@@ -73,7 +73,7 @@ def inpaint_along_flow(
         kept = (next_sigma / raised) ** 2
         x = clean + kept * (x - clean)
         x = x + next_sigma * math.sqrt(1.0 - kept) * normal()
-        report(x, index + 1, len(sigmas))
+        monitor.step(x, raised)
     x = x - sigmas[-1] * score_fn.run(flow_slope, x, sigmas[-1])
-    report(x, len(sigmas), len(sigmas))
-    return x
+    monitor.step(x, sigmas[-1])
+    return monitor.finish(x)

@@ -4,18 +4,16 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 import lazy_loader
-import numpy as np
 
 from keras_ncsn.annotations import ScoreFn, Tensor
 from keras_ncsn.checks import check_above_zero, check_choice, check_count
+from keras_ncsn.samplers.calls import calls, padded
 from keras_ncsn.samplers.known import Known
+from keras_ncsn.samplers.monitor import Monitor
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
-from keras_ncsn.score_function import (
-    ScoreFunction,
-    denoised,
-    fill_levels,
-)
+from keras_ncsn.samplers.starts import uniform_start
+from keras_ncsn.score_function import ScoreFunction, denoised, fill_levels
 
 if TYPE_CHECKING:
     # It imports Keras.
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
 
 # The command line reads the settings without importing Keras.
 keras = lazy_loader.load("keras")
-
-# Steps per call of the compiled loop. Progress and intermediate states are
-# reported between calls; with more calls their overhead would show.
-STEPS_PER_CALL = 10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -78,6 +72,10 @@ class Langevin(Sampler):
         check_above_zero(step_size=self.step_size)
         check_choice("denoise", self.denoise, (False, True))
 
+    def check_schedule(self, schedule: "NoiseSchedule") -> None:
+        if self.sigma is not None:
+            schedule.check_sigma(self.sigma)
+
     def sample(
         self,
         score_fn: ScoreFn,
@@ -87,43 +85,77 @@ class Langevin(Sampler):
         on_progress: Progress | None = None,
         value_range: tuple[float, float] | None = None,
     ) -> Tensor:
+        self.check_schedule(schedule)
         sigma = schedule.sigma_min if self.sigma is None else float(self.sigma)
-        schedule.check_sigma(sigma)
         score_fn = ScoreFunction.of(score_fn)
         known = known or Known.nothing(noise)
         eta = self.step_size * (sigma / schedule.sigma_min) ** 2
-        done = 0
-        x = start(noise, value_range, schedule.sigma_max)
+        monitor = Monitor(self.num_steps, schedule, value_range, on_progress)
+        x = uniform_start(noise, value_range, schedule.sigma_max)
         target = known.perturb(sigma, noise)
-        for count in split_steps(self.num_steps):
-            fresh = noise.normal(count)
-            x = score_fn.run(langevin_steps, x, fresh, sigma, eta, *target)
-            done += count
-            if on_progress:
-                on_progress(x, done, self.num_steps)
+        x = run_langevin(
+            score_fn, x, sigma, eta, self.num_steps, noise, target, monitor
+        )
         if self.denoise:
             x = score_fn.run(denoised, x, sigma)
-        return x
+        return monitor.finish(x)
 
     def num_evaluations(self, schedule: "NoiseSchedule") -> int:
         return self.num_steps + self.denoise
 
 
+def run_langevin(
+    score_fn: ScoreFunction,
+    x: Tensor,
+    sigma: float,
+    eta: float,
+    num_steps: int,
+    noise: NoiseStream,
+    target: tuple[Tensor, Tensor],
+    monitor: Monitor,
+) -> Tensor:
+    """Takes Langevin steps at one noise level, some at a time.
+
+    Args:
+        score_fn: A `ScoreFunction`.
+        x: Float32 tensor of shape `(batch, ...)`.
+        sigma: Float, the noise level.
+        eta: Float, the step size.
+        num_steps: Integer, at least 1.
+        noise: As in `Sampler.sample`.
+        target: The known pixels with noise and their mask, as from
+            `Known.perturb`.
+        monitor: A `Monitor`.
+
+    Returns:
+        A tensor shaped like `x`.
+    """
+    for steps in calls(num_steps):
+        count = steps.stop - steps.start
+        fresh = padded(noise.normal(count), num_steps)
+        x = score_fn.run(langevin_steps, x, count, fresh, sigma, eta, *target)
+        monitor.step(x, sigma, count)
+    return x
+
+
 def langevin_steps(
     score_fn: ScoreFn,
     x: Tensor,
+    num_steps: Tensor,
     noise: Tensor,
     sigma: Tensor,
     eta: Tensor,
     known: Tensor,
     known_mask: Tensor,
 ) -> Tensor:
-    """Returns x after one Langevin step for each draw of noise.
+    """Returns x after some Langevin steps.
 
     Args:
         score_fn: As in `Sampler.sample`.
         x: Float32 tensor of shape `(batch, ...)`.
+        num_steps: Integer tensor, the number of steps.
         noise: Float32 tensor of shape `(steps, batch, ...)`, standard normal.
+            It may have more rows than there are steps.
         sigma: Scalar tensor, the noise level.
         eta: Scalar tensor, the step size.
         known: Float32 tensor, the known pixels with noise, as from
@@ -140,31 +172,4 @@ def langevin_steps(
         x = x + eta * score_fn(x, levels) + ops.sqrt(2.0 * eta) * noise[index]
         return ops.where(known_mask, known, x)
 
-    return ops.fori_loop(0, noise.shape[0], step, x)
-
-
-def start(
-    noise: NoiseStream,
-    value_range: tuple[float, float] | None,
-    sigma_max: float,
-) -> np.ndarray:
-    """Returns the noise from which Langevin dynamics starts.
-
-    Args:
-        noise: As in `Sampler.sample`.
-        value_range: As in `Sampler.sample`.
-        sigma_max: Float, the largest noise level.
-
-    Returns:
-        A float32 array of shape `noise.shape`.
-    """
-    if value_range is None:
-        return noise.normal() * sigma_max
-    low, high = np.asarray(value_range, "float32")
-    return low + (high - low) * noise.uniform()
-
-
-def split_steps(num_steps: int) -> list[int]:
-    """Returns `num_steps` as a sum of numbers up to `STEPS_PER_CALL`."""
-    whole, rest = divmod(num_steps, STEPS_PER_CALL)
-    return [STEPS_PER_CALL] * whole + [rest] * (rest > 0)
+    return ops.fori_loop(0, num_steps, step, x)

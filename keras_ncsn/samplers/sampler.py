@@ -23,17 +23,18 @@ MAX_STEPS = 10**7
 MAX_EVALUATIONS = 10**6
 
 
-def setting(default: Any, help: str) -> Any:
+def setting(default: Any, help: str, **marks: Any) -> Any:
     """Returns a field of a sampler, with its help on the command line.
 
     Args:
         default: The default value.
         help: String, one sentence for `keras-ncsn generate --help`.
+        **marks: Further metadata of the field, such as `choices`.
 
     Returns:
         A `dataclasses.field`.
     """
-    return dataclasses.field(default=default, metadata={"help": help})
+    return dataclasses.field(default=default, metadata={"help": help, **marks})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class Sampler(abc.ABC):
     A sampler is a frozen dataclass. Its fields are its settings: plain values
     that a preset can store, each made by `setting`. The constructor checks
     them. To add a sampler, write such a class in a new file, and import it in
-    `samplers/__init__.py`.
+    `samplers/__init__.py`, and add it to `KINDS` there.
 
     Attributes:
         name: String, the sampler's name in presets and on the command line.
@@ -77,7 +78,8 @@ class Sampler(abc.ABC):
                 sampling starts. Defaults to `None`: it starts around 0.
 
         Returns:
-            A float32 tensor of shape `noise.shape`.
+            A float32 tensor of shape `noise.shape`. Raises a
+            `FloatingPointError` if sampling diverges.
         """
 
     @abc.abstractmethod
@@ -89,6 +91,15 @@ class Sampler(abc.ABC):
 
         Returns:
             Integer, the number of function evaluations (NFE) per image.
+        """
+
+    def check_schedule(self, schedule: "NoiseSchedule") -> None:  # noqa: B027
+        """Raises a `ValueError` unless the settings fit a schedule.
+
+        The settings of most samplers fit any.
+
+        Args:
+            schedule: A `NoiseSchedule`.
         """
 
     def settings(self) -> dict[str, Any]:

@@ -43,9 +43,7 @@ def checked_samplers(
     for name in settings:
         check_duration(samplers.make(name, settings[name]), schedule)
     check_duration(default, schedule)
-    sigma = getattr(default, "sigma", None)
-    if sigma is not None:
-        schedule.check_sigma(sigma)
+    default.check_schedule(schedule)
     return sampler, settings
 
 
@@ -71,9 +69,9 @@ def chosen_sampler(
 
     Example:
 
-    >>> of_model = {"heun": {"num_steps": 9}}
-    >>> chosen_sampler("heun", {"churn": 5.0}, "langevin", of_model)
-    Heun(num_steps=9, churn=5.0, churn_range=(0.05, 50.0))
+    >>> of_model = {"annealed_langevin": {"steps_per_level": 5}}
+    >>> chosen_sampler(None, {"denoise": True}, "annealed_langevin", of_model)
+    AnnealedLangevin(steps_per_level=5, step_size=2e-05, denoise=True)
     """
     if isinstance(sampler, Sampler):
         if changes:
