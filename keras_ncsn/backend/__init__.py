@@ -14,6 +14,7 @@ from keras_ncsn.backend.devices import (
 )
 from keras_ncsn.backend.gradients import (
     output_and_input_gradient,
+    output_and_pull_back,
     value_and_gradients,
 )
 from keras_ncsn.backend.normalization import normalize_groups
@@ -38,6 +39,7 @@ __all__ = [
     "num_shares",
     "on_this_process",
     "output_and_input_gradient",
+    "output_and_pull_back",
     "processes",
     "run_stateless",
     "update_if",
