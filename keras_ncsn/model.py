@@ -711,8 +711,8 @@ class NCSNModel(keras.Model):
         >>> network = keras_ncsn.networks.MLP(2, width=8)
         >>> model = keras_ncsn.NCSNModel(network, value_range=None)
         >>> mean = keras_ncsn.operators.Matrix([[0.5, 0.5]])
-        >>> points = model.solve([3.0], mean, 0.1, num_samples=4, sampler="heun")
-        >>> points.shape
+        >>> settings = {"num_samples": 4, "sampler": "heun", "num_steps": 5}
+        >>> model.solve([3.0], mean, noise_std=0.1, **settings).shape
         (4, 2)
 
         Reference:
