@@ -62,37 +62,48 @@ def score(score_fn, x, sigma):
     return ops.convert_to_numpy(score_fn.run(call, x, sigma))
 
 
-def exact_scores(prior, operator, measurements, noise_std, x, sigma):
+def exact_scores(prior, operator, measurements, noise_std, x, sigmas):
     matrix = matrix_of(operator, prior.image_shape)
     scores = []
-    for row, measured in enumerate(measurements):
-        exact = prior.posterior(matrix, measured.ravel(), noise_std)
+    for row, sigma in enumerate(sigmas.astype("float64")):
+        measured = measurements[row].ravel()
+        exact = prior.posterior(matrix, measured, noise_std)
         variance = exact.covariances[0] + sigma**2 * np.eye(matrix.shape[1])
         apart = (exact.means[0] - x[row]).ravel()
         scores.append(np.linalg.solve(variance, apart))
     return np.reshape(scores, x.shape)
 
 
-def assert_exact(method, operator, prior, noise_stds, sigmas, rtol):
-    """Checks the posterior score against the closed form."""
+def noisy(images, sigmas):
+    """Returns images with a noise level each, and the levels."""
+    levels = np.array(sigmas, "float32")
+    noise = RNG.standard_normal(images.shape, "float32")
+    return images + expand_like(levels, images) * noise, levels
+
+
+def expand_like(levels, images):
+    return levels.reshape(-1, *[1] * (images.ndim - 1))
+
+
+def assert_exact(method, operator, prior, noise_std, rtol):
+    """Checks the posterior score at each level against the closed form."""
     score_fn = method.posterior(prior.score_function(), operator)
-    for noise_std in noise_stds:
-        images, measured = measure(prior, operator, noise_std, count=4)
-        for sigma in sigmas:
-            noise = RNG.standard_normal(images.shape, "float32")
-            x = images + np.float32(sigma) * noise
-            levels = np.full(len(x), sigma, "float32")
-            estimate = score(score_fn.bind(noise_std, measured), x, levels)
-            exact = exact_scores(prior, operator, measured, noise_std, x, sigma)
-            assert_equal(estimate, exact, rtol)
+    images, measured = measure(prior, operator, noise_std, len(SIGMAS))
+    x, levels = noisy(images, SIGMAS)
+    estimate = score(score_fn.bind(noise_std, measured), x, levels)
+    exact = exact_scores(prior, operator, measured, noise_std, x, levels)
+    # The noise of a score is 1 / sigma.
+    scale = expand_like(levels, x)
+    assert_equal(scale * estimate, scale * exact, rtol)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_mmps_is_exact_for_normal_images(name):
+@pytest.mark.parametrize("noise_std", [0.05, 1.0])
+def test_mmps_is_exact_for_normal_images(name, noise_std):
     operator, image_shape = CASES[name]
     method = posterior.MMPS(num_iterations=30)
     prior = normal_prior(image_shape)
-    assert_exact(method, operator, prior, (0.05, 1.0), SIGMAS, rtol=1e-4)
+    assert_exact(method, operator, prior, noise_std, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -101,30 +112,29 @@ def test_pigdm_is_exact_for_independent_values(name):
     method = posterior.PiGDM(data_std=0.3)
     size = int(np.prod(image_shape))
     prior = normal_prior(image_shape, 0.3**2 * np.eye(size))
-    assert_exact(method, operator, prior, (0.1,), SIGMAS, rtol=1e-4)
+    assert_exact(method, operator, prior, 0.1, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_score_ald_adds_the_likelihood_of_noisy_images(name):
     operator, image_shape = CASES[name]
     prior = normal_prior(image_shape)
-    images, measured = measure(prior, operator, 0.1, count=3)
+    images, measured = measure(prior, operator, 0.1, len(SIGMAS))
     of_prior = prior.score_function()
     score_fn = posterior.ScoreALD(num_iterations=50).posterior(
         of_prior, operator
     )
+    x, levels = noisy(images, SIGMAS)
+    estimate = score(score_fn.bind(0.1, measured), x, levels)
     matrix = matrix_of(operator, image_shape)
-    size = len(matrix)
-    for sigma in (0.01, 0.1, 1.0):
-        x = images + np.float32(sigma) * RNG.standard_normal(images.shape)
-        x = x.astype("float32")
-        levels = np.full(3, sigma, "float32")
-        residual = (measured - ops.convert_to_numpy(operator(x))).reshape(3, -1)
-        covariance = 0.1**2 * np.eye(size) + sigma**2 * matrix @ matrix.T
-        towards = np.linalg.solve(covariance, residual.T).T @ matrix
-        expected = score(of_prior, x, levels) + towards.reshape(x.shape)
-        estimate = score(score_fn.bind(0.1, measured), x, levels)
-        assert_equal(estimate, expected, rtol=1e-4)
+    expected = score(of_prior, x, levels)
+    residuals = measured - ops.convert_to_numpy(operator(x))
+    for row, sigma in enumerate(SIGMAS):
+        covariance = 0.1**2 * np.eye(len(matrix)) + sigma**2 * matrix @ matrix.T
+        towards = matrix.T @ np.linalg.solve(covariance, residuals[row].ravel())
+        expected[row] += towards.reshape(x[row].shape)
+    scale = expand_like(levels, x)
+    assert_equal(scale * estimate, scale * expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)
