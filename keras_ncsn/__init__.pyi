@@ -6,7 +6,9 @@ from . import ladder as ladder
 from . import layers as layers
 from . import networks as networks
 from . import parallel as parallel
+from . import posterior as posterior
 from . import samplers as samplers
 from .guidance import Guide as Guide
 from .model import NCSNModel as NCSNModel
 from .noise import NoiseSchedule as NoiseSchedule
+from .posterior import operators as operators

@@ -63,7 +63,9 @@ def check_images(
 
 
 def check_known_mask(
-    known_mask: npt.ArrayLike, images_shape: Sequence[int]
+    known_mask: npt.ArrayLike,
+    images_shape: Sequence[int],
+    name: str = "known_mask",
 ) -> np.ndarray:
     """Checks a mask of known pixels, and returns it as booleans.
 
@@ -72,6 +74,7 @@ def check_known_mask(
             `(height, width)`, `(height, width, 1)`, `(batch, height, width, 1)`
             or the shape of the images. `True` (1) where a pixel is known.
         images_shape: Tuple `(batch, height, width, channels)`.
+        name: String, the name of the argument. Defaults to `"known_mask"`.
 
     Returns:
         A boolean array that broadcasts to the images.
@@ -87,7 +90,7 @@ def check_known_mask(
         wrong = known_mask[~((known_mask == 0) | (known_mask == 1))]
         if wrong.size:
             raise ValueError(
-                "`known_mask` must hold True or 1 where a pixel is known and "
+                f"`{name}` must hold True or 1 where a pixel is known and "
                 "False or 0 where it is to be filled. Received: the value "
                 f"{wrong.flat[0]}"
             )
@@ -103,8 +106,8 @@ def check_known_mask(
     if not fits:
         pixels = " by ".join(str(side) for side in images_shape[1:3])
         raise ValueError(
-            "`known_mask` must broadcast to the shape of `images`. Received: "
-            f"known_mask.shape={shape}, images.shape={tuple(images_shape)}. "
+            f"`{name}` must broadcast to the shape of `images`. Received: "
+            f"{name}.shape={shape}, images.shape={tuple(images_shape)}. "
             f"Pass a mask of {pixels} pixels."
         )
     return known_mask

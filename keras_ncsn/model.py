@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn import backend, sampling
+from keras_ncsn import backend, sampling, solving
 from keras_ncsn import layers as layers
 from keras_ncsn.annotations import StrPath, Tensor
 from keras_ncsn.checks import (
@@ -39,6 +39,8 @@ from keras_ncsn.networks.contract import (
     checked_image_shape,
 )
 from keras_ncsn.noise import NoiseSchedule, expand_like
+from keras_ncsn.posterior import Method
+from keras_ncsn.posterior.operators import LinearOperator
 from keras_ncsn.presets import (
     format,
     loading,
@@ -653,6 +655,87 @@ class NCSNModel(keras.Model):
             settings,
         )
 
+    def solve(
+        self,
+        measurements: Any,
+        operator: LinearOperator,
+        noise_std: float,
+        num_samples: int = 1,
+        seed: int | None = None,
+        method: Method | str | None = None,
+        sampler: Sampler | str | None = None,
+        labels: Any = None,
+        batch_size: int = 64,
+        verbose: int | str = "auto",
+        conditions: Any = None,
+        **settings: Any,
+    ) -> np.ndarray:
+        """Returns images that explain measurements (posterior sampling).
+
+        The measurements are `operator(images)` plus normal noise, for images
+        in `value_range`. Samples differ where the measurements leave images
+        undecided.
+
+        Args:
+            measurements: The measurements of one image, of the shape that
+                `operator` returns for it, or a batch of them; floats, or
+                uint8, which is mapped to `value_range` as in `inpaint`.
+            operator: A `LinearOperator` of `keras_ncsn.operators`, such as
+                `Downsample(2)`. It is tried on random images first.
+            noise_std: Float, at least 0, the standard deviation of the noise,
+                in units of the measurements.
+            num_samples: Integer, the number of samples for each image.
+                Defaults to `1`.
+            seed: Integer, at least 0. Defaults to `None`, random. Sample i
+                depends only on the seed, on i and on its own measurements.
+            method: A `Method` of `keras_ncsn.posterior`, such as
+                `MMPS(num_iterations=5)`, or a name: `"mmps"`, `"pigdm"`,
+                `"dps"`, `"score_ald"` or `"replacement"`. Defaults to `None`,
+                `"mmps"`, which is the best calibrated.
+            sampler: As in `generate`. Defaults to `None`, the model's own.
+            labels: As in `inpaint`.
+            batch_size: Integer, the number of samples that are drawn at a
+                time. Defaults to `64`.
+            verbose: As in `generate`.
+            conditions: As in `inpaint`.
+            **settings: The sampler's settings, as in `generate`.
+
+        Returns:
+            A float32 NumPy array of shape
+            `(batch, num_samples, height, width, channels)`, in `value_range`.
+            It has no first axis if `measurements` has none, and no second axis
+            if `num_samples` is 1.
+
+        Example:
+
+        >>> network = keras_ncsn.networks.MLP(2, width=8)
+        >>> model = keras_ncsn.NCSNModel(network, value_range=None)
+        >>> mean = keras_ncsn.operators.Matrix([[0.5, 0.5]])
+        >>> settings = {"num_samples": 4, "sampler": "heun", "num_steps": 5}
+        >>> model.solve([3.0], mean, noise_std=0.1, **settings).shape
+        (4, 2)
+
+        Reference:
+
+        - [Rozet et al., 2024](https://arxiv.org/abs/2405.13712), the default
+          method. The others state theirs.
+        """
+        return solving.solve(
+            self,
+            measurements,
+            operator,
+            noise_std,
+            num_samples,
+            seed,
+            method,
+            sampler,
+            labels,
+            batch_size,
+            verbose,
+            conditions,
+            settings,
+        )
+
     def score(
         self,
         noisy: Tensor,
@@ -992,6 +1075,11 @@ class NCSNModel(keras.Model):
     def score_function(self) -> ScoreFunction:
         """The `ScoreFunction` that samplers use without guidance."""
         return sampling.score_function(self)
+
+    @functools.cached_property
+    def posterior_score_functions(self) -> dict[tuple, tuple]:
+        """The latest posterior `ScoreFunction`s, by method and operator."""
+        return {}
 
     @functools.cached_property
     def guided_score_functions(self) -> dict[tuple, ScoreFunction]:

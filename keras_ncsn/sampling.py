@@ -4,6 +4,7 @@ The functions take the model as an argument. `NCSNModel` has a method of the
 same name for each, which describes the arguments.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def generate(
     score_fn = _guided(model, guidance, sampler)
     condition = choose_condition(model, labels, conditions, num_images, seed)
     samples = sample_in_batches(
-        _bind(model, sampler, score_fn, condition),
+        bind_rows(model, sampler, score_fn, condition),
         (num_images, *model.image_shape),
         seed,
         batch_size,
@@ -95,7 +96,7 @@ def inpaint(
         known_mask = np.repeat(known_mask, num_samples, axis=0)
     known = Known(model.to_sampled(images), known_mask)
     samples = sample_in_batches(
-        _bind(model, sampler, model.score_function, condition, known),
+        bind_rows(model, sampler, model.score_function, condition, known=known),
         images.shape,
         check_seed(seed),
         batch_size,
@@ -290,18 +291,34 @@ def _unconditional(model):
     return without_condition(model.score_function, none)
 
 
-def _bind(model, sampler, score_fn, condition, known=None):
-    """Returns `sampler.sample`, as `sample_in_batches` calls it."""
+def bind_rows(
+    model: Any,
+    sampler: Sampler,
+    score_fn: ScoreFunction,
+    *arrays: np.ndarray | None,
+    known: Known | None = None,
+) -> Callable[..., Tensor]:
+    """Returns `sampler.sample`, as `sample_in_batches` calls it.
+
+    Args:
+        model: An `NCSNModel`.
+        sampler: A `Sampler`.
+        score_fn: A `ScoreFunction`.
+        *arrays: Arrays with a row for each image, which are bound to
+            `score_fn`, such as conditions. `None` is left out.
+        known: A `Known`. Defaults to `None`.
+
+    Returns:
+        A function, as `sampler` of `sample_in_batches`.
+    """
     value_range = model.value_range
     if value_range is not None:
         value_range = tuple(model.to_sampled(np.array(value_range)))
+    given = [array for array in arrays if array is not None]
 
     def run(noise, rows, on_progress):
-        bound = score_fn
-        if condition is not None:
-            bound = score_fn.bind(condition[rows])
         return sampler.sample(
-            bound,
+            score_fn.bind(*(array[rows] for array in given)),
             model.schedule,
             noise,
             known and known.of_rows(rows),

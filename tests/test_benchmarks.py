@@ -1,11 +1,10 @@
 import contextlib
-import importlib.util
 import pathlib
-import sys
 
 import click
 import numpy as np
 import pytest
+from benchmark_files import load_benchmark
 from conftest import needs_torch, two_convolutions
 from contract import random_images, randomize
 from keras import ops
@@ -17,16 +16,6 @@ from keras_ncsn.networks.unet import UNet
 
 ROOT = pathlib.Path(__file__).parent
 DATA = ROOT / "data"
-
-
-def load_benchmark(name):
-    path = ROOT.parent / "benchmarks" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    # For those that import it as a neighbour.
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 with contextlib.suppress(ImportError):

@@ -17,7 +17,7 @@ from preset_files import restate
 import keras_ncsn
 from keras_ncsn import cli, ladder
 from keras_ncsn.cli.files import check_output, read_mask, write_images
-from keras_ncsn.images import save_images
+from keras_ncsn.images import save_images, to_uint8
 
 DATA = pathlib.Path(__file__).parent / "data"
 
@@ -116,6 +116,43 @@ def test_inpaint_draws_a_row_for_each_image(preset, tmp_path):
         assert grid.size == (4 * 10 - 2, 2 * 10 - 2)
 
 
+@pytest.mark.parametrize(
+    ("operator", "size", "channels"),
+    [
+        (("super-resolution", "--factor", 2), 4, 3),
+        (("deblurring", "--blur-std", 0.7), 8, 3),
+        (("colourisation",), 8, 1),
+        (("missing-pixels", "--mask", "left-half"), 8, 3),
+    ],
+)
+def test_restore_draws_a_row_for_each_image(
+    make_zero, tmp_path, operator, size, channels
+):
+    preset = tmp_path / "preset"
+    model = make_zero((8, 8, 3), sampler="heun")
+    model.save_to_preset(preset)
+    images = np.random.default_rng(0).random((2, size, size, channels))
+    save_images(images, tmp_path / "in")
+    common = (
+        *("restore", preset, *sorted((tmp_path / "in").iterdir())),
+        *("--operator", *operator, "--noise", 0.1, "--num-samples", 3),
+        *("--num-steps", 3, "--seed", 0, "--output"),
+    )
+    run(*common, tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (4 * 10 - 2, 2 * 10 - 2)
+        shown = np.asarray(grid)[:8, :8]
+    pixels = to_uint8(images)[0]
+    if operator[0] == "super-resolution":
+        pixels = pixels.repeat(2, axis=0).repeat(2, axis=1)
+    if operator[0] == "missing-pixels":
+        pixels[:, 4:] = 128
+    np.testing.assert_array_equal(shown, np.broadcast_to(pixels, shown.shape))
+    run(*common, tmp_path / "restored.npy")
+    restored = np.load(tmp_path / "restored.npy")
+    assert restored.shape == (6, 8, 8, 3)
+
+
 def test_pictures_show_the_whole_range_of_a_preset(make_zero, tmp_path):
     model = make_zero((8, 8, 1), value_range=(-1.0, 1.0), sampler="heun")
     preset = tmp_path / "preset"
@@ -171,6 +208,7 @@ def test_pictures_of_points_are_refused(tmp_path, monkeypatch):
 
 
 WHITE = np.arange(8) < np.full((8, 1), 4)
+RESTORE = "restore", "mnist", "digit.png", "--noise", "0.1", "--operator"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
@@ -380,6 +418,7 @@ def test_help_gives_each_option_its_default(command):
     [
         ("generate", "--num-images", ["Images", "Files", "Sampling"]),
         ("inpaint", "--mask", ["Images", "Files", "Sampling"]),
+        ("restore", "--operator", ["Images", "Files", "Sampling"]),
         ("suggest-schedule", "--image-size", ["Data", "Noise levels"]),
     ],
 )
@@ -404,6 +443,14 @@ def test_help_shows_options_in_groups(command, first, titles):
         (["inpaint", "mnist", "digit.png", "--mask", "x"], "one of left-half"),
         (["inpaint", "mnist", "digit.png", "--mask", "grey.png"], "value 7"),
         (["inpaint", "mnist", "large.png", "--mask", "centre"], "28 pixels"),
+        (["restore", "mnist", "digit.png"], "--operator"),
+        ([*RESTORE, "super-resolution"], "needs --factor. Received: none"),
+        ([*RESTORE, "colourisation", "--factor", "2"], "--factor is not for"),
+        ([*RESTORE, "super-resolution", "--factor", "3"], "must divide"),
+        ([*RESTORE, "super-resolution", "--factor", "2"], "14 pixels wide"),
+        ([*RESTORE, "colourisation"], "must get images with 3 channels"),
+        ([*RESTORE, "missing-pixels", "--mask", "x"], "one of left-half"),
+        ([*RESTORE, "deblurring", "--blur-std", "nan"], "nan"),
         (["train", "no-where", "out"], "no-where"),
         (["train", "digit.png", "out"], r"digit\.png"),
         (["train", ".", "out"], "one size.*Pass an image size"),

@@ -16,6 +16,7 @@ from keras_ncsn.backend.devices import (
 )
 from keras_ncsn.backend.gradients import (
     output_and_input_gradient,
+    output_and_pull_back,
     value_and_gradients,
 )
 from keras_ncsn.backend.normalization import normalize_groups
@@ -42,6 +43,7 @@ __all__ = [
     "num_shares",
     "on_this_process",
     "output_and_input_gradient",
+    "output_and_pull_back",
     "processes",
     "run_stateless",
     "update_if",

@@ -106,6 +106,49 @@ def output_and_input_gradient(
     return _input_gradient_torch(function, x, direction)
 
 
+def output_and_pull_back(
+    function: Callable[..., Tensor], x: Tensor, *others: Tensor
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """Returns `function(x, *others)`, and a function that pulls back.
+
+    It multiplies a direction by the Jacobian of `function` with respect to x
+    (a vector-Jacobian product). The function is evaluated once, however many
+    directions follow. Both work in eager code, and in functions and loops that
+    `compile_inference` compiles.
+
+    Args:
+        function: Function of tensors that returns a tensor. All tensors that
+            it uses are its arguments, except the values of Keras variables.
+        x: Float tensor.
+        *others: Further tensors, which are constants.
+
+    Returns:
+        A tensor, and a function of one tensor shaped like it that returns one
+        shaped like `x`.
+
+    Example:
+
+    >>> from keras import ops
+    >>> output, pull_back = output_and_pull_back(
+    ...     lambda x, factor: factor * x**2, ops.array([3.0]), ops.array(5.0)
+    ... )
+    >>> float(output[0]), float(pull_back(ops.array([1.0]))[0])
+    (45.0, 30.0)
+    """
+    if BACKEND == "tensorflow":
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            output = function(x, *others)
+        zero = tf.UnconnectedGradients.ZERO
+        return output, lambda direction: tape.gradient(
+            output, x, direction, unconnected_gradients=zero
+        )
+    if BACKEND == "jax":
+        output, pull_back = jax.vjp(lambda x: function(x, *others), x)
+        return output, lambda direction: pull_back(direction)[0]
+    return _pull_back_torch(function, x, others)
+
+
 def _sum_over_replicas(context, value, gradients):
     present = [
         tf.convert_to_tensor(gradient)
@@ -162,3 +205,27 @@ def _input_gradient_torch(function, x, direction):
             output, x, direction, create_graph=differentiable
         )
     return (output if differentiable else output.detach()), gradient
+
+
+def _pull_back_torch(function, x, others):
+    # Compiled functions run in inference mode, whose tensors autograd refuses,
+    # so it gets copies.
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()
+        output = function(x, *(other.clone() for other in others))
+
+    def pull_back(direction):
+        if not output.requires_grad:
+            return torch.zeros_like(x)
+        with torch.inference_mode(False), torch.enable_grad():
+            (gradient,) = torch.autograd.grad(
+                output,
+                x,
+                direction.clone(),
+                retain_graph=True,
+                allow_unused=True,
+                materialize_grads=True,
+            )
+        return gradient
+
+    return output.detach(), pull_back

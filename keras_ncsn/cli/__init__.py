@@ -14,6 +14,7 @@ from keras_ncsn.text import printable
 COMMANDS = (
     "generate",
     "inpaint",
+    "restore",
     "train",
     "guide",
     "suggest-schedule",

@@ -94,7 +94,7 @@ def write_images(
 def read_image(
     path: str | os.PathLike, image_shape: tuple[int, int, int]
 ) -> np.ndarray:
-    """Reads an image, which must have the size of the preset's images.
+    """Reads an image, which must have the size that the preset asks for.
 
     Args:
         path: Path of the file.
@@ -117,9 +117,9 @@ def read_image(
 
 def _wrong_size(path, size, expected):
     return ValueError(
-        f"An image must have the preset's size: {expected[0]} pixels wide and "
-        f"{expected[1]} high. Received: {one_line(path)}, {size[0]} by "
-        f"{size[1]}. Crop or resize it."
+        f"An image must have the size that the preset asks for: {expected[0]} "
+        f"pixels wide and {expected[1]} high. Received: {one_line(path)}, "
+        f"{size[0]} by {size[1]}. Crop or resize it."
     )
 
 

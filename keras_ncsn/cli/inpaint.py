@@ -12,6 +12,7 @@ from keras_ncsn.cli.options import (
     check_sampler,
     class_names,
     given,
+    image_space,
     sampler_options,
 )
 
@@ -99,7 +100,7 @@ def inpaint(
     settings = given(**settings)
     folder = check_sampler(preset, sampler, settings)
     class_names(folder, label)
-    image_shape, value_range = _image_space(folder, preset)
+    image_shape, value_range = image_space(folder, preset)
     check_drawable(
         image_shape,
         value_range,
@@ -137,25 +138,3 @@ def inpaint(
         rows = rows.reshape(-1, *model.image_shape)
         write_images(rows, output, model.value_range, num_samples + 1)
     click.echo(f"Wrote {output}")
-
-
-def _image_space(folder, preset):
-    """Returns the shape and value range of a preset's images.
-
-    Keras is imported only if the config does not state a valid shape, as for a
-    network that is not of this package.
-    """
-    from keras_ncsn.checks import is_integer
-    from keras_ncsn.presets import format
-
-    image_shape = format.image_shape(folder)
-    if len(image_shape) == 3 and all(
-        is_integer(side) and side > 0 for side in image_shape
-    ):
-        config = format.read_config(folder)["config"]
-        return image_shape, config.get("value_range", (0.0, 1.0))
-
-    from keras_ncsn import NCSNModel
-
-    model = NCSNModel.from_preset(preset, load_weights=False)
-    return model.image_shape, model.value_range

@@ -165,6 +165,35 @@ def class_names(
     return names
 
 
+def image_space(folder: pathlib.Path, preset: str) -> tuple[Any, Any]:
+    """Returns the shape and value range of a preset's images.
+
+    Keras is imported only if the config does not state a valid shape, as for a
+    network that is not of this package.
+
+    Args:
+        folder: Path of a preset, from `check_sampler`.
+        preset: String, as in `sources.find`.
+
+    Returns:
+        A tuple of integers, and a pair of floats or `None`.
+    """
+    from keras_ncsn.checks import is_integer
+    from keras_ncsn.presets import format
+
+    image_shape = format.image_shape(folder)
+    if len(image_shape) == 3 and all(
+        is_integer(side) and side > 0 for side in image_shape
+    ):
+        config = format.read_config(folder)["config"]
+        return image_shape, config.get("value_range", (0.0, 1.0))
+
+    from keras_ncsn import NCSNModel
+
+    model = NCSNModel.from_preset(preset, load_weights=False)
+    return model.image_shape, model.value_range
+
+
 def parse_labels(
     context: click.Context | None, option: click.Parameter, text: str | None
 ) -> list[str] | None:
