@@ -146,14 +146,13 @@ def test_image_depends_on_the_seed_and_its_index_alone(model, images):
 
 def test_error_is_that_of_the_probes(model, images):
     few = {"seed": 0, "num_steps": 3, "return_error": True, **QUIET}
-    x = images[:2]
-    value, error = model.log_likelihood(x, num_probes=30, **few)
-    exact, none = model.log_likelihood(x, num_probes=64, **few)
-    assert value.shape == error.shape == none.shape == (2,)
+    value, error = model.log_likelihood(images, num_probes=20, **few)
+    exact, none = model.log_likelihood(images, num_probes=64, **few)
+    assert value.shape == error.shape == none.shape == (16,)
     assert not none.any()
-    assert np.all(np.abs(value - exact) < 4 * error)
-    _, smaller = model.log_likelihood(x, num_probes=60, **few)
-    np.testing.assert_allclose(error / smaller, np.sqrt(2), rtol=0.4)
+    # The root mean square of 16 is known to 18 %.
+    off = np.sqrt(np.mean(((value - exact) / error) ** 2))
+    assert off == pytest.approx(1, abs=0.6)
 
 
 def test_tensors_and_lists_are_images_too(model, images):
