@@ -1,5 +1,7 @@
 """Conditions in closed form: Gaussians whose mean depends on the label."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -566,6 +568,14 @@ def test_wrong_networks_are_refused():
     model = NCSNModel(MLP(num_classes=2), value_range=None)
     with pytest.raises(ValueError, match="one tensor for each input"):
         model([POINTS, np.ones(4, "float32")])
+
+
+@pytest.mark.parametrize("network", [MLP, functools.partial(UNet, (8, 8, 1))])
+@pytest.mark.parametrize("name", ["num_classes", "condition_size"])
+@pytest.mark.parametrize("size", [-1, 0, 2.5, True, "3", 2**16 + 1])
+def test_sizes_of_conditions_are_refused_by_their_names(network, name, size):
+    with pytest.raises(ValueError, match=f"`{name}` must.*: {name}={size!r}"):
+        network(**{name: size})
 
 
 def test_preset_keeps_labels_and_guide(tmp_path):
