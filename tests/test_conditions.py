@@ -472,6 +472,20 @@ def test_labels_that_do_not_fit_are_refused(labels, message, stream):
         assert_equal(old, new)
 
 
+@pytest.mark.parametrize("form", ["tuple", "tf.data", "generator"])
+@pytest.mark.parametrize("num_classes", [None, 2])
+def test_labels_that_are_given_twice_are_refused(form, num_classes):
+    model = NCSNModel(MLP(width=4, num_classes=num_classes), value_range=None)
+    model.compile()
+    (x,) = FORMS[form](POINTS, np.zeros(4, int))
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match="only if `x` is one array.*: `y`"):
+            method(x, np.ones(4, int), verbose=0)
+    for method in (model.train_on_batch, model.test_on_batch):
+        with pytest.raises(ValueError, match="only if `x` is one array.*: `y`"):
+            method(x, np.ones(4, int))
+
+
 def test_vectors_that_do_not_fit_are_refused():
     model = NCSNModel(MLP(width=4, condition_size=2), value_range=None)
     model.compile()
