@@ -237,6 +237,26 @@ def test_wrong_labels_are_refused(trained, tmp_path, options, message):
     assert not output.exists()
 
 
+def test_class_with_a_comma_in_its_name_has_a_number(trained, tmp_path):
+    model = keras_ncsn.NCSNModel.from_preset(
+        trained / "run" / "last", class_names=["bright, white", "dark"]
+    )
+    model.save_to_preset(tmp_path / "preset")
+    command = "generate", tmp_path / "preset", "--seed", 0, "--output"
+    output = tmp_path / "samples.npy"
+    with pytest.raises(ValueError, match="'bright'. A comma.*by its number"):
+        invoke(*command, output, "--labels", "bright, white,dark")
+    invoke(*command, output, "--labels", "0,dark")
+    expected = model.generate(labels=["bright, white", "dark"], seed=0)
+    assert_equal(np.load(output), expected)
+    one = "--label", "bright, white", "--num-images", 1
+    invoke(*command, output, *one)
+    assert_equal(np.load(output), expected[:1], rtol=1e-5)
+    # Where no name has a comma, none is spoken of.
+    with pytest.raises(ValueError, match="Received: 'grey'$"):
+        invoke("generate", trained / "run" / "last", "--labels", "grey,0")
+
+
 def test_label_is_refused_for_a_preset_without_labels(small):
     for option in (["--label", "1"], ["--labels", "1"], ["--grid-by-class"]):
         with pytest.raises(ValueError, match="trained with labels"):
