@@ -203,6 +203,17 @@ def test_image_depends_on_its_own_label_alone():
     assert np.abs(same_noise - mixed[1]).max() > 1e-3
 
 
+def test_one_seed_has_one_noise_whatever_the_label():
+    # The flow of a Gaussian is linear in the noise.
+    left, right = (
+        gaussian_model().generate(50, seed=0, labels=label)[:, 0]
+        for label in NAMES
+    )
+    assert np.corrcoef(left, right)[0, 1] > 0.9999
+    other = gaussian_model().generate(50, seed=1, labels="right")[:, 0]
+    assert abs(np.corrcoef(left, other)[0, 1]) < 0.5
+
+
 def test_inpaint_takes_labels():
     model = gaussian_model()
     filled = model.inpaint(
