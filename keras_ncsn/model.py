@@ -121,8 +121,8 @@ class NCSNModel(keras.Model):
         seed: Integer, the seed of the noise in training. Defaults to `None`,
             random.
         guide: A `Guide`, a worse score from which `generate` moves away.
-            `score`, `denoise`, `inpaint` and the loss do not use it. Defaults
-            to `None`.
+            `score`, `denoise`, `inpaint`, `solve` and the loss do not use it.
+            Defaults to `None`.
         class_names: Sequence of strings, the names of the classes of a network
             that takes labels. Defaults to `None`: their numbers.
         class_counts: Sequence of integers, how many training images each class
