@@ -31,7 +31,8 @@ class MMPS(Method):
 
     Args:
         num_iterations: Integer, at least 1, the iterations of conjugate
-            gradients. Each takes one backward pass. Defaults to `3`.
+            gradients. Each takes one backward pass. With many steps of the
+            sampler, five are better calibrated. Defaults to `3`.
 
     Example:
 
