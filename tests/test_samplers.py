@@ -31,7 +31,8 @@ def mixture_score(x, sigma):
     return (ops.sigmoid(logit) - x) / variance
 
 
-def stream(count=4000, size=1, seed=0):
+def stream(count=40, size=100, seed=0):
+    """4,000 numbers, or others; each image has a generator of its own."""
     return NoiseStream(seed, 0, (count, size))
 
 
@@ -118,7 +119,7 @@ def test_number_of_evaluations_is_as_documented(
         return -x
 
     with eagerly():
-        run(sampler, score_fn, SCHEDULE, stream(2), **settings)
+        run(sampler, score_fn, SCHEDULE, stream(2, 1), **settings)
     assert len(calls) == expected
     assert sampler(**settings).num_evaluations(SCHEDULE) == expected
 
@@ -189,7 +190,7 @@ def test_inpainting_takes_as_many_evaluations(eagerly):
 
     known = Known(np.zeros((2, 1), "float32"), np.array([[True]]))
     with eagerly():
-        run(samplers.Heun, score_fn, SCHEDULE, stream(2), known=known)
+        run(samplers.Heun, score_fn, SCHEDULE, stream(2, 1), known=known)
     assert len(calls) == 35
 
 
@@ -219,7 +220,7 @@ def test_heun_sigmas_equal_those_of_edm():
 
 def test_heun_is_of_second_order():
     """Halving the step quarters the error, on a flow with a known end."""
-    noise = stream(64)
+    noise = stream(64, 1)
     start = WIDE.sigma_max * NoiseStream(0, 0, (64, 1)).normal()
     # Of a Gaussian, x - mean shrinks with the spread of the noisy data.
     spread = np.sqrt(SPREAD**2 + WIDE.sigma_max**2)
@@ -227,7 +228,11 @@ def test_heun_is_of_second_order():
 
     def error(num_steps):
         samples = run(
-            samplers.Heun, gaussian_score, WIDE, stream(64), num_steps=num_steps
+            samplers.Heun,
+            gaussian_score,
+            WIDE,
+            stream(64, 1),
+            num_steps=num_steps,
         )
         return np.abs(samples - exact).max()
 
@@ -239,10 +244,10 @@ def test_heun_is_of_second_order():
 @pytest.mark.parametrize("churn", [1.0, 1000.0])
 def test_churn_keeps_the_distribution_and_forgets_the_start(churn):
     settings = {"num_steps": 60, "churn": churn}
-    samples = run(samplers.Heun, gaussian_score, WIDE, stream(4000), **settings)
+    samples = run(samplers.Heun, gaussian_score, WIDE, stream(), **settings)
     assert samples.mean() == pytest.approx(MEAN, abs=0.05)
     assert samples.std() == pytest.approx(SPREAD, rel=0.05)
-    flow = run(samplers.Heun, gaussian_score, WIDE, stream(4000), num_steps=60)
+    flow = run(samplers.Heun, gaussian_score, WIDE, stream(), num_steps=60)
     related = np.corrcoef(samples.ravel(), flow.ravel())[0, 1]
     # Each step forgets a part, the more the larger the churn.
     assert (0.2 < related < 0.8) if churn == 1.0 else (abs(related) < 0.1)
@@ -258,7 +263,7 @@ def test_churn_is_within_its_range(eagerly, churn, high):
 
     settings = {"num_steps": 6, "churn": churn, "churn_range": (0.1, high)}
     with eagerly():
-        run(samplers.Heun, score_fn, WIDE, stream(2), **settings)
+        run(samplers.Heun, score_fn, WIDE, stream(2, 1), **settings)
     sigmas = heun_sigmas(WIDE.sigma_max, WIDE.sigma_min, 6)
     inside = (sigmas >= 0.1) & (sigmas <= high)
     factor = min(1 + churn / 6, np.sqrt(2))
@@ -301,7 +306,7 @@ def test_churn_is_within_its_range(eagerly, churn, high):
 )
 def test_wrong_settings_are_refused(sampler, settings, message):
     with pytest.raises(ValueError, match=message):
-        run(sampler, gaussian_score, SCHEDULE, stream(2), **settings)
+        run(sampler, gaussian_score, SCHEDULE, stream(2, 1), **settings)
 
 
 @pytest.mark.parametrize("kind", samplers.NAMES.values())
