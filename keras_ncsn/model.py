@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn import backend, sampling, solving
+from keras_ncsn import backend, evaluation, sampling, solving
 from keras_ncsn import layers as layers
 from keras_ncsn.annotations import StrPath, Tensor
 from keras_ncsn.checks import (
@@ -54,6 +54,7 @@ from keras_ncsn.samplers.settings import checked_samplers
 from keras_ncsn.score_function import ScoreFunction
 from keras_ncsn.training import noise_levels, step
 from keras_ncsn.training.data import checked_data
+from keras_ncsn.typicality import Reference
 
 
 class _ClassProperty(property):
@@ -744,6 +745,250 @@ class NCSNModel(keras.Model):
             verbose,
             conditions,
             settings,
+        )
+
+    def log_likelihood(
+        self,
+        images: Any,
+        num_probes: int = 1,
+        seed: int | None = None,
+        num_steps: int = 40,
+        return_error: bool = False,
+        labels: Any = None,
+        batch_size: int = 64,
+        verbose: int | str = "auto",
+        conditions: Any = None,
+    ) -> Any:
+        """Returns ln p(image), in nats, for each image.
+
+        p is the density of the images that the probability flow draws: it
+        starts at the largest noise level with normal noise around the middle
+        of `value_range`, and ends at the smallest level, without a last step
+        to 0. It integrates to 1 over images in the units of `value_range`,
+        whatever the network has learned. Three things differ from the density
+        of the data:
+
+        - Images have the noise of the smallest level. Where the data vary less
+          than that, p is lower than the density of the data.
+        - The flow starts with noise alone. This is right only if the largest
+          level is far above the spread of the data. For normal data around the
+          middle, of variance s**2, the variance of p is too small by the factor
+          1 - s**2 / (sigma_max**2 + s**2). NCSN's ladder starts at 1, which is
+          not large enough for images in [0, 1].
+        - The network is not the exact score.
+
+        Heun's method follows the flow from the image up to the noise. The
+        divergence of the flow is estimated by random signs (Hutchinson's
+        estimator), without bias, or computed exactly if there are as many
+        probes as dimensions.
+
+        Args:
+            images: Batch of images of shape `(batch, height, width,
+                channels)`; uint8, or floats in `value_range`. uint8 images get
+                uniform noise of one grey level: (images + noise) / 256, mapped
+                to `value_range`. The mean over this noise is at most the
+                log-probability of the uint8 image. Floats are used as they
+                are, and so is uint8 if `value_range` is `None`.
+            num_probes: Integer, at least 1, the number of random probes. It
+                multiplies the cost of the gradients. If it is at least the
+                number of values in an image, the divergence is exact. Defaults
+                to `1`.
+            seed: Integer, at least 0, the seed of the noise and of the probes.
+                Those of image i depend only on the seed and on i. Defaults to
+                `None`, random.
+            num_steps: Integer, at least 1, the number of steps from the
+                smallest noise level to the largest. It takes `2 * num_steps +
+                1` evaluations of the network, of which `num_steps + 1` also
+                take `num_probes` gradients. Defaults to `40`.
+            return_error: Boolean, whether to return standard errors too. It
+                needs at least two probes. Defaults to `False`.
+            labels: As in `inpaint`.
+            batch_size: Integer, the number of images that are evaluated at a
+                time. Defaults to `64`.
+            verbose: As in `generate`.
+            conditions: As in `inpaint`.
+
+        Returns:
+            A float64 NumPy array of shape `(batch,)`. With `return_error`, a
+            tuple of it and of another, the standard error from the choice of
+            probes. The errors of the steps and of the uniform noise are not in
+            it. Raises a `FloatingPointError` if the flow diverges.
+
+        Example:
+
+        >>> network = keras_ncsn.networks.MLP(2, width=8)
+        >>> schedule = keras_ncsn.NoiseSchedule.geometric(20.0, 0.01, 10)
+        >>> model = keras_ncsn.NCSNModel(network, schedule, value_range=None)
+        >>> points = np.zeros((3, 2), "float32")
+        >>> model.log_likelihood(points, num_probes=2, num_steps=5).shape
+        (3,)
+
+        Reference:
+
+        - [Song et al., 2021](https://arxiv.org/abs/2011.13456), Appendix D.2.
+        """
+        return evaluation.log_likelihood(
+            self,
+            images,
+            num_probes,
+            seed,
+            num_steps,
+            return_error,
+            labels,
+            batch_size,
+            verbose,
+            conditions,
+        )
+
+    def bits_per_dimension(
+        self,
+        images: Any,
+        num_probes: int = 1,
+        seed: int | None = None,
+        num_steps: int = 40,
+        return_error: bool = False,
+        labels: Any = None,
+        batch_size: int = 64,
+        verbose: int | str = "auto",
+        conditions: Any = None,
+    ) -> Any:
+        """Returns -log2 p(image) / dimension, in units of grey levels.
+
+        p is the density of `log_likelihood`, for images whose `value_range` is
+        mapped to [0, 256). The bits of uint8 images are, on average over the
+        uniform noise, an upper bound on the bits with which the model could
+        store them without loss. Without a `value_range`, p is not converted.
+
+        Args:
+            images: As in `log_likelihood`.
+            num_probes: As in `log_likelihood`.
+            seed: As in `log_likelihood`.
+            num_steps: As in `log_likelihood`.
+            return_error: As in `log_likelihood`.
+            labels: As in `log_likelihood`.
+            batch_size: As in `log_likelihood`.
+            verbose: As in `log_likelihood`.
+            conditions: As in `log_likelihood`.
+
+        Returns:
+            A float64 NumPy array of shape `(batch,)`; with `return_error`, a
+            tuple of it and of another, the standard error.
+
+        Example:
+
+        >>> model = keras_ncsn.NCSNModel(keras_ncsn.networks.MLP(2, width=8))
+        >>> pairs_of_pixels = np.zeros((3, 2), "uint8")
+        >>> model.bits_per_dimension(pairs_of_pixels, num_probes=2).shape
+        (3,)
+        """
+        return evaluation.bits_per_dimension(
+            self,
+            images,
+            num_probes,
+            seed,
+            num_steps,
+            return_error,
+            labels,
+            batch_size,
+            verbose,
+            conditions,
+        )
+
+    def typicality_reference(
+        self,
+        images: Any,
+        method: str = "score_norms",
+        seed: int | None = None,
+        labels: Any = None,
+        batch_size: int = 64,
+        verbose: int | str = "auto",
+        conditions: Any = None,
+    ) -> Reference:
+        """Returns what is typical of images, for `typicality`.
+
+        It computes a few features of each image, and their mean and
+        covariance:
+
+        - `"score_norms"`: the length of the score of the image at ten noise
+          levels, evenly spaced in log scale between the ends of the schedule.
+        - `"likelihood"`: the log-likelihood, with one probe and 40 steps.
+
+        Args:
+            images: Typical images, such as a few hundred of the training data,
+                as in `log_likelihood`. At least 12, or 3 for `"likelihood"`.
+            method: String, `"score_norms"` or `"likelihood"`. Defaults to
+                `"score_norms"`.
+            seed: As in `log_likelihood`.
+            labels: As in `inpaint`.
+            batch_size: As in `log_likelihood`.
+            verbose: As in `generate`.
+            conditions: As in `inpaint`.
+
+        Returns:
+            A `keras_ncsn.typicality.Reference`.
+
+        Reference:
+
+        - [Mahmood et al., 2021](https://arxiv.org/abs/2010.13132), the norms.
+          They fit a mixture of normal distributions; this is one.
+        - [Nalisnick et al., 2019](https://arxiv.org/abs/1906.02994), the
+          likelihood, for one image at a time.
+        """
+        return evaluation.typicality_reference(
+            self, images, method, seed, labels, batch_size, verbose, conditions
+        )
+
+    def typicality(
+        self,
+        images: Any,
+        reference: Reference,
+        seed: int | None = None,
+        labels: Any = None,
+        batch_size: int = 64,
+        verbose: int | str = "auto",
+        conditions: Any = None,
+    ) -> np.ndarray:
+        """Returns how typical images are, to detect those of other kinds.
+
+        The likelihood alone is no good detector: plain images of another kind
+        can be more likely than the training data. Typicality is lower both for
+        images that are less likely and for images that are more likely than
+        typical ones.
+
+        Args:
+            images: As in `log_likelihood`.
+            reference: What `typicality_reference` returns for typical images.
+            seed: As in `log_likelihood`.
+            labels: As in `inpaint`.
+            batch_size: As in `log_likelihood`.
+            verbose: As in `generate`.
+            conditions: As in `inpaint`.
+
+        Returns:
+            A float64 NumPy array of shape `(batch,)`, at most 0: minus the
+            Mahalanobis distance between the features of an image and those of
+            the reference. Of `"likelihood"`, it is the number of standard
+            deviations between log-likelihoods.
+
+        Example:
+
+        >>> network = keras_ncsn.networks.MLP(2, width=8)
+        >>> model = keras_ncsn.NCSNModel(network, value_range=None)
+        >>> points = np.random.default_rng(0).normal(size=(100, 2))
+        >>> reference = model.typicality_reference(points)
+        >>> near, far = model.typicality([[0.3, -0.2], [9.0, 9.0]], reference)
+        >>> bool(near > far)
+        True
+        """
+        return evaluation.typicality(
+            self,
+            images,
+            reference,
+            seed,
+            labels,
+            batch_size,
+            verbose,
+            conditions,
         )
 
     def score(

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import lazy_loader
+import numpy as np
 
 from keras_ncsn.annotations import ScoreFn, Tensor
 
@@ -37,11 +38,12 @@ class ScoreFunction:
     ) -> None:
         self.function = function
         self.variables = variables
-        self._bound: tuple[Tensor, ...] = ()
-        self._compiled: dict[Any, Callable[..., Tensor]] = {}
+        # What `function` takes after the noise levels.
+        self.bound: tuple[Tensor, ...] = ()
+        self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        return self.function(x, sigma, *self._bound)
+        return self.function(x, sigma, *self.bound)
 
     def bind(self, *tensors: Tensor) -> Self:
         """Returns the score function with further arguments bound.
@@ -60,50 +62,48 @@ class ScoreFunction:
         >>> float(around.bind(5.0).run(lambda fn, x: fn(x, None), 2.0))
         3.0
         """
-        bound = copy.copy(self)
-        bound._bound = (*self._bound, *tensors)
-        return bound
+        new = copy.copy(self)
+        new.bound = (*self.bound, *tensors)
+        return new
 
     @classmethod
     def of(cls, function: ScoreFn) -> Self:
         """Returns `function` as a `ScoreFunction`, which it may be already."""
         return function if isinstance(function, cls) else cls(function)
 
-    def run(self, loop: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    def run(self, loop: Callable[..., Any], *tensors: Tensor) -> Any:
         """Calls `loop(score_fn, *tensors)`, compiled.
 
         Args:
-            loop: Function that returns a tensor. Its arguments are the score
-                function and `tensors`. It is compiled once if it is the same
-                object in each call.
+            loop: Function that returns a tensor, or a tuple of them. Its
+                arguments are a `ScoreFunction`, which equals this one, and
+                `tensors`. It is compiled once if it is the same object in each
+                call.
             *tensors: Tensors, arrays or numbers. The first is the batch of
                 images. Several devices share it, as `parallel.data_parallel`
                 says.
 
         Returns:
-            A tensor.
+            What `loop` returns.
         """
         # A function that closed over the bound tensors would be compiled again
         # for each batch, so they are arguments too.
         from keras_ncsn import backend
 
-        num_bound = len(self._bound)
+        num_bound = len(self.bound)
         key = loop, num_bound
         if key not in self._compiled:
 
             def call(*tensors):
-                bound, rest = tensors[:num_bound], tensors[num_bound:]
-
-                def score_fn(x, sigma):
-                    return self.function(x, sigma, *bound)
-
-                return loop(score_fn, *rest)
+                score_fn = copy.copy(self)
+                score_fn.bound = tensors[:num_bound]
+                return loop(score_fn, *tensors[num_bound:])
 
             self._compiled[key] = backend.compile_inference(
                 call, self.variables
             )
         x, *rest = tensors
-        return self._compiled[key](*self._bound, backend.divide(x), *rest)
+        return self._compiled[key](*self.bound, backend.divide(x), *rest)
 
 
 def fill_levels(x: Tensor, sigma: Tensor) -> Tensor:
@@ -162,3 +162,31 @@ def flow_slope(score_fn: ScoreFn, x: Tensor, sigma: Tensor) -> Tensor:
         A tensor shaped like `x`.
     """
     return -sigma * score_fn(x, fill_levels(x, sigma))
+
+
+def flow_sigmas(
+    sigma_max: float, sigma_min: float, num_steps: int
+) -> np.ndarray:
+    """Returns the noise levels between which steps along the flow go.
+
+    Their seventh roots are evenly spaced, so most steps are at small noise.
+
+    Args:
+        sigma_max: Float, the first level.
+        sigma_min: Float, the last level.
+        num_steps: Integer, at least 2.
+
+    Returns:
+        A float64 array of shape `(num_steps,)`.
+
+    Example:
+
+    >>> [round(float(s), 3) for s in flow_sigmas(80.0, 0.002, num_steps=3)]
+    [80.0, 2.515, 0.002]
+
+    Reference:
+
+    - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Equation 5.
+    """
+    first, last = np.array([sigma_max, sigma_min], "float64") ** (1.0 / 7.0)
+    return np.linspace(first, last, num_steps) ** 7.0

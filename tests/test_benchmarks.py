@@ -25,6 +25,7 @@ with contextlib.suppress(ImportError):
     plain_unet = load_benchmark("plain_unet")
 sample_quality = load_benchmark("sample_quality")
 face_quality = load_benchmark("face_quality")
+out_of_distribution = load_benchmark("out_of_distribution")
 
 
 @pytest.fixture
@@ -224,3 +225,38 @@ def test_settings_are_compared_by_another_seed(tmp_path):
     assert not any(tmp_path.iterdir())
     samples, _ = sample_quality.generate(model, 6, tries[0], seed=3)
     assert any(np.array_equal(images, samples) for images in seen)
+
+
+def test_auroc_is_the_share_of_pairs_in_order():
+    find = out_of_distribution.auroc
+    assert find(np.array([3, 1]), np.array([2, 0, 1])) == 4.5 / 6
+    x = np.random.default_rng(0).standard_normal(4000)
+    # Normal values one standard deviation apart.
+    assert find(x[:2000] + 1, x[2000:]) == pytest.approx(0.760, abs=0.02)
+
+
+@pytest.mark.parametrize(("channels", "other"), [(1, 3), (3, 1)])
+def test_images_of_other_sets_fit_the_model(channels, other):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (2, 4, 4, other), "uint8")
+    fitting = out_of_distribution.with_channels(images, channels)
+    assert fitting.dtype == np.uint8
+    assert fitting.shape == (2, 4, 4, channels)
+    if channels == 1:
+        brightness = images @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(fitting[..., 0] - brightness).max() <= 0.5
+    else:
+        np.testing.assert_array_equal(fitting, images.repeat(3, axis=-1))
+
+
+def test_images_of_another_kind_are_told_apart():
+    model = NCSNModel(two_convolutions())
+    randomize(model.network)
+    rng = np.random.default_rng(0)
+    train, test = rng.integers(100, 156, (2, 20, 8, 8, 1), "uint8")
+    sets = {"test": test, "bright": test + 99}
+    rows = out_of_distribution.measure(model, train, sets, num_steps=4)
+    (_, bits, typical), (_, _, bright) = rows
+    direct = model.bits_per_dimension(test, seed=1, num_steps=4, verbose=0)
+    assert bits == pytest.approx(direct.mean())
+    assert out_of_distribution.auroc(typical[2], bright[2]) > 0.9

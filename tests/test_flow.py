@@ -7,9 +7,9 @@ from keras import ops
 
 from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.samplers import AnnealedLangevin, DPMSolver, Euler, Heun
-from keras_ncsn.samplers.flow import flow_sigmas
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.score_function import flow_sigmas
 
 METHODS = [DPMSolver, Euler, Heun]
 WIDE = NoiseSchedule.geometric(20.0, 0.01, 40)

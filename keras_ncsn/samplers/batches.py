@@ -22,6 +22,7 @@ def sample_in_batches(
     batch_size: int,
     keep_frames: bool = False,
     verbose: int | str = "auto",
+    desc: str = "Sampling",
 ) -> np.ndarray:
     """Returns samples, drawn in batches of equal size.
 
@@ -37,9 +38,11 @@ def sample_in_batches(
             Defaults to `False`.
         verbose: 0 (silent), 1 (a progress bar on long runs) or `"auto"` (a
             bar only in a terminal or a notebook). Defaults to `"auto"`.
+        desc: String, what the progress bar says. Defaults to `"Sampling"`.
 
     Returns:
-        A float32 array of the given shape, or, with `keep_frames`, of shape
+        What `sampler` returns, for all images: a float32 array of the given
+        shape, or, with `keep_frames`, of shape
         `(num_images, frames, ...)`.
     """
     num_images = shape[0]
@@ -50,7 +53,7 @@ def sample_in_batches(
     bar = make_bar(
         None,
         verbose,
-        desc="Sampling",
+        desc=desc,
         unit=" steps",
         delay=SECONDS_BEFORE_PROGRESS,
     )

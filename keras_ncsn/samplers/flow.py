@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import lazy_loader
-import numpy as np
 
 from keras_ncsn.annotations import ScoreFn, Tensor
 from keras_ncsn.checks import check_at_least, check_count, check_levels
@@ -18,7 +17,11 @@ from keras_ncsn.samplers.monitor import Monitor
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
 from keras_ncsn.samplers.starts import normal_start
-from keras_ncsn.score_function import ScoreFunction, flow_slope
+from keras_ncsn.score_function import (
+    ScoreFunction,
+    flow_sigmas,
+    flow_slope,
+)
 
 if TYPE_CHECKING:
     # It imports Keras.
@@ -205,31 +208,3 @@ class FlowSampler(Sampler):
         low, high = self.churn_range
         churn = min(self.churn / self.num_steps, MAX_CHURN)
         return 1.0 + churn if low <= sigma <= high else 1.0
-
-
-def flow_sigmas(
-    sigma_max: float, sigma_min: float, num_steps: int
-) -> np.ndarray:
-    """Returns the noise levels that the methods along the flow step through.
-
-    Their seventh roots are evenly spaced, so most steps are at small noise.
-
-    Args:
-        sigma_max: Float, the first level.
-        sigma_min: Float, the last level before 0.
-        num_steps: Integer, at least 2.
-
-    Returns:
-        A float64 array of shape `(num_steps,)`.
-
-    Example:
-
-    >>> [round(float(s), 3) for s in flow_sigmas(80.0, 0.002, num_steps=3)]
-    [80.0, 2.515, 0.002]
-
-    Reference:
-
-    - [Karras et al., 2022](https://arxiv.org/abs/2206.00364), Equation 5.
-    """
-    first, last = np.array([sigma_max, sigma_min], "float64") ** (1.0 / 7.0)
-    return np.linspace(first, last, num_steps) ** 7.0
