@@ -25,7 +25,7 @@ from keras_ncsn.checks import (
     check_share,
     check_value_range,
 )
-from keras_ncsn.conditions import Condition, Labels
+from keras_ncsn.conditions import Condition, Labels, Vectors
 from keras_ncsn.guidance import Guide
 
 # Presets and `.keras` files name classes that these modules register.
@@ -122,8 +122,8 @@ class NCSNModel(keras.Model):
         seed: Integer, the seed of the noise in training. Defaults to `None`,
             random.
         guide: A `Guide`, a worse score from which `generate` moves away.
-            `score`, `denoise`, `inpaint` and the loss do not use it. Defaults
-            to `None`.
+            `score`, `denoise`, `inpaint`, `solve` and the loss do not use it.
+            Defaults to `None`.
         class_names: Sequence of strings, the names of the classes of a network
             that takes labels. Defaults to `None`: their numbers.
         class_counts: Sequence of integers, how many training images each class
@@ -262,6 +262,16 @@ class NCSNModel(keras.Model):
     def class_counts(self) -> tuple[int, ...] | None:
         """How many training images each class has, or `None` if unknown."""
         return getattr(self.condition, "counts", None)
+
+    @property
+    def needs_conditions(self) -> bool:
+        """Whether `generate` must be given `conditions`.
+
+        Labels can be drawn at random. Vectors cannot, and without
+        `condition_dropout` no image can be drawn without them.
+        """
+        takes_vectors = isinstance(self.condition, Vectors)
+        return takes_vectors and not self.has_unconditional
 
     @property
     def sampling_network(self) -> keras.Model:
@@ -1276,9 +1286,10 @@ class NCSNModel(keras.Model):
     ) -> str:
         """Publishes the model on the Hugging Face Hub, in one commit.
 
-        The commit includes a model card and a picture of samples. A card that
-        a person wrote, on the Hub or in a preset's folder, is not replaced. To
-        publish a `LICENSE` too, push a preset's folder with `keras-ncsn push`.
+        The commit includes a model card and, unless `needs_conditions`, a
+        picture of samples. A card that a person wrote, on the Hub or in a
+        preset's folder, is not replaced. To publish a `LICENSE` too, push a
+        preset's folder with `keras-ncsn push`.
 
         Args:
             repo_id: String, `"owner/repo"`. A missing repository is created.

@@ -134,6 +134,16 @@ def eagerly():
     return context
 
 
+@pytest.fixture
+def untraced(eagerly):
+    """A context for what runs a few times: tracing it takes far longer.
+
+    So it is on TensorFlow. JAX would compile each operation.
+    """
+    traces = keras.backend.backend() == "tensorflow"
+    return eagerly if traces else contextlib.nullcontext
+
+
 @contextlib.contextmanager
 def files_may_grow_to(num_bytes):
     """A file that may not grow any more fails as on a full disk."""

@@ -191,8 +191,11 @@ def test_pictures_of_faces_hold_no_image_of_the_data(tmp_path):
 
 def holds(picture, image):
     """Tells whether an image is a part of a picture."""
+    image = to_uint8(image)
     windows = np.lib.stride_tricks.sliding_window_view(picture, image.shape)
-    return bool((windows == to_uint8(image)).all(axis=(-3, -2, -1)).any())
+    # Few places have its first pixel.
+    begins = (windows[..., 0, 0, :] == image[0, 0]).all(axis=-1)
+    return any(np.array_equal(window, image) for window in windows[begins])
 
 
 def test_sharpness_counts_only_steps_inside_the_hole():

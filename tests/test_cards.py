@@ -70,6 +70,22 @@ def test_points_are_not_called_images():
     assert f"{network.count_params():,} parameters" in card
 
 
+@pytest.mark.parametrize("condition_dropout", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["num_classes", "condition_size"])
+def test_code_of_a_card_runs(name, condition_dropout):
+    model = keras_ncsn.NCSNModel(
+        keras_ncsn.networks.MLP(2, width=4, **{name: 3}),
+        value_range=None,
+        condition_dropout=condition_dropout,
+        sampler=keras_ncsn.samplers.Heun(num_steps=2),
+    )
+    card = cards.make({}, model, "owner/repo")
+    (line,) = [line for line in card.splitlines() if ".generate(" in line]
+    names = {"model": model}
+    exec(line, names)
+    assert names["points"].shape == (16, 2)
+
+
 def test_parameters_of_a_guide_are_counted_separately():
     guide = keras_ncsn.Guide(keras_ncsn.networks.MLP(2, width=4))
     network = keras_ncsn.networks.MLP(2)
@@ -250,7 +266,7 @@ def nested(depth):
 
 
 def test_refused_values_are_shown_in_one_short_line(model):
-    for metadata in ({"metrics": 10**6 * "\x1b["}, {"license": 10**6 * "a "}):
+    for metadata in ({"metrics": 10**5 * "\x1b["}, {"license": 10**5 * "a "}):
         with pytest.raises(ValueError, match="Received") as raised:
             cards.make(metadata, model, "owner/repo")
         assert str(raised.value).isprintable()

@@ -57,6 +57,13 @@ def test_commands_that_only_print_do_not_import_keras(arguments):
         (("generate", "mnist", "--label", "7"), "trained with labels"),
         (("inpaint", "mnist", "IMAGE", "--mask", "half"), "must be one of"),
         (("inpaint", "mnist", "IMAGE", "--mask", "centre"), "28 pixels wide"),
+        (
+            (
+                *("restore", "mnist", "IMAGE", "--noise", "0.1"),
+                *("--operator", "super-resolution", "--factor", "2"),
+            ),
+            "14 pixels wide",
+        ),
         (("guide", "mnist", "nist", "OUTPUT"), "must be a name of the zoo"),
         (("guide", "mnist", "mnist", "OUTPUT"), "same preset twice"),
         (("convert", "IMAGE", "FULL"), "new or empty folder"),

@@ -1,12 +1,15 @@
 """Runs with labels, and what the command line draws from them."""
 
 import json
+import multiprocessing
+import signal
 
 import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from contract import assert_equal
+from interrupt import KillAt
 from keras import ops
 from PIL import Image
 from training_runs import TINY, read_rows, train_in
@@ -14,7 +17,7 @@ from training_runs import TINY, read_rows, train_in
 import keras_ncsn
 from keras_ncsn import cli, runs
 from keras_ncsn.callbacks.every_steps import EverySteps
-from keras_ncsn.presets import format
+from keras_ncsn.presets import cards, format, sources
 from keras_ncsn.runs import building, recipes, run_file
 
 CONDITIONAL = [*TINY, "--conditional", "--num-steps", 2]
@@ -103,24 +106,48 @@ def test_run_trains_a_conditional_u_net(trained, tmp_path):
     assert "--condition-dropout 0.2" in metadata["command"]
 
 
-def test_resumed_run_is_equal_bit_for_bit(trained, tmp_path):
+WRITING = {"log_every": 1, "checkpoint_every": 2, "sample_every": 0}
+
+
+def train_with(callbacks, folder, run):
+    data = runs.load_images(run)
+    return runs.train(folder, run, data, extra_callbacks=callbacks, **WRITING)
+
+
+def stop(folder, run):
+    class Stop(EverySteps):
+        def on_step(self, step, logs):
+            self.model.stop_training = True
+
+    assert train_with([Stop(3)], folder, run) == 3
+
+
+def kill(folder, run):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tensorflow", "keras_ncsn.model"])
+    process = context.Process(
+        target=train_with, args=([KillAt(3)], folder, run)
+    )
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+    with np.load(folder / "state.npz") as file:
+        assert file["step"] == 2
+
+
+@pytest.mark.parametrize(
+    "end", [stop, pytest.param(kill, marks=pytest.mark.slow)]
+)
+def test_resumed_run_is_equal_bit_for_bit(trained, tmp_path, end):
     run = run_file.describe(
         str(trained / "pictures"),
         settings={"steps": 4, "batch_size": 4},
         from_preset=str(trained / "small"),
     )
-    data = runs.load_images(run)
-    settings = {"log_every": 1, "checkpoint_every": 1, "sample_every": 0}
-
-    class Stop(EverySteps):
-        def on_step(self, step, logs):
-            self.model.stop_training = True
-
-    folder = tmp_path / "stopped"
-    runs.train(folder, run, data, extra_callbacks=[Stop(2)], **settings)
-    assert runs.train(folder, run, data, **settings) == 4
-    whole = runs.train(tmp_path / "whole", run, data, **settings)
-    assert whole == 4
+    folder = tmp_path / "ended"
+    end(folder, run)
+    assert train_with([], folder, run) == 4
+    assert train_with([], tmp_path / "whole", run) == 4
     with (
         np.load(folder / "state.npz") as ours,
         np.load(tmp_path / "whole" / "state.npz") as theirs,
@@ -128,6 +155,11 @@ def test_resumed_run_is_equal_bit_for_bit(trained, tmp_path):
         assert ours.files == theirs.files
         for name in ours.files:
             assert_equal(ours[name], theirs[name])
+    losses = [
+        [(row["loss"], row["unconditional_loss"]) for row in read_rows(path)]
+        for path in (folder, tmp_path / "whole")
+    ]
+    assert losses[0] == losses[1]
 
 
 def test_run_is_resumed_with_its_own_labels(trained, tmp_path):
@@ -237,23 +269,49 @@ def test_wrong_labels_are_refused(trained, tmp_path, options, message):
     assert not output.exists()
 
 
+def test_class_with_a_comma_in_its_name_has_a_number(trained, tmp_path):
+    model = keras_ncsn.NCSNModel.from_preset(
+        trained / "run" / "last", class_names=["bright, white", "dark"]
+    )
+    model.save_to_preset(tmp_path / "preset")
+    command = "generate", tmp_path / "preset", "--seed", 0, "--output"
+    output = tmp_path / "samples.npy"
+    with pytest.raises(ValueError, match="'bright'. A comma.*by its number"):
+        invoke(*command, output, "--labels", "bright, white,dark")
+    invoke(*command, output, "--labels", "0,dark")
+    expected = model.generate(labels=["bright, white", "dark"], seed=0)
+    assert_equal(np.load(output), expected)
+    one = "--label", "bright, white", "--num-images", 1
+    invoke(*command, output, *one)
+    assert_equal(np.load(output), expected[:1], rtol=1e-5)
+    # Where no name has a comma, none is spoken of.
+    with pytest.raises(ValueError, match="Received: 'grey'$"):
+        invoke("generate", trained / "run" / "last", "--labels", "grey,0")
+
+
 def test_label_is_refused_for_a_preset_without_labels(small):
     for option in (["--label", "1"], ["--labels", "1"], ["--grid-by-class"]):
         with pytest.raises(ValueError, match="trained with labels"):
             invoke("generate", small, *option)
 
 
-def test_card_and_list_name_the_classes(trained, tmp_path):
-    model = keras_ncsn.NCSNModel.from_preset(trained / "run" / "last")
-    text = cards_of(model, trained / "run" / "last")
+def test_card_names_the_classes(trained):
+    folder = trained / "run" / "last"
+    model = keras_ncsn.NCSNModel.from_preset(folder)
+    text = cards.make(format.read_metadata(folder), model, "owner/repo")
     assert 'model.generate(16, seed=0, labels="bright")' in text
     assert "bright, dark" in text
 
 
-def cards_of(model, folder):
-    from keras_ncsn.presets import cards
-
-    return cards.make(format.read_metadata(folder), model, "owner/repo")
+def test_list_of_presets_counts_the_classes(trained, small, monkeypatch):
+    zoo = {"pictures": trained / "run" / "last", "small": small}
+    monkeypatch.setattr(sources, "zoo", lambda: zoo)
+    head, *lines = invoke("presets").splitlines()
+    start = head.index("classes")
+    cells = [line[start:].split("  ")[0] for line in lines]
+    assert cells == ["2", ""]
+    rows = json.loads(invoke("presets", "--json"))
+    assert [row["class_names"] for row in rows] == [["bright", "dark"], None]
 
 
 def test_old_run_files_stay_readable(tmp_path):

@@ -46,7 +46,7 @@ def picture_size(path):
 def test_why_noise_2d(example, monkeypatch, tmp_path, capsys):
     why_noise_2d = example("why_noise_2d")
     monkeypatch.setattr(why_noise_2d, "STEPS_PER_LEVEL", 10)
-    parts = why_noise_2d.main(tmp_path / "2d", steps=300, num_samples=400)
+    parts = why_noise_2d.main(tmp_path / "2d", steps=200, num_samples=400)
 
     # Plain dynamics fills both modes alike, annealed as the data does.
     assert parts["data"] == pytest.approx(0.2, abs=0.06)
@@ -176,7 +176,9 @@ def test_a_folder_with_other_files_is_refused_before_any_work(
 def test_train_mnist(example, monkeypatch, images, tmp_path):
     folder = tmp_path / "preset"
     # Half the blocks compile in half the time.
-    small = functools.partial(keras_ncsn.networks.UNet, num_blocks=1)
+    small = functools.partial(
+        keras_ncsn.networks.UNet, num_blocks=1, attention_stages=()
+    )
     monkeypatch.setattr(keras_ncsn.networks, "UNet", small)
     model = example("train_mnist").main(
         folder, steps=20, batch_size=8, images=images, widths=(8,)

@@ -375,8 +375,10 @@ def test_command_makes_a_guided_preset(tmp_path):
     assert metadata["parameter_count"] == counts[0]
     assert metadata["guide_parameter_count"] == counts[1]
     # Of a guided one, no training run of the network is known.
+    assert "in place of" not in result.output
     result = run("guide", made, paths[1], tmp_path / "again")
     assert result.exit_code == 0, result.output
+    assert "in place of the guide that the preset had" in result.output
     assert "command" not in format.read_metadata(tmp_path / "again")
     arrays = []
     for guidance in ("1", "1.5", "9"):
@@ -414,6 +416,58 @@ def test_command_refuses_before_it_writes(tmp_path):
     (tmp_path / "full" / "note").write_text("mine")
     result = run("guide", *paths, tmp_path / "full")
     assert "new or empty" in str(result.exception)
+
+
+def save_with_labels(folder, **kwargs):
+    model = small_model(small_network(num_classes=2), **kwargs)
+    command = "keras-ncsn train mnist OUTPUT --conditional"
+    model.save_to_preset(folder, {"data": "mnist", "command": command})
+    return model
+
+
+def test_command_stores_classifier_free_guidance(tmp_path):
+    preset, made = tmp_path / "network" / "last", tmp_path / "made"
+    plain = save_with_labels(preset)
+    options = "--unconditional", "--weight", 3, "--sigma-range", 0.1, 2
+    result = run("guide", preset, made, *options)
+    assert result.exit_code == 0, result.output
+    assert "guided by its own unconditional score\n" in result.output
+    model = NCSNModel.from_preset(made)
+    assert model.guide.network is None
+    assert model.guide.unconditional_share == 1
+    assert (model.guide.weight, model.guide.sigma_range) == (3, (0.1, 2))
+    images = model.generate(2, seed=0, labels=1, **QUICK)
+    same = small_model(plain.network, guide=Guide(None, 3.0, (0.1, 2.0)))
+    assert_equal(images, same.generate(2, seed=0, labels=1, **QUICK))
+    assert np.abs(images - plain.generate(2, seed=0, labels=1, **QUICK)).max()
+    assert format.read_metadata(made)["command"] == (
+        "keras-ncsn train mnist NETWORK --conditional && keras-ncsn guide "
+        "NETWORK/last OUTPUT --unconditional --weight 3 --sigma-range 0.1 2"
+    )
+    # The guide of a preset is not replaced in silence.
+    result = run("guide", made, tmp_path / "again", "--unconditional")
+    assert "in place of the guide that the preset had" in result.output
+
+
+def test_unconditional_score_is_needed_before_a_preset_is_written(tmp_path):
+    save_with_labels(tmp_path / "labels", condition_dropout=0.0)
+    save_with_labels(tmp_path / "other")
+    small_model(small_network()).save_to_preset(tmp_path / "none")
+    made = tmp_path / "made"
+    for name in ("labels", "none"):
+        result = run("guide", tmp_path / name, made, "--unconditional")
+        assert "Classifier-free guidance needs" in str(result.exception)
+    # Without the option, the second of two folders is no output.
+    before = (tmp_path / "other" / "metadata.json").read_bytes()
+    for arguments in (
+        (tmp_path / "labels", tmp_path / "other"),
+        (tmp_path / "labels", tmp_path / "other", made, "--unconditional"),
+    ):
+        result = run("guide", *arguments)
+        assert result.exit_code == 2
+        assert "give PRESET GUIDE OUTPUT, or PRESET OUTPUT" in result.output
+    assert (tmp_path / "other" / "metadata.json").read_bytes() == before
+    assert not made.exists()
 
 
 def test_a_run_from_a_guided_preset_drops_the_guide(tmp_path):

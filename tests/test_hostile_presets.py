@@ -40,8 +40,9 @@ pytestmark = pytest.mark.usefixtures("alarm")
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     keras.utils.set_random_seed(0)
-    network = UNet((4, 4, 1), widths=(4,), num_blocks=1)
-    guide = Guide(UNet((4, 4, 1), widths=(2,), num_blocks=1))
+    small = {"num_blocks": 1, "attention_stages": ()}
+    network = UNet((4, 4, 1), widths=(4,), **small)
+    guide = Guide(UNet((4, 4, 1), widths=(2,), **small))
     model = keras_ncsn.NCSNModel(network, guide=guide, seed=0)
     randomize(model.network)
     folder = tmp_path_factory.mktemp("saved") / "preset"

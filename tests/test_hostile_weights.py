@@ -170,7 +170,7 @@ def test_keras_opens_no_file_that_is_not_listed(several):
 
 def test_the_check_of_an_index_takes_no_longer_for_many_names(tmp_path):
     stated = {f"model_{i:05}.weights.h5": "0" * 64 for i in range(20_000)}
-    index = {"weight_map": {str(i): [*stated][i] for i in range(20_000)}}
+    index = {"weight_map": {str(i): x for i, x in enumerate(stated)}}
     path = tmp_path / format.INDEX_FILE
     path.write_text(json.dumps(index))
     began = time.monotonic()

@@ -351,6 +351,28 @@ def test_a_push_keeps_the_cache_for_offline_mode(
     assert "X-Repo-Commit='../x'" in run.report(*dry)["error"][1]
 
 
+@pytest.mark.parametrize("condition_dropout", [0.0, 0.1])
+def test_no_picture_is_drawn_of_samples_that_need_vectors(
+    tmp_path, condition_dropout
+):
+    network = keras_ncsn.networks.UNet(
+        (4, 4, 1), widths=(4,), num_blocks=1, condition_size=3
+    )
+    model = keras_ncsn.NCSNModel(
+        network,
+        sampler=keras_ncsn.samplers.Heun(num_steps=2),
+        condition_dropout=condition_dropout,
+    )
+    folder = tmp_path / "preset"
+    model.save_to_preset(folder)
+    upload = publishing.prepare(folder, tmp_path, model, "owner/preset", None)
+    card = upload.files["README.md"].read_text()
+    assert "conditions=[0.0] * 3)" in card
+    drawn = condition_dropout > 0
+    assert ("samples.png" in upload.files) == drawn
+    assert ("samples.png" in card) == drawn
+
+
 @pytest.mark.parametrize(
     "value_range", [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), None]
 )

@@ -80,6 +80,13 @@ def test_folders_that_do_not_fit_are_refused(tmp_path, counts, extra, message):
         load_labelled_images(tmp_path)
 
 
+def test_folder_named_none_is_refused_before_a_picture_is_read(tmp_path):
+    write_folders(tmp_path, {"cat": 1, "none": 0})
+    (tmp_path / "none" / "0.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"none of them 'none'.*'cat', 'none'"):
+        load_labelled_images(tmp_path)
+
+
 @pytest.mark.parametrize(
     "names", [("images", "labels"), ("x_train", "y_train"), ("x", "y")]
 )

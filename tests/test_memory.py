@@ -89,13 +89,18 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
         run(monkeypatch, fail)
 
 
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("saved") / "preset"
+    network = UNet((8, 8, 1), widths=(4,), num_blocks=1)
+    keras_ncsn.NCSNModel(network).save_to_preset(folder)
+    return folder
+
+
 @pytest.mark.parametrize("place", ["network", "weights", "model"])
 def test_a_lack_of_memory_is_not_blamed_on_the_preset(
-    monkeypatch, tmp_path, place
+    monkeypatch, preset, place
 ):
-    network = UNet((8, 8, 1), widths=(4,), num_blocks=1)
-    keras_ncsn.NCSNModel(network).save_to_preset(tmp_path / "preset")
-
     def fail(*arguments, **options):
         raise MemoryError("Unable to allocate 1. GiB")
 
@@ -106,4 +111,4 @@ def test_a_lack_of_memory_is_not_blamed_on_the_preset(
     }
     monkeypatch.setattr(*patched[place], fail)
     with pytest.raises(MemoryError):
-        keras_ncsn.NCSNModel.from_preset(tmp_path / "preset")
+        keras_ncsn.NCSNModel.from_preset(preset)

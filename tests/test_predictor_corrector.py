@@ -57,7 +57,7 @@ def test_the_step_of_an_image_does_not_depend_on_the_others():
     """The second image's score is a hundred times larger than the first's."""
 
     def score_fn(x, sigma):
-        factors = np.float32([[1.0], [100.0]])[: x.shape[0]]
+        factors = ops.convert_to_tensor([[1.0], [100.0]])[: x.shape[0]]
         return -factors * x / ops.square(sigma)[:, None]
 
     sampler = PredictorCorrector(signal_to_noise=0.01)

@@ -26,6 +26,7 @@ WRONG = {
     "--recipe ncsn-mnist --image-size 31": "even height and width",
     "--recipe ncsn-mnist --dropout 0.5": "dropout for ncsn-mnist",
     "--recipe ncsn-mnist --log-sigma-std 1": "from a log-normal distribution",
+    "--condition-dropout 0.2": "Add --conditional",
     "--from-preset mnist --width 8": "must come from the preset",
     "--from-preset no-such": "`preset` must be a name of the zoo",
     "--checkpoint-every 7 --log-every 2": "`checkpoint_every` must be a mult",

@@ -6,12 +6,11 @@ import random
 import shutil
 import signal
 
-import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import two_convolutions
-from interrupt import Interrupt
+from interrupt import Interrupt, KillAt
 from training_runs import (
     NUM_STEPS,
     killable_model,
@@ -23,18 +22,6 @@ from keras_ncsn import cli, runs
 from keras_ncsn.callbacks import Checkpoint, TrainingLog
 from keras_ncsn.images import save_images
 from keras_ncsn.runs import provenance, run_file
-
-
-class KillAt(keras.callbacks.Callback):
-    """Kills its own process, by SIGKILL, at a step of the whole run."""
-
-    def __init__(self, step, start):
-        super().__init__()
-        self.left = step - start
-
-    def on_train_batch_end(self, batch, logs=None):
-        if batch + 1 == self.left:
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def kill_in_the_middle_of_a_write(number):

@@ -222,6 +222,7 @@ def gaussian_model():
             (4, 4, 1),
             widths=(4,),
             num_blocks=1,
+            attention_stages=(),
             data_mean=mean,
             data_std=spread,
             variance_preserving=schedule.variance_preserving,

@@ -24,11 +24,17 @@ def functional():
     return keras.Model([noisy, sigma], ops.cast(x, "float32"))
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    folder = tmp_path_factory.mktemp("saved") / "preset"
+    keras_ncsn.NCSNModel(functional(), seed=0).save_to_preset(folder)
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path):
-    model = keras_ncsn.NCSNModel(functional(), seed=0)
-    model.save_to_preset(tmp_path / "preset")
-    return tmp_path / "preset"
+def folder(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "preset")
 
 
 def edit_config(folder, edit):

@@ -20,6 +20,15 @@ def test_validation_of_a_zero_network_is_half_the_pixels(make_zero):
     np.testing.assert_array_equal(again, losses)
 
 
+def test_condition_is_refused_for_a_model_that_takes_none(make_zero):
+    images = np.zeros((4, 8, 8, 1), "uint8")
+    message = r"`condition` must be left out.*Received: condition=\[0, 1, 2"
+    with pytest.raises(ValueError, match=message):
+        validation_losses(
+            make_zero((8, 8, 1)), images, [1.0], condition=[0, 1, 2, 3]
+        )
+
+
 @pytest.mark.parametrize(
     "distribution", ["ladder", "log_uniform", "log_normal"]
 )

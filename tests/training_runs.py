@@ -18,7 +18,7 @@ keras = lazy_loader.load("keras")
 
 TINY = [
     *("--width", 4, "--width-multipliers", "1", "--num-blocks", 1),
-    *("--attention-stages", "0"),
+    *("--attention-stages", ""),
 ]
 NUM_STEPS = 24
 

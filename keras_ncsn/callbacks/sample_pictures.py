@@ -9,7 +9,6 @@ import numpy as np
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.callbacks.every_steps import EverySteps
-from keras_ncsn.conditions import Vectors
 from keras_ncsn.images import check_drawable, save_grid, to_unit_range
 from keras_ncsn.parallel import is_main_process
 
@@ -53,7 +52,7 @@ class SamplePictures(EverySteps):
             model.value_range,
             "Train without `SamplePictures` (--sample-every 0).",
         )
-        if isinstance(model.condition, Vectors) and not model.has_unconditional:
+        if model.needs_conditions:
             raise ValueError(
                 "Pictures of a model that takes vectors need a "
                 "`condition_dropout` above 0, because they are drawn without "

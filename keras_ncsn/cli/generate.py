@@ -39,8 +39,8 @@ from keras_ncsn.cli.options import (
     "--labels",
     callback=parse_labels,
     metavar="LABELS",
-    help="A label for each image, with commas between: 0,1,frog. Default: "
-    "--label for all.",
+    help="A label for each image, with commas between: 0,1,frog. A class with "
+    "a comma in its name needs its number. Default: --label for all.",
     cls=Option,
     group=IMAGES,
 )

@@ -1,4 +1,4 @@
-"""keras-ncsn guide: combine a network with a worse one that guides it."""
+"""keras-ncsn guide: combine a network with a worse score that guides it."""
 
 import pathlib
 import shlex
@@ -14,9 +14,14 @@ MAX_COMMAND = 5000
 
 
 @click.command()
-@click.argument("preset")
-@click.argument("guide_preset", metavar="GUIDE")
+@click.argument("presets", metavar="PRESET [GUIDE]", nargs=-1, required=True)
 @click.argument("output", type=click.Path(path_type=pathlib.Path))
+@click.option(
+    "--unconditional",
+    is_flag=True,
+    help="Guide by the network's own score without a label, instead of GUIDE "
+    "(classifier-free guidance).",
+)
 @click.option(
     "--weight",
     type=click.FloatRange(min=1),
@@ -41,7 +46,7 @@ MAX_COMMAND = 5000
     help="Precision in which the weights of both networks are stored. They "
     "load in any precision.",
 )
-def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
+def guide(presets, output, unconditional, weight, sigma_range, weights_dtype):
     """Combine a preset with a worse one that guides it.
 
     OUTPUT is the new preset: the network of PRESET, and the network of GUIDE
@@ -49,11 +54,22 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
     the weight, the less varied they are. Train the guide on the same data: a
     smaller network, or an earlier checkpoint of the same network.
 
+    A preset that knows labels needs no GUIDE: with --unconditional its samples
+    move away from what it draws without a label.
+
     \b
     keras-ncsn train mnist runs/mnist
     keras-ncsn train mnist runs/small --width 16 --steps 3000
     keras-ncsn guide runs/mnist/best runs/small/best guided
+
+    \b
+    keras-ncsn train mnist runs/digits --conditional
+    keras-ncsn guide runs/digits/best guided --unconditional
     """
+    if len(presets) != (1 if unconditional else 2):
+        raise click.UsageError(
+            "give PRESET GUIDE OUTPUT, or PRESET OUTPUT --unconditional"
+        )
     from keras_ncsn.checks import check_at_least, check_levels
     from keras_ncsn.presets import format, sources
     from keras_ncsn.presets.format import check_folder
@@ -62,8 +78,8 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
     check_folder(output)
     check_at_least(1, weight=weight)
     check_levels(sigma_range=sigma_range)
-    folders = [sources.find(name) for name in (preset, guide_preset)]
-    if folders[0].samefile(folders[1]):
+    folders = [sources.find(name) for name in presets]
+    if not unconditional and folders[0].samefile(folders[1]):
         raise ValueError(
             "The guide must be a worse network than the one that it guides. "
             f"Received: the same preset twice, {folders[0]}. Pass a preset of "
@@ -74,7 +90,43 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
 
     from keras_ncsn import Guide, NCSNModel
 
-    model, worse = (NCSNModel.from_preset(folder) for folder in folders)
+    model, *others = (NCSNModel.from_preset(folder) for folder in folders)
+    network = None
+    for worse in others:
+        _check_fits(worse, model)
+        network = worse.network
+    guided = NCSNModel.from_config(
+        model.get_config()
+        | {
+            "network": model.network,
+            "guide": Guide(network, weight, sigma_range),
+        }
+    )
+    # Metrics of the network alone do not hold for the guided preset.
+    metadata = {name: known[0][name] for name in TRAINING if name in known[0]}
+    metadata |= terms
+    command = _command(folders, known, weight, sigma_range)
+    if command and weights_dtype != "float32":
+        command += f" --weights-dtype {weights_dtype}"
+    if command:
+        metadata["command"] = command
+    guided.save_to_preset(output, metadata, weights_dtype=weights_dtype)
+    _tell(output, model, network)
+
+
+def _tell(output, model, network):
+    by = "its own unconditional score"
+    if network is not None:
+        by = f"{network.count_params():,}"
+    if model.guide is not None:
+        by += ", in place of the guide that the preset had"
+    click.echo(
+        f"Wrote {output}: {model.network.count_params():,} parameters, guided "
+        f"by {by}"
+    )
+
+
+def _check_fits(worse, model):
     if worse.prediction != model.prediction:
         raise ValueError(
             "The guide and the network must have the same `prediction`. "
@@ -87,42 +139,25 @@ def guide(preset, guide_preset, output, weight, sigma_range, weights_dtype):
             f"order, or none. Received: {one_line(worse.class_names)} and "
             f"{one_line(model.class_names)}"
         )
-    guided = NCSNModel.from_config(
-        model.get_config()
-        | {
-            "network": model.network,
-            "guide": Guide(worse.network, weight, sigma_range),
-        }
-    )
-    # Metrics of the network alone do not hold for the guided preset.
-    metadata = {name: known[0][name] for name in TRAINING if name in known[0]}
-    metadata |= terms
-    command = _command(folders, known, weight, sigma_range)
-    if command and weights_dtype != "float32":
-        command += f" --weights-dtype {weights_dtype}"
-    if command:
-        metadata["command"] = command
-    guided.save_to_preset(output, metadata, weights_dtype=weights_dtype)
-    click.echo(
-        f"Wrote {output}: {model.network.count_params():,} parameters, guided "
-        f"by {worse.network.count_params():,}"
-    )
 
 
 def _command(folders, metadata, weight, sigma_range):
     """Returns the commands that make the preset, from training onwards.
 
-    Returns `None` unless both presets are results of `keras-ncsn train`.
+    Returns `None` unless all presets are results of `keras-ncsn train`.
     """
     commands = [str(known.get("command")) for known in metadata]
-    names = "NETWORK", "GUIDE"
+    names = ["NETWORK", "GUIDE"][: len(folders)]
     words = ["keras-ncsn guide"]
     for name, folder, command in zip(names, folders, commands, strict=True):
         if folder.name not in ("best", "last") or not _is_training(command):
             return None
         words.append(f"{name}/{folder.name}")
     low, high = sigma_range
-    words.append(f"OUTPUT --weight {weight:g} --sigma-range {low:g} {high:g}")
+    words.append("OUTPUT")
+    if len(folders) == 1:
+        words.append("--unconditional")
+    words.append(f"--weight {weight:g} --sigma-range {low:g} {high:g}")
     trainings = [
         command.replace("OUTPUT", name)
         for command, name in zip(commands, names, strict=True)

@@ -160,8 +160,16 @@ def class_names(
             f"{one_line(folder.name)}, which has no `class_names`"
         )
     names = checked_class_names(names, None)
-    for label in [labels] if isinstance(labels, str) else labels or ():
-        Labels(names).index(label)
+    try:
+        for label in [labels] if isinstance(labels, str) else labels or ():
+            Labels(names).index(label)
+    except ValueError as error:
+        if isinstance(labels, str) or "," not in "".join(names):
+            raise
+        raise ValueError(
+            f"{error}. A comma ends a label of --labels, so give a class with "
+            "a comma in its name by its number."
+        ) from None
     return names
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from keras_ncsn.annotations import StrPath
 from keras_ncsn.checks import check_count
+from keras_ncsn.conditions import checked_class_names
 from keras_ncsn.datasets.arrays import load_arrays, load_labels
 from keras_ncsn.datasets.labels import (
     LabelledImages,
@@ -112,7 +113,7 @@ def load_labelled_images(
         numbers = tuple(map(str, range(labels.max() + 1)))
         return LabelledImages(images, labels, numbers)
     if kind == "folder":
-        folders = class_folders(source)
+        folders = checked_class_names(class_folders(source), None)
         files = list_files(source, skip_unreadable)
         labels = labels_of_files(source, files, folders)
         skipped: list[str] = []
@@ -123,7 +124,7 @@ def load_labelled_images(
             gone = set(skipped)
             files = [file for file in files if file not in gone]
             labels = labels_of_files(source, files, folders)
-        return LabelledImages(images, labels, tuple(folders))
+        return LabelledImages(images, labels, folders)
     builder = _find_builder(source, data_dir)
     find_label_feature(builder.info)
     # No image is skipped, because its label would remain.

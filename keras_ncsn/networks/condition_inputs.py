@@ -13,25 +13,18 @@ from keras_ncsn.layers.condition_embedding import ConditionEmbedding
 MAX_ROWS = 2**16
 
 
-def make_inputs(
-    image_shape: Sequence[int], num_classes: Any, condition_size: Any
-) -> list[Tensor]:
-    """Returns the inputs: noisy images, noise levels and perhaps a condition.
+def checked_num_rows(num_classes: Any, condition_size: Any) -> int | None:
+    """Returns the size of a condition, or raises a `ValueError`.
 
     Args:
-        image_shape: Tuple of integers.
         num_classes: Integer, at least 1, if the condition is a label;
             otherwise `None`.
         condition_size: Integer, at least 1, if the condition is a vector;
             otherwise `None`.
 
     Returns:
-        A list of two or three Keras inputs.
+        The one that is given, or `None` without a condition.
     """
-    inputs = [
-        keras.Input(tuple(image_shape), dtype="float32", name="noisy"),
-        keras.Input((), dtype="float32", name="sigma"),
-    ]
     if num_classes is not None and condition_size is not None:
         raise ValueError(
             "A condition must be a label or a vector. Received: "
@@ -40,9 +33,34 @@ def make_inputs(
         )
     if num_classes is not None:
         check_count(most=MAX_ROWS, num_classes=num_classes)
-        return [*inputs, keras.Input((), dtype="int32", name="condition")]
+        return num_classes
     if condition_size is not None:
         check_count(most=MAX_ROWS, condition_size=condition_size)
+    return condition_size
+
+
+def make_inputs(
+    image_shape: Sequence[int],
+    num_classes: int | None,
+    condition_size: int | None,
+) -> list[Tensor]:
+    """Returns the inputs: noisy images, noise levels and perhaps a condition.
+
+    Args:
+        image_shape: Tuple of integers.
+        num_classes: As in `checked_num_rows`, which has passed.
+        condition_size: As in `checked_num_rows`, which has passed.
+
+    Returns:
+        A list of two or three Keras inputs.
+    """
+    inputs = [
+        keras.Input(tuple(image_shape), dtype="float32", name="noisy"),
+        keras.Input((), dtype="float32", name="sigma"),
+    ]
+    if num_classes is not None:
+        return [*inputs, keras.Input((), dtype="int32", name="condition")]
+    if condition_size is not None:
         size = (condition_size,)
         return [*inputs, keras.Input(size, dtype="float32", name="condition")]
     return inputs
@@ -59,8 +77,7 @@ def add_condition(
     Args:
         embedding: Float tensor of shape `(batch, units)`.
         inputs: List that `make_inputs` returns.
-        num_rows: Integer, `num_classes` or `condition_size`; or `None` without
-            a condition.
+        num_rows: Integer or `None`, from `checked_num_rows`.
         dtype: Dtype policy of the layers, or `None` for the global one.
 
     Returns:

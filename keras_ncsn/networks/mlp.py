@@ -6,7 +6,11 @@ import keras
 from keras import layers
 
 from keras_ncsn.checks import check_above_zero, check_finite
-from keras_ncsn.networks.condition_inputs import add_condition, make_inputs
+from keras_ncsn.networks.condition_inputs import (
+    add_condition,
+    checked_num_rows,
+    make_inputs,
+)
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
     RawToScore,
@@ -75,13 +79,13 @@ class MLP(ScoreNetwork):
         check_mlp_sizes(num_dimensions, width, num_layers)
         check_finite(data_mean=data_mean)
         check_above_zero(data_std=data_std)
+        num_rows = checked_num_rows(num_classes, condition_size)
         inputs = make_inputs((num_dimensions,), num_classes, condition_size)
         noisy, sigma = inputs[:2]
         normalized = NormalizeNoisy(data_mean, data_std, variance_preserving)(
             noisy, sigma
         )
         features = SigmaFeatures(16)(sigma)
-        num_rows = num_classes or condition_size
         features = add_condition(features, inputs, num_rows, dtype)
         x = layers.Concatenate(dtype=dtype)([normalized, features])
         for index in range(num_layers):

@@ -26,10 +26,10 @@ def check_unet_sizes(
         widths: As in `UNet`.
         patch_size: As in `UNet`.
         num_blocks: As in `UNet`.
-        num_rows: Integer, `num_classes` or `condition_size`. Defaults to `0`.
+        num_rows: Integer, the rows of the table for the condition. Defaults
+            to `0`, no condition.
     """
     check_count(patch_size=patch_size, num_blocks=num_blocks)
-    check_count(least=0, num_rows=num_rows)
     if not widths or not all(is_integer(x) and x > 0 for x in widths):
         raise ValueError(
             "`widths` must hold at least one positive integer, the channels "

@@ -17,7 +17,11 @@ from keras_ncsn.checks import (
 )
 from keras_ncsn.layers.attention import PixelAttention
 from keras_ncsn.layers.group_normalization import ModulatedGroupNormalization
-from keras_ncsn.networks.condition_inputs import add_condition, make_inputs
+from keras_ncsn.networks.condition_inputs import (
+    add_condition,
+    checked_num_rows,
+    make_inputs,
+)
 from keras_ncsn.networks.preconditioning import (
     NormalizeNoisy,
     RawToScore,
@@ -115,7 +119,7 @@ class UNet(ScoreNetwork):
         dtype: str | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        num_rows = num_classes or condition_size
+        num_rows = checked_num_rows(num_classes, condition_size)
         check_unet_sizes(
             image_shape, widths, patch_size, num_blocks, num_rows or 0
         )

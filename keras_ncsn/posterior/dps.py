@@ -6,8 +6,8 @@ import lazy_loader
 
 from keras_ncsn.checks import check_above_zero
 from keras_ncsn.posterior.denoiser import score_and_denoiser
+from keras_ncsn.posterior.linear_operator import LinearOperator
 from keras_ncsn.posterior.method import Method
-from keras_ncsn.posterior.operators import LinearOperator
 from keras_ncsn.score_function import ScoreFunction
 
 keras = lazy_loader.load("keras")

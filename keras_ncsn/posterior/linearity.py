@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ncsn.posterior.operators import LinearOperator
+from keras_ncsn.posterior.linear_operator import LinearOperator
 from keras_ncsn.text import one_line, reason
 
 # Of float32 sums over an image, relative to the largest measurement.

@@ -4,7 +4,7 @@ import abc
 import dataclasses
 from typing import TYPE_CHECKING, ClassVar
 
-from keras_ncsn.posterior.operators import LinearOperator
+from keras_ncsn.posterior.linear_operator import LinearOperator
 
 if TYPE_CHECKING:
     from keras_ncsn.score_function import ScoreFunction

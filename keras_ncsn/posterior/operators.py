@@ -5,8 +5,7 @@ a batch of measurements. Its `adjoint` takes measurements back to images, so
 that the inner products <A x, y> and <x, A^T y> are equal.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import lazy_loader
 import numpy as np
@@ -14,95 +13,16 @@ import numpy.typing as npt
 
 from keras_ncsn.annotations import Tensor
 from keras_ncsn.checks import check_count, check_known_mask
+from keras_ncsn.posterior.linear_operator import (
+    LinearOperator as LinearOperator,
+)
+from keras_ncsn.posterior.linear_operator import to_tensor
 
 # The command line lists the methods without importing Keras.
 keras = lazy_loader.load("keras")
 
 # The brightness of red, green and blue (ITU-R BT.601), as PIL converts to grey.
 LUMA = (0.299, 0.587, 0.114)
-
-
-class LinearOperator:
-    """A linear function of a batch of images.
-
-    Args:
-        function: Function of a float32 tensor of shape `(batch, ...)`, images,
-            that returns real measurements, a float32 tensor of shape
-            `(batch, ...)`. It must treat each image alike and be linear,
-            without an offset. It uses `keras.ops`. Return complex numbers as
-            an axis of two, the real and the imaginary part.
-        adjoint: Function of a tensor of measurements that returns a tensor of
-            images. Defaults to `None`: the adjoint by automatic
-            differentiation.
-
-    Call arguments:
-        images: Float tensor or array of shape `(batch, ...)`.
-
-    Returns:
-        A float32 tensor of shape `(batch, ...)`.
-
-    Example:
-
-    >>> difference = LinearOperator(lambda x: x[:, 1:] - x[:, :-1])
-    >>> images = ops.array([[1.0, 4.0, 9.0]])
-    >>> ops.convert_to_numpy(difference(images)).tolist()
-    [[3.0, 5.0]]
-    >>> back = difference.adjoint(ops.array([[1.0, 0.0]]), image_shape=(3,))
-    >>> ops.convert_to_numpy(back).tolist()
-    [[-1.0, 1.0, 0.0]]
-    """
-
-    def __init__(
-        self,
-        function: Callable[[Tensor], Tensor],
-        adjoint: Callable[[Tensor], Tensor] | None = None,
-    ) -> None:
-        self.function = function
-        self._adjoint = adjoint
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return self.function(_tensor(images))
-
-    def adjoint(
-        self, measurements: Tensor, image_shape: Sequence[int]
-    ) -> Tensor:
-        """Returns the adjoint of the operator, applied to measurements.
-
-        Args:
-            measurements: Float tensor or array of shape `(batch, ...)`.
-            image_shape: Tuple of integers, the shape of one image.
-
-        Returns:
-            A float32 tensor of shape `(batch, *image_shape)`.
-        """
-        measurements = _tensor(measurements)
-        if self._adjoint is not None:
-            return self._adjoint(measurements)
-        from keras_ncsn import backend
-
-        # The Jacobian of a linear function is the same everywhere.
-        zeros = keras.ops.zeros((measurements.shape[0], *image_shape))
-        _, pull_back = backend.output_and_pull_back(self.function, zeros)
-        return pull_back(measurements)
-
-    def check_shape(self, image_shape: Sequence[int]) -> None:
-        """Raises a `ValueError` unless the operator fits images of a shape.
-
-        Args:
-            image_shape: Tuple of integers.
-        """
-
-    def measured(self, measurements: np.ndarray) -> np.ndarray:
-        """Returns measurements without what the operator does not measure.
-
-        Args:
-            measurements: Array of shape `(batch, ...)`.
-
-        Returns:
-            An array of that shape. `Mask` and `Fourier` set to 0 what is
-            unknown, whatever it was.
-        """
-        return measurements
 
 
 class Mask(LinearOperator):
@@ -144,7 +64,7 @@ class Mask(LinearOperator):
         return np.where(mask, measurements, 0)
 
     def _keep(self, images):
-        return images * _tensor(self.known_mask(images.shape[1:]))
+        return images * to_tensor(self.known_mask(images.shape[1:]))
 
 
 class Downsample(LinearOperator):
@@ -253,9 +173,9 @@ class Grayscale(LinearOperator):
     def __init__(self) -> None:
         super().__init__(
             lambda images: keras.ops.sum(
-                images * _tensor(LUMA), -1, keepdims=True
+                images * to_tensor(LUMA), -1, keepdims=True
             ),
-            lambda measurements: measurements * _tensor(LUMA),
+            lambda measurements: measurements * to_tensor(LUMA),
         )
 
     def check_shape(self, image_shape: Sequence[int]) -> None:
@@ -292,7 +212,7 @@ class Matrix(LinearOperator):
     def adjoint(
         self, measurements: Tensor, image_shape: Sequence[int]
     ) -> Tensor:
-        flat = keras.ops.matmul(_tensor(measurements), _tensor(self.matrix))
+        flat = keras.ops.matmul(to_tensor(measurements), to_tensor(self.matrix))
         return keras.ops.reshape(flat, (-1, *image_shape))
 
     def check_shape(self, image_shape: Sequence[int]) -> None:
@@ -305,7 +225,7 @@ class Matrix(LinearOperator):
 
     def _multiply(self, images):
         flat = keras.ops.reshape(images, (-1, self.matrix.shape[1]))
-        return keras.ops.matmul(flat, _tensor(self.matrix.T))
+        return keras.ops.matmul(flat, to_tensor(self.matrix.T))
 
 
 class Fourier(LinearOperator):
@@ -343,12 +263,12 @@ class Fourier(LinearOperator):
         return np.where(mask[..., None], measurements, 0)
 
     def _transform(self, images):
-        mask = _tensor(self.mask.known_mask(images.shape[1:]))
+        mask = to_tensor(self.mask.known_mask(images.shape[1:]))
         parts = _fourier(images, keras.ops.zeros_like(images))
         return keras.ops.stack([part * mask for part in parts], axis=-1)
 
     def _transform_back(self, measurements):
-        mask = _tensor(self.mask.known_mask(measurements.shape[1:-1]))
+        mask = to_tensor(self.mask.known_mask(measurements.shape[1:-1]))
         real, imaginary = (measurements[..., part] * mask for part in (0, 1))
         # The inverse is the conjugate of the transform of the conjugate.
         return _fourier(real, -imaginary)[0]
@@ -380,7 +300,7 @@ def _correlate(images, kernel):
     planes = ops.reshape(images, (-1, *sides, 1))
     planes = ops.conv(
         planes,
-        _tensor(kernel[..., None, None].copy()),
+        to_tensor(kernel[..., None, None].copy()),
         padding="same",
         data_format="channels_last",
     )
@@ -395,7 +315,3 @@ def _sides(image_shape):
 
 def _axes(images):
     return range(1, 1 + len(_sides(images.shape[1:])))
-
-
-def _tensor(values: Any) -> Tensor:
-    return keras.ops.convert_to_tensor(values, "float32")

@@ -7,8 +7,8 @@ import lazy_loader
 from keras_ncsn.checks import check_above_zero, check_count
 from keras_ncsn.posterior.conjugate_gradients import pulled_solution
 from keras_ncsn.posterior.denoiser import score_and_denoiser
+from keras_ncsn.posterior.linear_operator import LinearOperator
 from keras_ncsn.posterior.method import Method
-from keras_ncsn.posterior.operators import LinearOperator
 from keras_ncsn.score_function import ScoreFunction
 
 keras = lazy_loader.load("keras")

@@ -14,6 +14,7 @@ import json
 import re
 from typing import Any
 
+from keras_ncsn.conditions import Vectors
 from keras_ncsn.text import one_line
 
 # Made by this package, or copied from a person's card in the preset's folder.
@@ -54,12 +55,6 @@ def make(
     guide = ""
     if model.guide is not None and model.guide.network is not None:
         guide = f", and a guide of {model.guide.count_params():,}"
-    labels = ""
-    if model.class_names:
-        name = model.class_names[0]
-        label: str | int = name if one_line(name) == name else 0
-        # In JSON's quotes, which are Python's too.
-        labels = f", labels={json.dumps(label, ensure_ascii=False)}"
     lines = [
         "---",
         *_front_matter(metadata),
@@ -76,7 +71,7 @@ def make(
         "import keras_ncsn",
         "",
         f'model = keras_ncsn.NCSNModel.from_preset("hf://{repo_id}")',
-        f"{kind} = model.generate(16, seed=0{labels})",
+        f"{kind} = model.generate(16, seed=0{_condition(model.condition)})",
         "```",
         "",
     ]
@@ -129,6 +124,18 @@ def origin(text: str) -> str | None:
     if found is None or found[2] != _digest(text[: found.start()]):
         return None
     return found[1]
+
+
+def _condition(condition):
+    """Returns the argument of `generate` that says what to draw, as code."""
+    if condition is None:
+        return ""
+    if isinstance(condition, Vectors):
+        return f", conditions=[0.0] * {condition.size}"
+    name = condition.names[0]
+    label = name if one_line(name) == name else 0
+    # In JSON's quotes, which are Python's too.
+    return f", labels={json.dumps(label, ensure_ascii=False)}"
 
 
 def _front_matter(metadata):

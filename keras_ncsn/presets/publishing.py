@@ -85,8 +85,10 @@ def prepare(
     files = {name: folder / name for name in names}
     if _is_own(folder / LICENSE_FILE):
         files[LICENSE_FILE] = folder / LICENSE_FILE
-    drawn = not _is_own(folder / PICTURE_FILE) and can_be_drawn(
-        model.image_shape, model.value_range
+    drawn = (
+        not _is_own(folder / PICTURE_FILE)
+        and can_be_drawn(model.image_shape, model.value_range)
+        and not model.needs_conditions
     )
     if drawn or _is_own(folder / PICTURE_FILE):
         files[PICTURE_FILE] = (made if drawn else folder) / PICTURE_FILE

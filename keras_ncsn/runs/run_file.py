@@ -93,6 +93,7 @@ def describe(
             sources.find(from_preset)
     if before is None:
         _check_distribution(settings, recipe, from_preset)
+        _check_dropout(settings, recipe)
     run: Run = {
         "data": str(data),
         "recipe_name": recipe_name,
@@ -149,6 +150,16 @@ def _check_distribution(settings, recipe, from_preset):
             f"{' and '.join(given)} must be used with noise levels drawn "
             "from a log-normal distribution. Received: sigma_distribution="
             f"{distribution!r}. Add --sigma-distribution log_normal."
+        )
+
+
+def _check_dropout(settings, recipe):
+    given = "condition_dropout" in settings
+    if given and not getattr(recipe, "conditional", False):
+        raise ValueError(
+            "`condition_dropout` must be given only for a run with labels. "
+            f"Received: condition_dropout={settings['condition_dropout']}, "
+            "conditional=False. Add --conditional."
         )
 
 

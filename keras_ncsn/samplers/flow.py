@@ -72,7 +72,9 @@ class FlowSampler(Sampler):
     sigma = 1, where they are not: the flow then draws wrong images, however
     many steps it takes. There, `num_langevin_steps` first draw noisy images of
     that level, with steps of 0.2 * sigma**2, as in NCSN. Each costs one
-    evaluation.
+    evaluation. For example, of two modes 2 apart, with spread 0.1 and weights
+    3/4 and 1/4, Heun's method alone drew the smaller one 37 % of the time, and
+    27 % and 26 % after 20 and 100 Langevin steps (`tests/test_flow.py`).
 
     A method is a subclass that defines `_step`.
 

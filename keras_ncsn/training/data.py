@@ -34,7 +34,9 @@ def checked_data(
         value_range: As in `check_images`.
         batch_size: Integer, the batch size if `data` is an array. Defaults to
             `None`, one batch of all images.
-        labels: The conditions of an array of images. Defaults to `None`.
+        labels: The conditions of an array of images. Other data bring their
+            own, so a `ValueError` is raised if both are given. Defaults to
+            `None`.
         condition: What the model is conditioned on. Defaults to `None`:
             nothing, so conditions in the data are ignored.
 
@@ -44,6 +46,12 @@ def checked_data(
         generator, which yields the checked batch too. A PyTorch `DataLoader`
         becomes a loader whose batches are tuples, if they are not yet.
     """
+    if labels is not None and not hasattr(data, "shape"):
+        raise ValueError(
+            "`y` must be given only if `x` is one array of images. Received: "
+            f"`y`, and `x` is a {type(data).__name__}. Pass the conditions "
+            "either as `y` or in `x`."
+        )
     if isinstance(data, tuple) and data and hasattr(data[0], "shape"):
         data, labels = data[0], data[1] if len(data) > 1 else None
     if hasattr(data, "shape"):
@@ -57,7 +65,6 @@ def checked_data(
         check_batch(len(images) % batch_size)
         return data, labels
     batch, data = _first_batch(data)
-    labels = None
     if isinstance(batch, (tuple, list)):
         batch, labels = batch[0], batch[1] if len(batch) > 1 else None
     elif hasattr(data, "collate_fn"):

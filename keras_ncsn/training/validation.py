@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_ncsn.images import to_floats
 from keras_ncsn.samplers.noise_stream import NoiseStream
+from keras_ncsn.text import one_line
 from keras_ncsn.training import losses, step
 
 
@@ -38,6 +39,11 @@ def validation_losses(
     Returns:
         A float64 array of shape `(len(sigmas),)`.
     """
+    if condition is not None and model.condition is None:
+        raise ValueError(
+            "`condition` must be left out for a model whose network takes "
+            f"none. Received: condition={one_line(repr(condition), 50)}"
+        )
     images = to_floats(images, model.value_range)
     images = np.asarray(model.to_sampled(images), "float32")
     given = {}
