@@ -132,17 +132,18 @@ class InstanceNormalizationPlus(LevelLayer):
             inputs, keras.backend.result_type(self.compute_dtype, "float32")
         )
         gamma, alpha, beta = self._weights_at(levels, x.dtype)
-        mean = ops.mean(x, axis=(1, 2))
+        # Not by slices, which are many operations to trace on TensorFlow.
+        mean = ops.mean(x, axis=(1, 2), keepdims=True)
         # Not `ops.var`: it would compute the mean again, and is slow on
         # PyTorch.
-        centred = x - mean[:, None, None, :]
-        variance = ops.mean(ops.square(centred), axis=(1, 2))
+        centred = x - mean
+        variance = ops.mean(ops.square(centred), axis=(1, 2), keepdims=True)
         scale = gamma * ops.rsqrt(variance + self.epsilon)
         shift = beta - mean * scale
         shift = shift + gamma * alpha * self._normalize_means(mean)
         # One factor and one offset per channel hold everything, so that the
         # large tensor is read only once more.
-        outputs = x * scale[:, None, None, :] + shift[:, None, None, :]
+        outputs = x * scale + shift
         # The activation comes before rounding, because TensorFlow on CPUs is
         # slower in bfloat16 for everything but matrix products.
         return ops.cast(self.activation(outputs), self.compute_dtype)
@@ -166,14 +167,16 @@ class InstanceNormalizationPlus(LevelLayer):
         if self.num_levels is None:
             weights = self.gamma, self.alpha, self.beta
             return [ops.cast(weight, dtype) for weight in weights]
-        levels = ops.cast(levels, dtype)
+        levels = ops.reshape(ops.cast(levels, dtype), (-1, 1, 1))
         lower, upper = ops.floor(levels), ops.ceil(levels)
-        fraction = (levels - lower)[:, None]
+        fraction = ops.expand_dims(levels - lower, -1)
+        # Both rows at once, of shape (batch, 1, 1, channels).
+        indices = ops.cast(ops.stack([lower, upper]), "int32")
+        rows = ops.take(ops.cast(self.table, dtype), indices, axis=0)
+        lower, upper = ops.unstack(rows)
         # The weighted sum of two rows is exact at a level. A matrix product
         # would round to TF32 on some devices.
-        table = ops.cast(self.table, dtype)
-        row = (1 - fraction) * ops.take(table, ops.cast(lower, "int32"), axis=0)
-        row = row + fraction * ops.take(table, ops.cast(upper, "int32"), axis=0)
+        row = (1 - fraction) * lower + fraction * upper
         return ops.split(row, 3, axis=-1)
 
     def _normalize_means(self, mean):
