@@ -30,7 +30,7 @@ def saved(tmp_path_factory):
         sampler="heun",
         sampler_settings={"heun": {"num_steps": 2}},
     )
-    randomize(model.network)
+    randomize(model.network, scale=0.1)
     folder = tmp_path_factory.mktemp("saved") / "preset"
     model.save_to_preset(folder)
     return folder
