@@ -87,6 +87,8 @@ def _posterior(
             del functions[next(iter(functions))]
         score_fn = method.posterior(model.score_function, operator)
         functions[key] = score_fn, shape
+    # The last used is the last to be dropped.
+    functions[key] = functions.pop(key)
     return functions[key]
 
 
@@ -114,7 +116,7 @@ def _checked(measurements, operator, shape, value_range):
             f"returns for an image, or (batch, {sides}). Received: "
             f"measurements.shape={received}"
         )
-    measurements = to_floats(operator.measured(measurements), value_range)
+    measurements = operator.measured(to_floats(measurements, value_range))
     if not np.all(np.isfinite(measurements)):
         raise ValueError(
             "`measurements` must be finite numbers, except where a mask says "

@@ -151,6 +151,21 @@ def test_uint8_and_tensors_are_measurements_too(model):
         np.testing.assert_allclose(again, solved, atol=1e-5)
 
 
+@pytest.mark.parametrize("operator", [operators.Mask, operators.Fourier])
+def test_uint8_of_which_some_are_unknown_equal_floats(make_model, operator):
+    """Where the range does not start at 0."""
+    model = make_model(value_range=(-1.0, 1.0))
+    randomize(model.network, scale=0.1)
+    operator = operator(np.arange(64).reshape(8, 8) % 3 > 0)
+    shape = operator(np.zeros((2, 8, 8, 1), "float32")).shape
+    numbers = np.random.default_rng(0).integers(0, 256, shape, "uint8")
+    floats = (2 * (numbers / 255) - 1).astype("float32")
+    run = {"seed": 0, "method": "dps", **FEW}
+    solved = model.solve(floats, operator, 0.1, **run)
+    again = model.solve(numbers, operator, 0.1, **run)
+    np.testing.assert_allclose(again, solved, atol=1e-5)
+
+
 def test_complex_arrays_are_measurements_of_fourier(model):
     images = np.random.default_rng(0).random((2, 8, 8, 1), "float32")
     fourier = operators.Fourier(np.arange(64).reshape(8, 8) % 2 == 0)
@@ -218,6 +233,11 @@ def test_only_the_latest_compiled_functions_are_kept(model, monkeypatch):
         model.solve(small_images(1), operator, 0.1, **FEW)
     kept = [operator for _, operator in model.posterior_score_functions]
     assert kept == factors[1:]
+    # One that is used again is the latest.
+    for operator in (factors[1], factors[0]):
+        model.solve(small_images(1), operator, 0.1, **FEW)
+    kept = [operator for _, operator in model.posterior_score_functions]
+    assert kept == [factors[1], factors[0]]
 
 
 @pytest.mark.parametrize(
