@@ -139,6 +139,13 @@ def _check_fits(worse, model):
             f"order, or none. Received: {one_line(worse.class_names)} and "
             f"{one_line(model.class_names)}"
         )
+    takes_condition = worse.condition is not None
+    if takes_condition and model.has_unconditional > worse.has_unconditional:
+        raise ValueError(
+            "The guide must know the score without a condition, as the network "
+            "does. Received: a guide with condition_dropout=0. Train it with a "
+            "`condition_dropout` above 0."
+        )
 
 
 def _command(folders, metadata, weight, sigma_range):
