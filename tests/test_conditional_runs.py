@@ -55,7 +55,9 @@ def trained(tmp_path_factory):
             pixels = rng.integers(low, low + 128, (8, 8), "uint8")
             picture = Image.fromarray(pixels)
             picture.save(folder / "pictures" / name / f"{index}.png")
-    train_in(folder)
+    printed = train_in(folder)
+    renamed = "classes bright, dark take the places of the preset's cat, dog"
+    assert renamed in printed
     return folder
 
 
@@ -173,7 +175,10 @@ def test_run_is_resumed_with_its_own_labels(trained, tmp_path):
 def test_conditional_preset_is_trained_further(trained, tmp_path):
     preset = "--from-preset", trained / "run" / "last"
     arguments = {"network": preset, "data": trained / "pictures"}
-    train_in(tmp_path, **arguments)
+    assert "take the places" not in train_in(tmp_path, **arguments)
+    message = "conditional. Leave them out .a preset with labels is trained"
+    with pytest.raises(ValueError, match=message):
+        train_in(tmp_path / "new", "--conditional", **arguments)
     model = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
     assert model.class_names == ("bright", "dark")
     train_in(tmp_path, "--steps", 4, "--resume", **arguments)
