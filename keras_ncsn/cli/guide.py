@@ -46,7 +46,14 @@ MAX_COMMAND = 5000
     help="Precision in which the weights of both networks are stored. They "
     "load in any precision.",
 )
-def guide(presets, output, unconditional, weight, sigma_range, weights_dtype):
+def guide(
+    presets: tuple[str, ...],
+    output: pathlib.Path,
+    unconditional: bool,
+    weight: float,
+    sigma_range: tuple[float, float],
+    weights_dtype: str,
+) -> None:
     """Combine a preset with a worse one that guides it.
 
     OUTPUT is the new preset: the network of PRESET, and the network of GUIDE
