@@ -82,20 +82,24 @@ class Labels:
         """Returns the labels that a caller asks for, or raises a `ValueError`.
 
         Args:
-            values: Integer or name of a class, or a sequence with one for each
-                image. `"none"` means no label.
+            values: Integer or name of a class, or a sequence of shape
+                `(count,)` or `(count, 1)` with one for each image. `"none"`
+                means no label.
             count: Integer, the number of images.
 
         Returns:
             An int32 array of shape `(count,)`.
         """
-        if isinstance(values, str) or np.ndim(values) == 0:
-            values = [values] * count
-        if np.ndim(values) != 1 or len(values) != count:
+        shape = shape_of(values, self.argument)
+        if shape == ():
+            values, shape = [values] * count, (count,)
+        if shape not in ((count,), (count, 1)):
             raise ValueError(
                 "`labels` must be one label, or one for each image. Received: "
-                f"labels of shape {np.shape(values)} for {count} images"
+                f"labels of shape {shape} for {count} images"
             )
+        if len(shape) == 2:
+            values = [value for (value,) in values]
         return np.array([self.index(value) for value in values], self.dtype)
 
     def index(self, label: Any) -> int:
@@ -228,13 +232,33 @@ class Vectors:
         """
         if isinstance(values, str) and values == NONE:
             return np.full((count, self.size), self.none_value, self.dtype)
-        if np.ndim(values) == 1:
+        if len(shape_of(values, self.argument)) == 1:
             values = np.broadcast_to(values, (count, len(values)))
         return self.checked(values, count)
 
     def is_none(self, values: np.ndarray) -> np.ndarray:
         """Returns which vectors mean "none", a boolean array."""
         return np.isnan(values).all(axis=-1)
+
+
+def shape_of(values: Any, name: str) -> tuple[int, ...]:
+    """Returns the shape of conditions, or raises a `ValueError`.
+
+    Args:
+        values: The value to check: a number, a string, an array or a sequence.
+            The elements of a sequence must have equal shapes.
+        name: String, `"labels"` or `"conditions"`.
+
+    Returns:
+        A tuple of integers.
+    """
+    try:
+        return np.shape(values)
+    except ValueError:
+        raise ValueError(
+            f"`{name}` must have elements of one shape. Received: {name}="
+            f"{one_line(repr(values), 50)}"
+        ) from None
 
 
 # What a model is conditioned on.

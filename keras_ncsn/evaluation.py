@@ -190,7 +190,9 @@ def _checked(model, images):
     return images
 
 
-def _floats(images: np.ndarray, noise: NoiseStream, value_range) -> np.ndarray:
+def _floats(
+    images: np.ndarray, noise: NoiseStream, value_range: Any
+) -> np.ndarray:
     """Returns float32 images: uint8 is dequantised, as in training."""
     if images.dtype != np.uint8 or value_range is None:
         return images.astype("float32")

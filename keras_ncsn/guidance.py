@@ -43,7 +43,9 @@ class Guide(keras.layers.Layer):
         network: A score network for the same images that is worse in the same
             ways as the model's, such as a smaller one trained on the same
             data. It becomes untrainable. If it takes a condition, it gets the
-            model's. Defaults to `None`: classifier-free guidance alone.
+            model's, including "none", which it must have learned if the
+            model's network has. Defaults to `None`: classifier-free guidance
+            alone.
         weight: Float, at least 1, the strength of the guidance with the model's
             own sampler. With 1 the guide has no effect. Defaults to `2.0`.
         sigma_range: Pair of floats, the noise levels between which it guides.

@@ -235,7 +235,9 @@ def picture_format(path: StrPath) -> str:
     return kind
 
 
-def _write_whole(path: StrPath, write: Callable[[io.BytesIO, str], object]):
+def _write_whole(
+    path: StrPath, write: Callable[[io.BytesIO, str], object]
+) -> None:
     # Encoded in memory first: if that fails, no partial file is left.
     buffer = io.BytesIO()
     write(buffer, picture_format(path))

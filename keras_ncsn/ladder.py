@@ -325,7 +325,9 @@ def variance_after(
     return kept * (square - noise) + noise
 
 
-def _bisect(function: Callable[[float], float], low: float, high: float):
+def _bisect(
+    function: Callable[[float], float], low: float, high: float
+) -> float:
     # Finds the root of a function that is negative at `low` and positive at
     # `high`, to the last digit.
     while True:

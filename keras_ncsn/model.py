@@ -319,6 +319,9 @@ class NCSNModel(keras.Model):
                 authors' code.
             **kwargs: Arguments of `keras.Model.compile`, such as
                 `jit_compile` and `steps_per_execution`.
+
+        Raises a `ValueError` if the network does not know "none", the missing
+        condition, although `condition_dropout` is above 0.
         """
         for name in ("loss", "metrics", "weighted_metrics"):
             if kwargs.get(name) is not None:
@@ -327,6 +330,7 @@ class NCSNModel(keras.Model):
                     f"metric is this loss. Received: {name}={kwargs[name]!r}. "
                     "Leave it out."
                 )
+        step.check_knows_none(self)
         if optimizer is None:
             optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
         optimizer = keras.optimizers.get(optimizer)
@@ -369,7 +373,9 @@ class NCSNModel(keras.Model):
                 uint8 or floats in `value_range`; or batches of them, as a
                 `tf.data.Dataset`, a `keras.utils.PyDataset`, a PyTorch
                 `DataLoader` or a generator. If `x` or a batch is a tuple, its
-                first element is the images, and its second the conditions.
+                first element is the images, and its second the conditions. All
+                images of an array are checked, but only the first batch of
+                other data; of a generator, the conditions of all batches.
             y: The conditions, if `x` is an array and the network takes them:
                 integer labels of shape `(batch,)`, or vectors of shape
                 `(batch, size)`. Defaults to `None`.
@@ -380,7 +386,9 @@ class NCSNModel(keras.Model):
                 `None`.
             **kwargs: Arguments of `keras.Model.fit`, such as
                 `validation_data` and `steps_per_epoch`. Images have no
-                weights: `sample_weight` and `class_weight` are refused.
+                weights: `sample_weight` and `class_weight` are refused, and so
+                is a third element of a tuple. The held-out loss without
+                conditions is in `callbacks.TrainingLog`.
 
         Returns:
             A Keras `History`. Raises a `FloatingPointError` if the loss becomes
@@ -443,6 +451,9 @@ class NCSNModel(keras.Model):
         **kwargs: Any,
     ) -> float | dict[str, float]:
         """Returns the loss on images, with the averaged weights if kept.
+
+        If the network takes a condition, it is the loss with the conditions.
+        `callbacks.TrainingLog` also writes the held-out loss without them.
 
         Args:
             x: As in `fit`.
@@ -577,8 +588,9 @@ class NCSNModel(keras.Model):
                 is used, else 1.
             labels: What to draw, if the network takes labels: an integer, a
                 name of `class_names` or `"none"` (no label), for all images;
-                or a sequence with one for each image. Defaults to `None`:
-                random labels, as frequent as in the training data.
+                or a sequence of shape `(num_images,)` or `(num_images, 1)`.
+                Defaults to `None`: random labels, as frequent as in the
+                training data.
             conditions: What to draw, if the network takes vectors: an array of
                 shape `(size,)` or `(num_images, size)`, or `"none"`. Defaults
                 to `None`, which means `"none"`.

@@ -18,7 +18,7 @@ from keras_ncsn.checks import (
     check_known_mask,
     check_seed,
 )
-from keras_ncsn.conditions import NONE, Labels
+from keras_ncsn.conditions import NONE, Labels, shape_of
 from keras_ncsn.guidance import Guide, guided, mixture, without_condition
 from keras_ncsn.images import to_floats
 from keras_ncsn.noise import expand_like
@@ -193,10 +193,12 @@ def _num_images(num_images, labels, conditions):
     """Returns the number of images that `generate` must draw."""
     if num_images is not None:
         return num_images
-    if np.ndim(labels) == 1:
-        return len(labels)
-    if np.ndim(conditions) == 2:
-        return len(conditions)
+    shape = shape_of(labels, "labels")
+    if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
+        return shape[0]
+    shape = shape_of(conditions, "conditions")
+    if len(shape) == 2:
+        return shape[0]
     raise ValueError(
         "`num_images` must be given, unless there is a label or a condition "
         "for each image. Received: num_images=None"
@@ -206,7 +208,9 @@ def _num_images(num_images, labels, conditions):
 def _guided(model, guidance, sampler):
     """Returns the score function to generate with."""
     guide = model.guide
-    if guide is None and guidance is None:
+    if guidance is not None:
+        check_at_least(1, guidance=guidance)
+    if guidance == 1 or (guide is None and guidance is None):
         return model.score_function
     if guide is None:
         if not model.has_unconditional:
@@ -222,7 +226,6 @@ def _guided(model, guidance, sampler):
         # paper's, run as published, without guidance.
         usual = sampler.name == model.sampler
         guidance = guide.weight if usual else 1
-    check_at_least(1, guidance=guidance)
     if guidance == 1:
         return model.score_function
     return guided_score_function(model, guide, float(guidance))

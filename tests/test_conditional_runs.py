@@ -15,7 +15,7 @@ from PIL import Image
 from training_runs import TINY, read_rows, train_in
 
 import keras_ncsn
-from keras_ncsn import cli, runs
+from keras_ncsn import cli, datasets, runs
 from keras_ncsn.callbacks.every_steps import EverySteps
 from keras_ncsn.presets import cards, format, sources
 from keras_ncsn.runs import building, recipes, run_file
@@ -55,7 +55,9 @@ def trained(tmp_path_factory):
             pixels = rng.integers(low, low + 128, (8, 8), "uint8")
             picture = Image.fromarray(pixels)
             picture.save(folder / "pictures" / name / f"{index}.png")
-    train_in(folder)
+    printed = train_in(folder)
+    renamed = "classes bright, dark take the places of the preset's cat, dog"
+    assert renamed in printed
     return folder
 
 
@@ -173,7 +175,10 @@ def test_run_is_resumed_with_its_own_labels(trained, tmp_path):
 def test_conditional_preset_is_trained_further(trained, tmp_path):
     preset = "--from-preset", trained / "run" / "last"
     arguments = {"network": preset, "data": trained / "pictures"}
-    train_in(tmp_path, **arguments)
+    assert "take the places" not in train_in(tmp_path, **arguments)
+    message = "conditional. Leave them out .a preset with labels is trained"
+    with pytest.raises(ValueError, match=message):
+        train_in(tmp_path / "new", "--conditional", **arguments)
     model = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
     assert model.class_names == ("bright", "dark")
     train_in(tmp_path, "--steps", 4, "--resume", **arguments)
@@ -186,6 +191,20 @@ def test_conditional_preset_is_trained_further(trained, tmp_path):
             picture.save(tmp_path / "other" / name / f"{index}.png")
     with pytest.raises(ValueError, match="as many classes"):
         train_in(tmp_path / "new", network=preset, data=tmp_path / "other")
+
+
+def test_run_trains_without_images_of_the_last_class(trained, tmp_path):
+    run = run_file.describe(
+        "images.npz",
+        settings={"steps": 2, "batch_size": 4},
+        from_preset=str(trained / "small"),
+    )
+    images = np.random.default_rng(0).random((8, 8, 8, 1), "float32")
+    labels, names = np.zeros(8, "int32"), ("cat", "dog")
+    data = datasets.LabelledImages(images, labels, names)
+    assert runs.train(tmp_path / "run", run, data, **WRITING) == 2
+    model = keras_ncsn.NCSNModel.from_preset(tmp_path / "run" / "last")
+    assert model.class_counts == (8, 0)
 
 
 def test_data_without_labels_is_refused_before_any_work(trained, tmp_path):
@@ -240,9 +259,16 @@ def test_inpaint_takes_a_label(trained, tmp_path):
             *("--output", outputs[-1]),
         )
     dark, bright = map(np.load, outputs)
-    assert np.abs(dark - bright).max() > 0
+    assert np.abs(dark - bright).max() > 1e-3
     model = keras_ncsn.NCSNModel.from_preset(preset)
-    assert dark.shape == (2, *model.image_shape)
+    with Image.open(picture) as opened:
+        pixels = np.asarray(opened)[..., None]
+    known_mask = np.zeros((8, 8), bool)
+    known_mask[:, :4] = True
+    expected = model.inpaint(
+        pixels, known_mask, num_samples=2, seed=0, labels="dark"
+    )
+    assert_equal(dark, expected)
 
 
 @pytest.mark.parametrize(

@@ -291,7 +291,7 @@ def test_labels_may_be_a_tensor():
     assert_equal(model.score(X, SIGMA, labels=labels), expected)
 
 
-def test_names_that_are_numbers_are_no_indices():
+def test_number_in_a_string_is_the_name_of_a_class():
     labels = conditions.Labels(("1", "2", "3"))
     assert labels.chosen(["1", 1], count=2).tolist() == [0, 1]
     with pytest.raises(ValueError, match="A label must be"):
@@ -349,6 +349,45 @@ def test_the_given_share_of_conditions_is_dropped():
     kept = dropped == labels
     assert abs(kept.mean() - 0.7) < 0.03
     assert (dropped[~kept] == 2).all()
+
+
+def test_the_given_share_of_vectors_is_dropped():
+    model = NCSNModel(MLP(condition_size=3), value_range=None, seed=0)
+    vectors = np.random.default_rng(0).standard_normal((4000, 3), "float32")
+    dropped = step.prepare_condition(model, (None, vectors), 0.3)
+    dropped = ops.convert_to_numpy(dropped)
+    missing = np.isnan(dropped)
+    assert (missing.any(1) == missing.all(1)).all()
+    assert abs(missing.mean() - 0.3) < 0.03
+    assert_equal(dropped[~missing], vectors[~missing])
+
+
+def network_without_none(kind):
+    noisy, sigma = keras.Input((2,)), keras.Input(())
+    if kind == "labels":
+        condition = keras.Input((), dtype="int32")
+        embedded = keras.layers.Embedding(3, 2)(condition)
+    else:
+        condition = keras.Input((2,))
+        embedded = keras.layers.Dense(2)(condition)
+    score = keras.layers.Add()([noisy, embedded])
+    return keras.Model([noisy, sigma, condition], score)
+
+
+@pytest.mark.parametrize("kind", ["labels", "vectors"])
+def test_network_that_does_not_know_none_is_refused(kind):
+    settings = {"value_range": None}
+    conditions = np.zeros((4, 2), "float32")
+    if kind == "labels":
+        settings["class_names"] = ["a", "b", "c"]
+        conditions = np.arange(4) % 3
+    network = network_without_none(kind)
+    model = NCSNModel(network, **settings)
+    with pytest.raises(ValueError, match="unless.*`condition_dropout=0`"):
+        model.compile()
+    model = NCSNModel(network, condition_dropout=0.0, **settings)
+    model.compile()
+    model.fit(POINTS, conditions, verbose=0)
 
 
 class Batches(keras.utils.PyDataset):
@@ -485,6 +524,37 @@ def test_labels_that_do_not_fit_are_refused(labels, message, stream):
         assert_equal(old, new)
 
 
+@pytest.mark.parametrize("labels", [np.full(4, 99), np.full(4, 0.7)])
+def test_later_labels_of_a_generator_are_checked(labels):
+    model = NCSNModel(MLP(width=4, num_classes=3), value_range=None)
+    model.compile()
+    batches = iter([(POINTS, np.zeros(4, int)), (POINTS, labels)])
+    # On TensorFlow it is an error of the data pipeline that quotes ours.
+    with pytest.raises(Exception, match="`labels` must be"):
+        model.fit(batches, steps_per_epoch=2, verbose=0)
+
+
+def test_labels_of_a_step_must_be_integers():
+    model = gaussian_model()
+    with pytest.raises(ValueError, match="`labels` must be integers.*float"):
+        step.prepare_condition(model, (None, np.full(4, 0.7)))
+
+
+@pytest.mark.parametrize("num_classes", [None, 2])
+def test_weights_in_the_data_are_refused(num_classes):
+    model = NCSNModel(MLP(width=4, num_classes=num_classes), value_range=None)
+    model.compile()
+    data = POINTS, np.zeros(4, int)
+    weighted = *data, np.ones(4)
+    for arguments in (
+        {"x": weighted},
+        {"x": iter([weighted])},
+        {"x": data, "validation_data": weighted},
+    ):
+        with pytest.raises(ValueError, match="no weights.*sample_weight"):
+            model.fit(**arguments, verbose=0)
+
+
 @pytest.mark.parametrize("form", ["tuple", "tf.data", "generator"])
 @pytest.mark.parametrize("num_classes", [None, 2])
 def test_labels_that_are_given_twice_are_refused(form, num_classes):
@@ -517,12 +587,32 @@ def test_vectors_that_do_not_fit_are_refused():
         ({"labels": "frog"}, "left, right"),
         ({"labels": [0, 1, 0]}, "one label, or one for each"),
         ({"labels": 1.0}, "from 0 to 1"),
+        ({"labels": [[0], [0, 1]]}, "`labels` must have elements of one"),
+        (
+            {"num_images": None, "labels": [[0], [0, 1]]},
+            "`labels` must have elements of one shape",
+        ),
         ({"conditions": [1.0]}, "takes labels"),
     ],
 )
 def test_wrong_choices_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        gaussian_model().generate(2, **arguments)
+        gaussian_model().generate(**{"num_images": 2} | arguments)
+
+
+@pytest.mark.parametrize("num_images", [None, 2])
+def test_conditions_of_unequal_lengths_are_refused(num_images):
+    model = NCSNModel(MLP(width=4, condition_size=2), value_range=None)
+    with pytest.raises(ValueError, match="`conditions` must have elements of"):
+        model.generate(num_images, conditions=[[0.0, 1.0], [0.0]])
+
+
+def test_labels_may_be_a_column():
+    model = gaussian_model()
+    expected = model.generate(labels=[0, 1], seed=0, num_steps=3)
+    for column in (np.array([[0], [1]]), [["left"], ["right"]]):
+        images = model.generate(labels=column, seed=0, num_steps=3)
+        assert_equal(images, expected)
 
 
 def test_label_is_refused_where_the_network_takes_none():

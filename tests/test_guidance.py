@@ -310,8 +310,11 @@ def test_wrong_guidance_is_refused(guidance):
 
 
 def test_guidance_needs_a_guide():
+    model = small_model(small_network())
     with pytest.raises(ValueError, match="a model with a guide"):
-        NCSNModel(small_network()).generate(1, guidance=2.0)
+        model.generate(1, guidance=2.0)
+    alone = model.generate(1, seed=0, guidance=1, **QUICK)
+    assert_equal(alone, model.generate(1, seed=0, **QUICK))
 
 
 TERMS = {"license": "other", "license_name": "a", "license_link": "http://b"}
@@ -439,7 +442,8 @@ def test_command_stores_classifier_free_guidance(tmp_path):
     images = model.generate(2, seed=0, labels=1, **QUICK)
     same = small_model(plain.network, guide=Guide(None, 3.0, (0.1, 2.0)))
     assert_equal(images, same.generate(2, seed=0, labels=1, **QUICK))
-    assert np.abs(images - plain.generate(2, seed=0, labels=1, **QUICK)).max()
+    alone = plain.generate(2, seed=0, labels=1, **QUICK)
+    assert np.abs(images - alone).max() > 1e-3
     assert format.read_metadata(made)["command"] == (
         "keras-ncsn train mnist NETWORK --conditional && keras-ncsn guide "
         "NETWORK/last OUTPUT --unconditional --weight 3 --sigma-range 0.1 2"
@@ -457,6 +461,8 @@ def test_unconditional_score_is_needed_before_a_preset_is_written(tmp_path):
     for name in ("labels", "none"):
         result = run("guide", tmp_path / name, made, "--unconditional")
         assert "Classifier-free guidance needs" in str(result.exception)
+    result = run("guide", tmp_path / "other", tmp_path / "labels", made)
+    assert "a guide with condition_dropout=0" in str(result.exception)
     # Without the option, the second of two folders is no output.
     before = (tmp_path / "other" / "metadata.json").read_bytes()
     for arguments in (

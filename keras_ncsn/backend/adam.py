@@ -41,7 +41,7 @@ def fused(optimizer: keras.optimizers.Optimizer) -> Iterator[None]:
         object.__delattr__(optimizer, "update_step")
 
 
-def _kernel_step(optimizer: Any):
+def _kernel_step(optimizer: Any) -> Any:
     count = tf.cast(optimizer.iterations + 1, "float32")
     powers = [
         tf.pow(tf.constant(beta, "float32"), count)

@@ -3,6 +3,7 @@
 import importlib
 import sys
 import warnings
+from typing import Any
 
 import click
 
@@ -27,17 +28,19 @@ COMMANDS = (
 class _Commands(click.Group):
     """Loads each command from the module of the same name."""
 
-    def list_commands(self, context):
-        return COMMANDS
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
 
-    def get_command(self, context, name):
+    def get_command(
+        self, context: click.Context, name: str
+    ) -> click.Command | None:
         if name not in COMMANDS:
             return None
         name = name.replace("-", "_")
         module = importlib.import_module(f"keras_ncsn.cli.{name}")
         return getattr(module, name)
 
-    def invoke(self, context):
+    def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
         except click.ClickException as error:
@@ -48,7 +51,7 @@ class _Commands(click.Group):
 
 @click.group(cls=_Commands)
 @click.version_option(package_name="keras-ncsn")
-def cli():
+def cli() -> None:
     """Generate, inpaint and train with noise conditional score networks.
 
     To start, draw 64 digits with a preset that comes with the package:

@@ -33,7 +33,14 @@ import click
     type=click.FloatRange(min=0, min_open=True),
     help="Smallest noise level of an NCSN checkpoint. Default: 0.01.",
 )
-def convert(checkpoint, preset_dir, image_size, raw, sigma_max, sigma_min):
+def convert(
+    checkpoint: pathlib.Path,
+    preset_dir: pathlib.Path,
+    image_size: int | None,
+    raw: bool,
+    sigma_max: float | None,
+    sigma_min: float | None,
+) -> None:
     """Convert the authors' PyTorch CHECKPOINT to a preset.
 
     CHECKPOINT is a .pth file of NCSN or NCSNv2. PRESET_DIR is the new folder

@@ -2,6 +2,7 @@
 
 import pathlib
 import random
+from typing import Any
 
 import click
 
@@ -82,18 +83,18 @@ from keras_ncsn.cli.options import (
 )
 @sampler_options
 def generate(
-    preset,
-    num_images,
-    label,
-    labels,
-    grid_by_class,
-    output,
-    gif,
-    seed,
-    batch_size,
-    sampler,
-    **settings,
-):
+    preset: str,
+    num_images: int | None,
+    label: str | None,
+    labels: list[str] | None,
+    grid_by_class: bool,
+    output: pathlib.Path,
+    gif: pathlib.Path | None,
+    seed: int | None,
+    batch_size: int,
+    sampler: str | None,
+    **settings: Any,
+) -> None:
     """Generate images with a preset.
 
     PRESET is a name such as mnist (`keras-ncsn presets` lists them), a folder,

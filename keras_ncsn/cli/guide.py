@@ -46,7 +46,14 @@ MAX_COMMAND = 5000
     help="Precision in which the weights of both networks are stored. They "
     "load in any precision.",
 )
-def guide(presets, output, unconditional, weight, sigma_range, weights_dtype):
+def guide(
+    presets: tuple[str, ...],
+    output: pathlib.Path,
+    unconditional: bool,
+    weight: float,
+    sigma_range: tuple[float, float],
+    weights_dtype: str,
+) -> None:
     """Combine a preset with a worse one that guides it.
 
     OUTPUT is the new preset: the network of PRESET, and the network of GUIDE
@@ -138,6 +145,13 @@ def _check_fits(worse, model):
             "The guide must have the classes of the network, in the same "
             f"order, or none. Received: {one_line(worse.class_names)} and "
             f"{one_line(model.class_names)}"
+        )
+    takes_condition = worse.condition is not None
+    if takes_condition and model.has_unconditional > worse.has_unconditional:
+        raise ValueError(
+            "The guide must know the score without a condition, as the network "
+            "does. Received: a guide with condition_dropout=0. Train it with a "
+            "`condition_dropout` above 0."
         )
 
 

@@ -1,6 +1,7 @@
 """keras-ncsn inpaint: fill in hidden pixels."""
 
 import pathlib
+from typing import Any
 
 import click
 
@@ -65,17 +66,17 @@ from keras_ncsn.cli.options import (
 )
 @sampler_options
 def inpaint(
-    preset,
-    images,
-    mask,
-    num_samples,
-    label,
-    output,
-    seed,
-    batch_size,
-    sampler,
-    **settings,
-):
+    preset: str,
+    images: tuple[pathlib.Path, ...],
+    mask: str,
+    num_samples: int,
+    label: str | None,
+    output: pathlib.Path,
+    seed: int | None,
+    batch_size: int,
+    sampler: str | None,
+    **settings: Any,
+) -> None:
     """Fill in hidden pixels of images, with a preset.
 
     PRESET is a name such as mnist (`keras-ncsn presets` lists them), a folder,

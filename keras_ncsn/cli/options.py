@@ -27,7 +27,9 @@ class Option(click.Option):
         **kwargs: Arguments of `click.Option`.
     """
 
-    def __init__(self, *args: Any, group: str = "Options", **kwargs: Any):
+    def __init__(
+        self, *args: Any, group: str = "Options", **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
 
@@ -38,7 +40,9 @@ class Command(click.Command):
     Groups appear in the order of their first options.
     """
 
-    def format_options(self, context, formatter):
+    def format_options(
+        self, context: click.Context, formatter: click.HelpFormatter
+    ) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(context):
             # Some versions of click have records of arguments too.

@@ -8,7 +8,10 @@ import click
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 @click.pass_context
-def presets(context, as_json):
+def presets(
+    context: click.Context,
+    as_json: bool,
+) -> None:
     """List the presets, or print the card of one.
 
     The column `where` tells whether the weights are bundled with the
@@ -54,7 +57,9 @@ def presets(context, as_json):
 
 @presets.command()
 @click.argument("name")
-def show(name):
+def show(
+    name: str,
+) -> None:
     """Print the card of a preset.
 
     NAME is a name from the list, a folder, or hf://owner/repo.

@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from typing import Any
+from typing import Any, Self
 
 import click
 import keras
@@ -23,21 +23,23 @@ class ProgressBar(keras.callbacks.Callback):
         num_images: Integer, images that there are.
     """
 
-    def __init__(self, num_steps, batch_size, num_images):
+    def __init__(
+        self, num_steps: int, batch_size: int, num_images: int
+    ) -> None:
         super().__init__()
         self.num_steps = num_steps
         self.batch_size = batch_size
         self.num_images = num_images
         self.bar: Any = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         start = self.num_steps - self.params["steps"]
         shape = "x".join(str(side) for side in self.model.image_shape)
         click.echo(
@@ -56,13 +58,15 @@ class ProgressBar(keras.callbacks.Callback):
             "{total_fmt} [{elapsed}<{remaining}{postfix}]",
         )
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         trained = training_clock()
         previous, self.step = self.step, self.start + batch + 1
         if previous == self.start:
             # The first call compiles: its time says nothing of the others.
             self.timed_from = trained, self.step
-        text = f"loss {float(logs['loss']):.2f}"
+        text = f"loss {float((logs or {})['loss']):.2f}"
         then, first = self.timed_from
         if self.step > first:
             speed = (self.step - first) * self.batch_size / (trained - then)
@@ -82,25 +86,27 @@ class StopOnSignal(keras.callbacks.Callback):
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.received = None
+        self.received: signal.Signals | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self.before = {
             number: signal.signal(number, self._receive)
             for number in self.SIGNALS
         }
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: Any) -> None:
         self._restore()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(
+        self, batch: int, logs: dict[str, Any] | None = None
+    ) -> None:
         if self.received is not None:
             self.model.stop_training = True
 
-    def _receive(self, number, frame):
+    def _receive(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number)
         self._restore()
         # A signal that came while a line was being printed gets none.
@@ -111,6 +117,6 @@ class StopOnSignal(keras.callbacks.Callback):
                 err=True,
             )
 
-    def _restore(self):
+    def _restore(self) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)

@@ -33,7 +33,14 @@ UNSEEN_CARD = (
     help="List the files that would be sent, and send nothing. This needs no "
     "token.",
 )
-def push(preset, repo_id, private, revision, create_pr, dry_run):
+def push(
+    preset: str,
+    repo_id: str,
+    private: bool,
+    revision: str | None,
+    create_pr: bool,
+    dry_run: bool,
+) -> None:
     """Publish a preset on the Hugging Face Hub.
 
     PRESET is a folder or a name. The token comes from `hf auth login` or the

@@ -1,6 +1,8 @@
 """The options that override the values of a recipe."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import click
 
@@ -24,7 +26,7 @@ def _fields():
 OPTIONS = _fields()
 
 
-def recipe_options(command):
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options to a command, which gets `None` for those not given.
 
     Args:
@@ -40,7 +42,9 @@ def recipe_options(command):
     return command
 
 
-def show_recipe(context, option, name):
+def show_recipe(
+    context: click.Context, option: click.Parameter, name: str | None
+) -> None:
     """Prints a recipe and ends the command.
 
     Args:

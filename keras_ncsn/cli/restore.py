@@ -114,22 +114,22 @@ OPERATORS = {
 )
 @sampler_options
 def restore(
-    preset,
-    images,
-    operator,
-    factor,
-    blur_std,
-    mask,
-    noise,
-    num_samples,
-    label,
-    output,
-    method,
-    seed,
-    batch_size,
-    sampler,
-    **settings,
-):
+    preset: str,
+    images: tuple[pathlib.Path, ...],
+    operator: str,
+    factor: int | None,
+    blur_std: float | None,
+    mask: str | None,
+    noise: float,
+    num_samples: int,
+    label: str | None,
+    output: pathlib.Path,
+    method: str,
+    seed: int | None,
+    batch_size: int,
+    sampler: str | None,
+    **settings: Any,
+) -> None:
     """Restore images that are small, blurred, grey or partial.
 
     PRESET is a name such as mnist (`keras-ncsn presets` lists them), a folder,

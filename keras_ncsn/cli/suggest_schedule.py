@@ -74,16 +74,16 @@ LEVELS = "Noise levels"
     group=LEVELS,
 )
 def suggest_schedule(
-    data,
-    sigma_min,
-    steps_per_level,
-    total_steps,
-    num_images,
-    seed,
-    image_size,
-    data_dir,
-    skip_unreadable,
-):
+    data: str,
+    sigma_min: float,
+    steps_per_level: int | None,
+    total_steps: int | None,
+    num_images: int | None,
+    seed: int,
+    image_size: int | None,
+    data_dir: str | None,
+    skip_unreadable: bool,
+) -> None:
     """Suggest noise levels and a step size for your images.
 
     DATA is a folder of images, or another data set that `keras-ncsn train`

@@ -2,13 +2,16 @@
 
 import pathlib
 import sys
+from typing import Any
 
 import click
 
-from keras_ncsn.cli.options import Command, Option, given
+from keras_ncsn.cli.options import Command, Option, class_names, given
 from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
+from keras_ncsn.presets import sources
 from keras_ncsn.runs import run_file
 from keras_ncsn.runs.recipe import DATA, OPTIMISATION
+from keras_ncsn.text import one_line
 
 # The title of the options of what a run writes.
 FILES = "Files"
@@ -34,7 +37,8 @@ FILES = "Files"
     "--from-preset",
     metavar="PRESET",
     help="Start from the model of a preset, given by its name or folder. The "
-    "recipe says how to train it. Default: random weights.",
+    "recipe says how to train it. A preset with labels keeps them, and needs "
+    "no --conditional. Default: random weights.",
 )
 @click.option(
     "--resume",
@@ -103,17 +107,17 @@ FILES = "Files"
     group=FILES,
 )
 def train(
-    data,
-    output,
-    recipe,
-    from_preset,
-    resume,
-    seed,
-    data_dir,
-    skip_unreadable,
-    data_parallel,
-    **options,
-):
+    data: str,
+    output: pathlib.Path,
+    recipe: str | None,
+    from_preset: str | None,
+    resume: bool,
+    seed: int | None,
+    data_dir: str | None,
+    skip_unreadable: bool,
+    data_parallel: bool,
+    **options: Any,
+) -> None:
     """Train a score network on DATA, into the folder OUTPUT.
 
     DATA is mnist, fashion_mnist, cifar10, celeb_a or another image set of
@@ -155,14 +159,16 @@ def train(
 
     if data_parallel:
         parallel.data_parallel()
-    data = runs.load_images(run, data_dir, skip_unreadable)
+    loaded = runs.load_images(run, data_dir, skip_unreadable)
+    if before is None and run.get("conditional"):
+        _tell_classes(run["from_preset"], loaded.class_names)
     steps, batch_size = run["recipe"]["steps"], run["recipe"]["batch_size"]
-    bar = ProgressBar(steps, batch_size, len(data.images))
+    bar = ProgressBar(steps, batch_size, len(loaded.images))
     with bar, StopOnSignal() as signals:
         step = runs.train(
             output,
             run,
-            data,
+            loaded,
             extra_callbacks=[bar, signals],
             **writing,
         )
@@ -174,6 +180,16 @@ def train(
         )
         sys.exit(128 + signals.received)
     click.echo(f"Step {step} is saved in {output}")
+
+
+def _tell_classes(preset, names):
+    known = class_names(sources.find(preset, load_weights=False), None)
+    if known != names:
+        click.echo(
+            f"The classes {one_line(', '.join(names))} take the places of the "
+            f"preset's {one_line(', '.join(known))}",
+            err=True,
+        )
 
 
 def _tell_longer(before, recipe):

@@ -38,7 +38,7 @@ class ConditionEmbedding(keras.layers.Layer):
     """
 
     def __init__(self, num_rows: int, units: int, **kwargs: Any) -> None:
-        # Vectors keep their digits, and labels are no floats.
+        # No automatic cast: vectors stay float32, and labels stay integers.
         super().__init__(autocast=False, **kwargs)
         self.num_rows = num_rows
         self.units = units

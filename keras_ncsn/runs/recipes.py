@@ -137,8 +137,8 @@ def find_for_preset(
         raise ValueError(
             "Settings of the model must come from the preset. Received: "
             f"from_preset={from_preset!r}, and "
-            f"{one_line(', '.join(unknown))}. Leave them out, or start from "
-            "random weights."
+            f"{one_line(', '.join(unknown))}. Leave them out (a preset with "
+            "labels is trained with labels), or start from random weights."
         )
     values = {
         field.name: getattr(RECIPES[name], field.name)

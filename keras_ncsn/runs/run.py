@@ -206,7 +206,9 @@ def _make_model(run, recipe, data, began_from):
     seed = run["seed"]
     classes = {"class_names": data.class_names, "class_counts": None}
     if data.labels is not None:
-        classes["class_counts"] = np.bincount(data.labels).tolist()
+        num_classes = len(data.class_names)
+        counts = np.bincount(data.labels, minlength=num_classes)
+        classes["class_counts"] = counts.tolist()
     if began_from is None:
         return building.make_model(recipe, data.images, seed, **classes)
     model = NCSNModel.from_preset(

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_ncsn.checks import check_images
+from keras_ncsn.checks import check_images, check_no_weights
 from keras_ncsn.conditions import Condition
 from keras_ncsn.parallel import check_batch
 
@@ -25,6 +25,7 @@ def checked_data(
     """Returns the data that was passed to `fit`, after checks.
 
     All images of an array are checked, but only the first batch of a stream.
+    Of a Python generator, the conditions of later batches are checked too.
 
     Args:
         data: Images as an array or tensor, or a tuple of such images and their
@@ -35,8 +36,8 @@ def checked_data(
         batch_size: Integer, the batch size if `data` is an array. Defaults to
             `None`, one batch of all images.
         labels: The conditions of an array of images. Other data bring their
-            own, so a `ValueError` is raised if both are given. Defaults to
-            `None`.
+            own, so a `ValueError` is raised if both are given, and also if
+            data bring weights. Defaults to `None`.
         condition: What the model is conditioned on. Defaults to `None`:
             nothing, so conditions in the data are ignored.
 
@@ -53,7 +54,7 @@ def checked_data(
             "either as `y` or in `x`."
         )
     if isinstance(data, tuple) and data and hasattr(data[0], "shape"):
-        data, labels = data[0], data[1] if len(data) > 1 else None
+        data, labels = _split(data)
     if hasattr(data, "shape"):
         # Keras would copy an array, which may not fit into memory twice.
         is_array = isinstance(data, np.ndarray)
@@ -64,9 +65,9 @@ def checked_data(
         check_batch(batch_size)
         check_batch(len(images) % batch_size)
         return data, labels
-    batch, data = _first_batch(data)
+    batch, data = _first_batch(data, condition)
     if isinstance(batch, (tuple, list)):
-        batch, labels = batch[0], batch[1] if len(batch) > 1 else None
+        batch, labels = _split(batch)
     elif hasattr(data, "collate_fn"):
         data = _of_tuples(data)
     if isinstance(batch, dict):
@@ -87,14 +88,21 @@ def _check_condition(condition, labels, count):
         return None
     if labels is None:
         raise ValueError(
-            f"A model with {condition.argument} must be trained on images and "
+            f"A model with {condition.argument} must be given images and "
             f"their {condition.argument}, as in `fit(images, "
             f"{condition.argument})`. Received: images alone"
         )
     return condition.checked(ops.convert_to_numpy(labels), count)
 
 
-def _first_batch(data):
+def _split(batch):
+    """Returns the images of a tuple, and their conditions or `None`."""
+    images, labels, weights = (*batch, None, None)[:3]
+    check_no_weights(sample_weight=weights)
+    return images, labels
+
+
+def _first_batch(data, condition):
     # `num_batches` is `None` if the data is endless.
     if isinstance(data, keras.utils.PyDataset) and data.num_batches != 0:
         return data[0], data
@@ -112,7 +120,7 @@ def _first_batch(data):
             f"x={data}, which yields nothing"
         ) from None
     if iterator is data:
-        return batch, _with_first(batch, data)
+        return batch, _with_first(batch, data, condition)
     return batch, data
 
 
@@ -129,12 +137,15 @@ def _collate(function, samples):
     return (function(samples),)
 
 
-def _with_first(batch, rest):
+def _with_first(batch, rest, condition):
     # Keras requires tuples from generators. `yield from` would close the
     # caller's generator together with this one.
     yield _as_tuple(batch)
     for batch in rest:
-        yield _as_tuple(batch)
+        batch = _as_tuple(batch)
+        images, labels = _split(batch)
+        _check_condition(condition, labels, len(images))
+        yield batch
 
 
 def _as_tuple(batch):
