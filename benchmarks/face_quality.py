@@ -1,7 +1,7 @@
 """Measures the samples and completions of a preset of faces.
 
 - Generates faces and compares them with held-out ones, by the features of a
-  CIFAR-10 classifier (from `classifier.py`).
+  CIFAR-10 classifier (from `examples/train_classifier.py`).
 - Fills in the right half of held-out faces in several ways.
 - Looks for copies of training images.
 - Measures the loss at several noise levels.
@@ -174,7 +174,7 @@ def report_completions(model, images, mean_image):
     "--classifier",
     type=click.Path(exists=True, dir_okay=False),
     required=True,
-    help="File written by classifier.py, for images of the same shape.",
+    help="File written by examples/train_classifier.py for CIFAR-10.",
 )
 @click.option(
     "--output",

@@ -1,7 +1,7 @@
 """Measures how often samples of a preset show the label that was asked for.
 
-A classifier (from `classifier.py`) looks at equally many samples of each class,
-for some weights of the guidance.
+A classifier (from `examples/train_classifier.py`) looks at equally many samples
+of each class, for some weights of the guidance.
 
     python benchmarks/label_accuracy.py runs/digits/last mnist \
         --classifier classifier.keras --guidance 1 --guidance 2

@@ -1,7 +1,7 @@
 """Measures the samples and inpaintings of an MNIST or CIFAR-10 preset.
 
 - Generates images and compares them with test images, by a classifier (from
-  `classifier.py`).
+  `examples/train_classifier.py`).
 - Fills in hidden parts of test images.
 - Measures the loss at several noise levels.
 
@@ -40,12 +40,13 @@ NUM_COMPLETIONS_SHOWN = 6
 
 
 class Judge:
-    """A classifier that also returns the features of its last layers."""
+    """A classifier that also returns what its last layer sees."""
 
     def __init__(self, path):
         model = keras.saving.load_model(path)
+        probabilities = keras.layers.Softmax()(model.output)
         features = model.get_layer("features").output
-        self.model = keras.Model(model.inputs, [*model.outputs, features])
+        self.model = keras.Model(model.inputs, [probabilities, features])
 
     def __call__(self, images):
         """Returns class probabilities and features, in float64."""
@@ -340,7 +341,7 @@ def write_report(sections, folder):
     "--classifier",
     type=click.Path(exists=True, dir_okay=False),
     required=True,
-    help="File written by classifier.py.",
+    help="File written by examples/train_classifier.py.",
 )
 @click.option(
     "--output",

@@ -2,6 +2,7 @@ import functools
 import importlib
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -202,3 +203,91 @@ def test_predict_noise_mnist(example, monkeypatch, images, tmp_path):
     assert model.schedule.variance_preserving
     checked_preset(model, folder)
     assert picture_size(folder / "samples.png") == (78, 78)
+
+
+@pytest.fixture
+def coloured():
+    """Images whose class is their colour, under noise."""
+
+    def make(num_images, seed):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, 3, num_images)
+        images = rng.integers(0, 128, (num_images, 8, 8, 3), "uint8")
+        images[np.arange(num_images), ..., labels] += 64
+        return keras_ncsn.datasets.LabelledImages(images, labels, tuple("rgb"))
+
+    return make
+
+
+def test_train_classifier(example, coloured, monkeypatch, tmp_path):
+    test = coloured(60, seed=1)
+    path = tmp_path / "new" / "colours.keras"
+    model, accuracy = example("train_classifier").main(
+        "cifar10",
+        path,
+        epochs=4,
+        batch_size=16,
+        widths=(8, 8),
+        train=coloured(240, seed=0),
+        test=test,
+    )
+    assert accuracy > 0.9
+    loaded = keras.saving.load_model(path)
+    assert not loaded.compiled
+    pairs = zip(loaded.get_weights(), model.get_weights(), strict=True)
+    for weights, others in pairs:
+        np.testing.assert_array_equal(weights, others)
+        assert weights.dtype == "float32"
+        # Stored in half precision.
+        np.testing.assert_array_equal(weights, weights.astype("float16"))
+
+    # As the benchmarks read it.
+    monkeypatch.syspath_prepend(EXAMPLES.parent / "benchmarks")
+    judge = importlib.import_module("sample_quality").Judge(path)
+    images = keras_ncsn.images.to_floats(test.images)
+    probabilities, features = judge(images)
+    assert np.mean(probabilities.argmax(axis=1) == test.labels) == accuracy
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    logits = features @ np.array(loaded.get_layer("logits").get_weights()[0])
+    logits += loaded.get_layer("logits").get_weights()[1]
+    np.testing.assert_allclose(
+        np.log(probabilities[:, 0] / probabilities[:, 1]),
+        logits[:, 0] - logits[:, 1],
+        atol=1e-4,
+    )
+
+
+def test_the_classifier_is_a_keras_file(example, tmp_path):
+    with pytest.raises(ValueError, match=r"\.keras. Received: .*digits\.h5"):
+        example("train_classifier").main("mnist", tmp_path / "digits.h5")
+
+
+def test_whitened_patches_have_unit_covariance(example, coloured):
+    train_classifier = example("train_classifier")
+    images = keras_ncsn.images.to_floats(coloured(300, seed=0).images)
+    kernel, bias = train_classifier.whitening_weights(images, epsilon=0.0)
+    whitened = ops.convert_to_numpy(ops.conv(images, kernel)) + bias
+    whitened = whitened.reshape(-1, 24)
+    np.testing.assert_allclose(whitened.mean(axis=0), 0, atol=1e-4)
+    covariance = np.cov(whitened[:, :12], rowvar=False)
+    np.testing.assert_allclose(covariance, np.eye(12), atol=1e-3)
+    np.testing.assert_allclose(whitened[:, 12:], -whitened[:, :12], atol=1e-4)
+
+
+@pytest.mark.parametrize("data", ["mnist", "cifar10"])
+def test_only_photographs_are_mirrored(example, data):
+    # Bright to the left. A mirror image is bright to the right.
+    image = np.linspace(1, 0, 32, dtype="float32")
+    images = np.broadcast_to(image[:, None], (200, 32, 32, 1))
+    changed = images
+    for layer in example("train_classifier").augmentations(data):
+        changed = layer(changed, training=True)
+    changed = ops.convert_to_numpy(changed)
+    left, right = changed[:, 8:24, 8:16], changed[:, 8:24, 16:24]
+    share = np.mean(left.mean(axis=(1, 2, 3)) < right.mean(axis=(1, 2, 3)))
+    if data == "mnist":
+        assert share == 0
+    else:
+        assert share == pytest.approx(0.5, abs=0.15)
+        # Shifted by whole pixels.
+        assert np.isin(changed, images).all()
