@@ -19,8 +19,9 @@ keras = lazy_loader.load("keras")
 # number hardly matters.
 LIMIT = 100.0
 # At the end, the images may have grown for a few steps only. With a network
-# that knows nothing, Langevin dynamics on NCSN's ladder ends at 8.
-FINAL_LIMIT = 10.0
+# that knows nothing, Langevin dynamics on NCSN's ladder ends at 8, and with
+# random weights more.
+FINAL_LIMIT = 50.0
 # Times the largest noise. Without a range, the data may be anywhere.
 LIMIT_WITHOUT_RANGE = 1e6
 
@@ -96,6 +97,9 @@ class Monitor:
         limit = LIMIT_WITHOUT_RANGE * self._schedule.sigma_max
         if self._value_range is not None:
             limit = factor * (max(map(abs, self._value_range)) + noise)
+            # Few steps with a network that has hardly learned anything leave
+            # most of the first noise, which has not grown.
+            limit = max(limit, 2.0 * self._schedule.sigma_max)
         first, last = self._levels
         place = (
             f"at noise level {last:.4g}"
