@@ -90,7 +90,7 @@ def log_density(
             raise FloatingPointError(
                 "The flow from the images to noise diverged at noise level "
                 f"{sigma:.4g}. Take more steps. If that does not help, the "
-                "weights of the network are no good."
+                "weights are unusable."
             )
         if index < num_steps:
             x = _heun_step(score_fn, x, sigma, sigmas[index + 1], score)

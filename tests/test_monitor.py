@@ -53,7 +53,7 @@ def test_nan_is_told_by_every_sampler(kind, inpaints):
 
 @pytest.mark.parametrize("kind", samplers.NAMES.values())
 def test_images_that_grow_are_told_by_every_sampler(kind):
-    with pytest.raises(FloatingPointError, match="diverged at noise level"):
+    with pytest.raises(FloatingPointError, match="diverged (at|between) noise"):
         sample(kind(), lambda x, sigma: 1e5 * x)
 
 
@@ -63,16 +63,61 @@ def test_divergence_in_the_last_evaluation_is_told():
 
     sampler = samplers.Euler(num_steps=5)
     with pytest.raises(FloatingPointError, match="level 0.01, after 5 of 5"):
-        sample(sampler, score_fn)
+        sample(sampler, score_fn, value_range=(0.0, 1.0))
 
 
-def test_data_far_from_the_noise_are_no_divergence():
-    """Fifty times as far as the largest noise level."""
-    samples = sample(
-        samplers.AnnealedLangevin(step_size=1e-4),
-        lambda x, sigma: 50.0 - x,
+def test_growth_that_the_last_level_stops_is_told():
+    """Too few steps to grow far, in the default ladder."""
+    with pytest.raises(FloatingPointError, match="became [56]"):
+        samplers.AnnealedLangevin(steps_per_level=3, step_size=2.1e-4).sample(
+            lambda x, sigma: -x / ops.square(sigma)[:, None],
+            NoiseSchedule.geometric(),
+            NoiseStream(0, 0, (4, 1000)),
+            value_range=(0.0, 1.0),
+        )
+
+
+def test_a_network_that_knows_nothing_is_no_divergence():
+    """Only the noise of the steps adds up, as early in training."""
+    samples = samplers.AnnealedLangevin().sample(
+        lambda x, sigma: 0.0 * x,
+        NoiseSchedule.geometric(),
+        NoiseStream(0, 0, (4, 100)),
+        value_range=(0.0, 1.0),
     )
-    assert ops.convert_to_numpy(samples).mean() > 40.0
+    assert ops.convert_to_numpy(samples).std() == pytest.approx(7.9, rel=0.1)
+
+
+@pytest.mark.parametrize("churn", [0.0, 40.0])
+@pytest.mark.parametrize("value_range", [None, (0.0, 1.0)])
+def test_large_noise_is_no_divergence(churn, value_range):
+    samples = samplers.Heun(churn=churn).sample(
+        gaussian_score,
+        NoiseSchedule.geometric(1000.0, 0.01),
+        NoiseStream(0, 0, (4, 100)),
+        value_range=value_range,
+    )
+    assert ops.convert_to_numpy(samples).mean() == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("kind", [samplers.DDPM, samplers.PredictorCorrector])
+def test_steps_that_end_at_several_levels_are_told_with_both_ends(kind):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"between noise levels 1 and [\d.]+, after 10 of [12]0 steps",
+    ):
+        sample(kind(), lambda x, sigma: np.nan * x)
+
+
+@pytest.mark.parametrize("mean", [50.0, 300.0, 10_000.0])
+def test_data_far_from_the_noise_are_no_divergence(mean):
+    """So many times as far as the largest noise level."""
+    samples = samplers.AnnealedLangevin().sample(
+        lambda x, sigma: (mean - x) / (1.0 + ops.square(sigma)[:, None]),
+        NoiseSchedule.geometric(),
+        NoiseStream(0, 0, (4, 2)),
+    )
+    assert ops.convert_to_numpy(samples).mean() > 0.9 * mean
 
 
 def test_generate_raises_before_it_returns_images(make_zero):

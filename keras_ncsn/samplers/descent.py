@@ -63,7 +63,7 @@ def descend(
             for array in (fresh, rows, np.stack(targets))
         ]
         x = score_fn.run(loop, x, len(rows), *arrays, mask)
-        monitor.step(x, rows[-1, 0], len(rows))
+        monitor.step(x, rows[-1, 0], len(rows), first=rows[0, 0])
     return x
 
 
