@@ -29,7 +29,8 @@ def of_share(share):
 
 
 @pytest.mark.parametrize("step_size", [None, 5e-5, 1.5e-4])
-def test_images_have_the_noise_of_their_level(step_size):
+@pytest.mark.parametrize("value_range", [None, (-1.0, 1.0)])
+def test_images_have_the_noise_of_their_level(step_size, value_range):
     """Of one black image, all that is left is noise."""
     frames = []
     ConsistentAnnealedSampling(step_size=step_size).sample(
@@ -37,6 +38,7 @@ def test_images_have_the_noise_of_their_level(step_size):
         LADDER,
         NoiseStream(0, 0, (20, 1000)),
         on_progress=lambda x, done, total: frames.append(x),
+        value_range=value_range,
     )
     # A frame each ten levels.
     spreads = [ops.convert_to_numpy(x).std() for x in frames[:-1]]

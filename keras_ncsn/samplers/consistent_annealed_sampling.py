@@ -12,7 +12,7 @@ from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.monitor import Monitor
 from keras_ncsn.samplers.noise_stream import NoiseStream
 from keras_ncsn.samplers.sampler import Progress, Sampler, setting
-from keras_ncsn.samplers.starts import uniform_start
+from keras_ncsn.samplers.starts import normal_start
 from keras_ncsn.score_function import ScoreFunction, denoised
 
 if TYPE_CHECKING:
@@ -35,8 +35,9 @@ class ConsistentAnnealedSampling(Sampler):
     noise at all, which is Euler's step along the probability flow, and a share
     of 1 - ratio**2 is DDPM's step.
 
-    Sampling starts as in `AnnealedLangevin`. Known pixels are overwritten by
-    their noisy values after each step.
+    Sampling starts from normal noise of the largest level around the middle of
+    `value_range`. Known pixels are overwritten by their noisy values after each
+    step.
 
     Args:
         step_size: Float, the share times the square of the smallest level. It
@@ -110,7 +111,7 @@ class ConsistentAnnealedSampling(Sampler):
         x = descend(
             score_fn,
             ladder_steps,
-            uniform_start(noise, value_range, schedule.sigma_max),
+            normal_start(noise, value_range, schedule.sigma_max),
             table,
             noise,
             known,
