@@ -105,6 +105,10 @@ def with_mean_of_batch(x):
         (operators.LinearOperator(clipped), r"must be linear: A\(x - 2 y\)"),
         (operators.LinearOperator(lambda x: x + 0.1), "must be linear"),
         (operators.LinearOperator(with_mean_of_batch), "each image alone"),
+        (
+            operators.LinearOperator(lambda x: x / 0.0),
+            "must return finite numbers.*Received: inf or NaN",
+        ),
         (operators.LinearOperator(ops.sum), r"of shape \(batch, \.\.\.\)"),
         (
             operators.LinearOperator(lambda x: x[:1]),
@@ -158,6 +162,23 @@ def test_bad_operators_are_refused(operator, message):
 def test_wrong_settings_of_operators_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("kind", "array"),
+    [
+        (operators.Mask, np.ones(3, "bool")),
+        (operators.Fourier, np.ones(3, "bool")),
+        (operators.Blur, np.ones(3, "float32")),
+        (operators.Matrix, np.ones((2, 3), "float32")),
+    ],
+)
+def test_an_array_that_changes_later_changes_no_operator(kind, array):
+    operator, images = kind(array), np.arange(3.0)[None]
+    before = ops.convert_to_numpy(operator(images))
+    array[:] = 0
+    after = ops.convert_to_numpy(operator(images))
+    np.testing.assert_array_equal(after, before)
 
 
 def test_grey_needs_colours():

@@ -58,6 +58,11 @@ def measurement_shape(
             f"{together.dtype}. Return complex numbers as an axis of two, the "
             "real and the imaginary part."
         )
+    if not (np.isfinite(together).all() and np.isfinite(alone).all()):
+        raise ValueError(
+            "`operator` must return finite numbers. Received: inf or NaN for "
+            "random images"
+        )
     scale = TOLERANCE * np.abs(together).max()
     mixed = np.abs(together[0] - alone[0]).max()
     if not mixed <= scale:

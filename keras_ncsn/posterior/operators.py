@@ -44,7 +44,7 @@ class Mask(LinearOperator):
     """
 
     def __init__(self, known: npt.ArrayLike) -> None:
-        self.known = np.asarray(known)
+        self.known = np.array(known)
         super().__init__(self._keep, self._keep)
 
     def check_shape(self, image_shape: Sequence[int]) -> None:
@@ -131,7 +131,7 @@ class Blur(LinearOperator):
     """
 
     def __init__(self, kernel: npt.ArrayLike) -> None:
-        self.kernel = np.asarray(kernel, "float32")
+        self.kernel = np.array(kernel, "float32")
         is_kernel = self.kernel.ndim in (1, 2) and all(
             side % 2 for side in self.kernel.shape
         )
@@ -201,7 +201,7 @@ class Matrix(LinearOperator):
     """
 
     def __init__(self, matrix: npt.ArrayLike) -> None:
-        self.matrix = np.asarray(matrix, "float32")
+        self.matrix = np.array(matrix, "float32")
         if self.matrix.ndim != 2 or not np.all(np.isfinite(self.matrix)):
             raise ValueError(
                 "`matrix` must hold finite numbers, in rows and columns. "

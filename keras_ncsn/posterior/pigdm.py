@@ -33,8 +33,8 @@ class PiGDM(Method):
             paper.
         num_iterations: Integer, at least 1, the iterations of conjugate
             gradients, which take no passes through the network. `Mask`,
-            `Downsample`, `Grayscale` and `Fourier` need at most two. Defaults
-            to `20`.
+            `Downsample` and `Grayscale` need at most two, `Fourier` three.
+            Defaults to `20`.
 
     Example:
 
