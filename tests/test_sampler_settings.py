@@ -2,8 +2,9 @@
 
 import pytest
 
+from keras_ncsn.noise import NoiseSchedule
 from keras_ncsn.samplers import AnnealedLangevin, Heun
-from keras_ncsn.samplers.settings import chosen_sampler
+from keras_ncsn.samplers.settings import checked_samplers, chosen_sampler
 
 OF_MODEL = {"heun": {"num_steps": 5}}
 
@@ -28,3 +29,10 @@ def test_a_sampler_is_used_unchanged(make_model):
     assert chosen_sampler(heun, {}, "annealed_langevin", OF_MODEL) is heun
     with pytest.raises(ValueError, match=r"other settings.*num_steps.*Heun\("):
         make_model().generate(1, sampler=heun, num_steps=3)
+
+
+@pytest.mark.parametrize("default", ["heun", "langevin"])
+def test_settings_of_each_sampler_must_fit_the_schedule(default):
+    settings = {"langevin": {"sigma": 7.0}}
+    with pytest.raises(ValueError, match=r"within the schedule.*sigma=7\.0"):
+        checked_samplers(default, settings, NoiseSchedule.geometric())

@@ -274,6 +274,11 @@ def test_progress_ends_with_the_images(kind):
         (samplers.Langevin, {"sigma": 2.0}, r"within the schedule.*sigma=2\.0"),
         (samplers.Langevin, {"num_steps": 10**15}, "at most 10,000,000"),
         (samplers.Heun, {"num_steps": 1}, "at least 2.*num_steps=1"),
+        (
+            samplers.PredictorCorrector,
+            {"num_corrector_steps": 1001},
+            "`num_corrector_steps` must be an integer of at most 1,000",
+        ),
         (samplers.Heun, {"num_steps": 10**15}, "at most 10,000,000.*10000"),
         (samplers.Euler, {"churn": -1.0}, r"`churn` must be.*churn=-1\.0"),
         (samplers.Heun, {"churn": float("nan")}, "`churn` must be.*churn=nan"),

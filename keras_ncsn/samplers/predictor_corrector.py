@@ -13,7 +13,7 @@ from keras_ncsn.samplers.descent import descend
 from keras_ncsn.samplers.known import Known
 from keras_ncsn.samplers.monitor import Monitor
 from keras_ncsn.samplers.noise_stream import NoiseStream
-from keras_ncsn.samplers.sampler import MAX_STEPS, Progress, Sampler, setting
+from keras_ncsn.samplers.sampler import Progress, Sampler, setting
 from keras_ncsn.samplers.starts import normal_start
 from keras_ncsn.score_function import ScoreFunction, fill_levels
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 keras = lazy_loader.load("keras")
 
 PREDICTORS = ("reverse_diffusion", "ancestral")
+# At each level: a table has a row for each. The authors took one.
+MAX_CORRECTOR_STEPS = 1000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +40,17 @@ class PredictorCorrector(Sampler):
 
     The size eta of a Langevin step comes from its signal-to-noise ratio:
     eta = 2 * (ratio * norm of noise / norm of score)**2. Each image has its own
-    step, so it does not depend on the other images of the batch, as it does in
-    the authors' code. A step is at most sigma**2. Norms say little about points
-    of few coordinates: their samples are biased.
+    step, which does not depend on the other images of the batch. In the
+    authors' code it does. A step is at most sigma**2. Norms say little about
+    points of few coordinates: their samples are biased.
 
     Sampling starts from normal noise of the largest level around the middle of
     `value_range`. Known pixels are overwritten by their noisy values after each
     step. Their noise is drawn once per level.
 
     Args:
-        num_corrector_steps: Integer, at least 0, the Langevin steps at each
-            level. Defaults to `1`.
+        num_corrector_steps: Integer, from 0 to 1000, the Langevin steps at
+            each level. Defaults to `1`.
         signal_to_noise: Float above 0, the ratio. Defaults to `0.16`, as the
             authors chose for CIFAR-10.
         predictor: `"reverse_diffusion"`, which adds as much noise as the
@@ -90,7 +92,7 @@ class PredictorCorrector(Sampler):
 
     def __post_init__(self) -> None:
         steps = self.num_corrector_steps
-        check_count(0, MAX_STEPS, num_corrector_steps=steps)
+        check_count(0, MAX_CORRECTOR_STEPS, num_corrector_steps=steps)
         check_above_zero(signal_to_noise=self.signal_to_noise)
         check_choice("predictor", self.predictor, PREDICTORS)
 

@@ -40,10 +40,10 @@ def checked_samplers(
                 f"of settings. Received: {name}={one_line(repr(of_sampler))}"
             )
     default = samplers.make(sampler, settings.get(str(sampler)))
-    for name in settings:
-        check_duration(samplers.make(name, settings[name]), schedule)
-    check_duration(default, schedule)
-    default.check_schedule(schedule)
+    stored = [samplers.make(name, settings[name]) for name in settings]
+    for each in (*stored, default):
+        check_duration(each, schedule)
+        each.check_schedule(schedule)
     return sampler, settings
 
 
