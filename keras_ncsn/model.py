@@ -702,7 +702,7 @@ class NCSNModel(keras.Model):
             method: A `Method` of `keras_ncsn.posterior`, such as
                 `MMPS(num_iterations=5)`, or a name: `"mmps"`, `"pigdm"`,
                 `"dps"`, `"score_ald"` or `"replacement"`. Defaults to `None`,
-                `"mmps"`, which is the best calibrated.
+                `"mmps"`, the best calibrated where the posterior is known.
             sampler: As in `generate`. Defaults to `None`, the model's own.
             labels: As in `inpaint`.
             batch_size: Integer, the number of samples that are drawn at a

@@ -19,7 +19,7 @@ NAMES = {
     kind.name: kind
     for kind in sorted(Method.__subclasses__(), key=lambda kind: kind.name)
 }
-# The best calibrated: see benchmarks/README.md.
+# The best calibrated where the posterior is known: see benchmarks/README.md.
 DEFAULT = MMPS.name
 
 

@@ -17,6 +17,7 @@ from keras_ncsn.samplers.consistent_annealed_sampling import (
 from keras_ncsn.samplers.ddpm import DDPM as DDPM
 from keras_ncsn.samplers.dpm_solver import DPMSolver as DPMSolver
 from keras_ncsn.samplers.euler import Euler as Euler
+from keras_ncsn.samplers.flow import FlowSampler
 from keras_ncsn.samplers.heun import Heun as Heun
 from keras_ncsn.samplers.langevin import Langevin as Langevin
 from keras_ncsn.samplers.predictor_corrector import (
@@ -25,17 +26,14 @@ from keras_ncsn.samplers.predictor_corrector import (
 from keras_ncsn.samplers.sampler import Sampler as Sampler
 from keras_ncsn.text import one_line
 
-KINDS: tuple[type[Sampler], ...] = (
-    AnnealedLangevin,
-    ConsistentAnnealedSampling,
-    DDPM,
-    DPMSolver,
-    Euler,
-    Heun,
-    Langevin,
-    PredictorCorrector,
-)
-NAMES = {kind.name: kind for kind in KINDS}
+NAMES = {
+    kind.name: kind
+    for kind in sorted(
+        {*Sampler.__subclasses__(), *FlowSampler.__subclasses__()}
+        - {FlowSampler},
+        key=lambda kind: kind.name,
+    )
+}
 
 
 def make(name: str, settings: dict[str, Any] | None = None) -> Sampler:

@@ -44,7 +44,7 @@ class Sampler(abc.ABC):
     A sampler is a frozen dataclass. Its fields are its settings: plain values
     that a preset can store, each made by `setting`. The constructor checks
     them. To add a sampler, write such a class in a new file, and import it in
-    `samplers/__init__.py`, and add it to `KINDS` there.
+    `samplers/__init__.py`.
 
     Attributes:
         name: String, the sampler's name in presets and on the command line.
