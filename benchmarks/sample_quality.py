@@ -26,6 +26,7 @@ from keras import ops
 from keras_ncsn import NCSNModel
 from keras_ncsn.datasets import load_images
 from keras_ncsn.images import save_grid, to_floats
+from keras_ncsn.samplers.settings import chosen_sampler
 from keras_ncsn.training import step
 
 BATCH_SIZE = 250
@@ -103,11 +104,11 @@ def generate(model, num_images, settings, seed=0):
 
 def num_evaluations(model, settings):
     """Returns the number of network evaluations per image."""
-    settings = model.sampler_settings.get(model.sampler, {}) | settings
-    if model.sampler == "heun":
-        return 2 * settings.get("num_steps", 18) - 1
-    steps = model.schedule.num_levels * settings.get("steps_per_level", 100)
-    return steps + settings.get("denoise", False)
+    changes = {k: v for k, v in settings.items() if k != "guidance"}
+    sampler = chosen_sampler(
+        None, changes, model.sampler, model.sampler_settings
+    )
+    return sampler.num_evaluations(model.schedule)
 
 
 def nearest_images(images, pool, mirrored=False):

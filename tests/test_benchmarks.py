@@ -10,7 +10,7 @@ from contract import random_images, randomize
 from keras import ops
 from PIL import Image
 
-from keras_ncsn import NCSNModel
+from keras_ncsn import NCSNModel, samplers
 from keras_ncsn.images import to_uint8
 from keras_ncsn.networks.unet import UNet
 
@@ -112,6 +112,14 @@ def test_settings_are_parsed_as_numbers_by_name(text):
     assert type(settings["num_steps"]) is int
     with pytest.raises(click.BadParameter, match="num_steps=24,churn=5"):
         parse(None, None, [text])
+
+
+@pytest.mark.parametrize("sampler", sorted(samplers.NAMES))
+def test_evaluations_are_those_of_the_sampler(sampler):
+    model = NCSNModel(two_convolutions(), sampler=sampler)
+    expected = samplers.make(sampler).num_evaluations(model.schedule)
+    count = sample_quality.num_evaluations(model, {"guidance": 2.0})
+    assert count == expected
 
 
 def test_errors_of_ideal_completions_equal_their_spread():
