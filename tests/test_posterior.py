@@ -211,6 +211,33 @@ def test_samples_have_the_mean_and_covariance_of_the_posterior(method, sampler):
     assert np.abs(np.cov(white.T) - np.eye(6)).max() < 0.2
 
 
+@pytest.mark.parametrize("name", ["matrix", "blur", "fourier"])
+def test_spread_of_mmps_is_within_two_percent_of_the_posterior(name):
+    rng = np.random.default_rng(0)
+    operator = {
+        "matrix": operators.Matrix(rng.standard_normal((3, 6)) / 3),
+        "blur": operators.Blur([0.25, 0.5, 0.25]),
+        "fourier": operators.Fourier(np.arange(6) < 3),
+    }[name]
+    prior = normal_prior(SIGNAL)
+    measured = measure(prior, operator, 0.3, count=1)[1]
+    samples = draw(
+        prior,
+        posterior.MMPS(num_iterations=6),
+        operator,
+        0.3,
+        samplers.Heun(num_steps=35),
+        measured,
+        count=4000,
+    )
+    matrix = matrix_of(operator, SIGNAL)
+    exact = prior.posterior(matrix, measured[0].ravel(), 0.3)
+    factor = np.linalg.inv(np.linalg.cholesky(exact.covariances[0]))
+    white = (samples - exact.means[0]) @ factor.T
+    # Of 6 * 4,000 numbers the mean spread is known to 0.5 %.
+    assert white.std(axis=0).mean() == pytest.approx(1.0, abs=0.02)
+
+
 def test_samples_of_a_mixture_find_the_weights_of_the_posterior():
     """Three quarters of the data are on the left, measured as in the middle."""
     prior = Mixture(
