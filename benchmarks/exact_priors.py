@@ -122,6 +122,38 @@ class Mixture:
         )
 
 
+def score_function_of_each(mixtures):
+    """Returns the `ScoreFunction` of image + sigma * z, of many mixtures.
+
+    Image i is of mixture i. The mixtures have the same covariances, as the
+    posteriors of one prior have.
+    """
+    values, vectors = np.linalg.eigh(mixtures[0].covariances)
+    values, vectors = np.float32(np.maximum(values, 0)), np.float32(vectors)
+
+    def function(x, sigma, log_weights, means):
+        log_weights, means, spectrum, axes = map(
+            ops.convert_to_tensor, (log_weights, means, values, vectors)
+        )
+        flat = ops.reshape(x, (x.shape[0], 1, -1))
+        variances = spectrum + ops.square(sigma)[:, None, None]
+        inner = ops.einsum("bki,kij->bkj", flat - means, axes)
+        distances = ops.square(inner) / variances + ops.log(variances)
+        logits = log_weights - ops.sum(distances, -1) / 2
+        shares = ops.exp(logits - ops.logsumexp(logits, -1, keepdims=True))
+        scores = ops.einsum("bkj,kij->bki", inner / variances, axes)
+        score = -ops.sum(shares[..., None] * scores, 1)
+        return ops.reshape(score, x.shape)
+
+    # A component without weight counts for nothing.
+    weights = np.stack([mixture.weights for mixture in mixtures])
+    means = np.stack([mixture.means for mixture in mixtures])
+    return ScoreFunction(function).bind(
+        np.log(np.maximum(weights, 1e-30)).astype("float32"),
+        means.reshape(*weights.shape, -1).astype("float32"),
+    )
+
+
 def correlated(size, largest=1.0, smallest=0.1, seed=0):
     """Returns a covariance with axes of random directions.
 

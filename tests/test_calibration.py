@@ -104,6 +104,53 @@ def test_samples_that_spread_too_little_are_found(measured):
     assert result["coverage"] == pytest.approx([0.26, 0.48, 0.72], abs=0.05)
 
 
+def test_spreads_of_images_that_cancel_are_found(measured):
+    """Too wide for half of the images, too narrow for the others."""
+    images, samples, exact = measured
+    means = np.stack([one.mean for one in exact])[:, None]
+    factors = np.where(np.arange(len(images)) % 2, 0.5, np.sqrt(1.75))
+    changed = means + (samples - means) * factors[:, None, None]
+    result = calibration.compare(images, changed, exact)
+    assert result["spread"] < 0.03
+    # Of 39 samples the spread is known to 11 %.
+    chance = calibration.compare(images, samples, exact)["spread of an image"]
+    assert chance == pytest.approx(0.115, abs=0.01)
+    off = np.sqrt(np.mean(np.log(factors) ** 2) + chance**2)
+    assert result["spread of an image"] == pytest.approx(off, abs=0.02)
+
+
+def test_scores_of_many_posteriors_equal_those_of_each():
+    measured = np.random.default_rng(0).standard_normal((5, 1))
+    exact = [MIXTURE.posterior(np.eye(2)[:1], one, 0.3) for one in measured]
+    x = np.random.default_rng(1).standard_normal((5, 2)).astype("float32")
+    x, sigma = map(ops.convert_to_tensor, (x, np.full(5, 0.2, "float32")))
+    scores = exact_priors.score_function_of_each(exact)(x, sigma)
+    for index, one in enumerate(exact):
+        expected = one.score_function()(x, sigma)[index]
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(scores[index]),
+            ops.convert_to_numpy(expected),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+def test_samples_by_the_exact_score_show_the_error_of_the_sampler(measured):
+    images, _, exact = measured
+    results = [
+        calibration.compare(
+            images,
+            calibration.draw_exactly(
+                exact, calibration.samplers.Heun(num_steps=steps), 39, seed=0
+            ),
+            exact,
+        )
+        for steps in (10, 40)
+    ]
+    assert results[0]["spread"] > 0.05
+    assert results[1]["spread"] < 0.03
+
+
 def test_samples_that_are_shifted_are_found(measured):
     images, samples, exact = measured
     spread = np.sqrt(np.linalg.eigvalsh(exact[0].covariance)[-1])
@@ -125,7 +172,9 @@ def test_the_benchmark_prints_a_row_for_each_method():
     rows = [line.split(" | ")[1:3] for line in done.output.splitlines()[2:]]
     assert rows == [
         ["mask", "exact posterior"],
+        ["mask", "exact posterior score, Heun, 5 steps"],
         ["mask", "MMPS, 1 iterations"],
         ["compressed sensing", "exact posterior"],
+        ["compressed sensing", "exact posterior score, Heun, 5 steps"],
         ["compressed sensing", "MMPS, 1 iterations"],
     ]
