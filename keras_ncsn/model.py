@@ -32,6 +32,7 @@ from keras_ncsn.guidance import Guide
 from keras_ncsn.networks import mlp, refinenet, unet  # noqa: F401
 from keras_ncsn.networks.contract import (
     check_guide,
+    check_knows_none,
     check_prediction,
     check_scaling,
     check_schedule,
@@ -330,7 +331,7 @@ class NCSNModel(keras.Model):
                     f"metric is this loss. Received: {name}={kwargs[name]!r}. "
                     "Leave it out."
                 )
-        step.check_knows_none(self)
+        check_knows_none(self)
         if optimizer is None:
             optimizer = keras.optimizers.Adam(1e-3, epsilon=1e-8)
         optimizer = keras.optimizers.get(optimizer)

@@ -14,19 +14,12 @@ from keras_ncsn.cli.options import (
     class_names,
     given,
     image_space,
+    picture_options,
     sampler_options,
 )
 
 
 @click.command(cls=Command)
-@click.argument("preset")
-@click.argument(
-    "images",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path),
-    metavar="IMAGE...",
-)
 @click.option(
     "--mask",
     required=True,
@@ -37,22 +30,7 @@ from keras_ncsn.cli.options import (
     cls=Option,
     group=IMAGES,
 )
-@click.option(
-    "--num-samples",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Number of completions of each image.",
-    cls=Option,
-    group=IMAGES,
-)
-@click.option(
-    "--label",
-    help="What the images show, if the preset knows labels: the name or the "
-    "number of a class. Default: no label.",
-    cls=Option,
-    group=IMAGES,
-)
+@picture_options("completions")
 @click.option(
     "--output",
     type=click.Path(path_type=pathlib.Path),

@@ -56,6 +56,53 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
+def picture_options(noun: str) -> Callable[..., Any]:
+    """Adds what commands have in common that complete pictures.
+
+    Args:
+        noun: String, what they make of each picture, such as "completions".
+
+    Returns:
+        A decorator of functions that take `preset`, `images`, `num_samples`
+        and `label`.
+    """
+
+    def add(command):
+        options = [
+            click.argument("preset"),
+            click.argument(
+                "images",
+                nargs=-1,
+                required=True,
+                type=click.Path(
+                    exists=True, dir_okay=False, path_type=pathlib.Path
+                ),
+                metavar="IMAGE...",
+            ),
+            click.option(
+                "--num-samples",
+                type=click.IntRange(min=1),
+                default=8,
+                show_default=True,
+                help=f"Number of {noun} of each image.",
+                cls=Option,
+                group=IMAGES,
+            ),
+            click.option(
+                "--label",
+                help="What the images show, if the preset knows labels: the "
+                "name or the number of a class. Default: no label.",
+                cls=Option,
+                group=IMAGES,
+            ),
+        ]
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 def sampler_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the options of the samplers to a command.
 

@@ -9,12 +9,14 @@ from keras_ncsn import posterior
 from keras_ncsn.cli.options import (
     FILES,
     IMAGES,
+    SAMPLING,
     Command,
     Option,
     check_sampler,
     class_names,
     given,
     image_space,
+    picture_options,
     sampler_options,
 )
 
@@ -28,14 +30,6 @@ OPERATORS = {
 
 
 @click.command(cls=Command)
-@click.argument("preset")
-@click.argument(
-    "images",
-    nargs=-1,
-    required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=pathlib.Path),
-    metavar="IMAGE...",
-)
 @click.option(
     "--operator",
     required=True,
@@ -76,22 +70,7 @@ OPERATORS = {
     cls=Option,
     group=IMAGES,
 )
-@click.option(
-    "--num-samples",
-    type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Number of restorations of each image.",
-    cls=Option,
-    group=IMAGES,
-)
-@click.option(
-    "--label",
-    help="What the images show, if the preset knows labels: the name or the "
-    "number of a class. Default: no label.",
-    cls=Option,
-    group=IMAGES,
-)
+@picture_options("restorations")
 @click.option(
     "--output",
     type=click.Path(path_type=pathlib.Path),
@@ -110,7 +89,7 @@ OPERATORS = {
     show_default=True,
     help="Method of posterior sampling.",
     cls=Option,
-    group="Sampling",
+    group=SAMPLING,
 )
 @sampler_options
 def restore(

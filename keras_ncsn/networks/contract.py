@@ -3,6 +3,8 @@
 from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_ncsn.checks import check_choice
 from keras_ncsn.conditions import (
@@ -201,3 +203,37 @@ def checked_condition(
 def _num_classes(network):
     # `None` for networks from elsewhere that do not state it.
     return getattr(network, "num_classes", None)
+
+
+def check_knows_none(model: Any) -> None:
+    """Raises a `ValueError` unless a network accepts the condition "none".
+
+    The networks of this package do, so they are not tried.
+
+    Args:
+        model: An `NCSNModel`.
+    """
+    if not model.has_unconditional or isinstance(model.network, ScoreNetwork):
+        return
+    shape = (1, *model.image_shape)
+    sigma = model.schedule.sigma_max
+    noisy = np.random.default_rng(0).standard_normal(shape, "float32")
+    none = np.full(
+        (1, *model.network.inputs[2].shape[1:]),
+        model.condition.none_value,
+        model.condition.dtype,
+    )
+    noisy = noisy * float(model.schedule.noise_scale(sigma))
+    inputs = [noisy, np.array([sigma], "float32"), none]
+    try:
+        score = ops.convert_to_numpy(model.network(inputs, training=False))
+        reason = "a result that is not finite"
+        knows_none = bool(np.isfinite(score.astype("float32")).all())
+    except Exception as error:
+        reason, knows_none = type(error).__name__, False
+    if not knows_none:
+        raise ValueError(
+            "A network must accept the condition "
+            f'{model.condition.none_value}, which means "none", unless the '
+            f"model has `condition_dropout=0`. Received: {reason}"
+        )
