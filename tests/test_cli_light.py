@@ -93,7 +93,7 @@ def test_refusals_do_not_import_keras(tmp_path, arguments, message):
 
 def test_settings_come_from_the_preset_and_the_command(tmp_path):
     """A preset may say what it wants of its sampler, and be odd."""
-    from keras_ncsn.cli.options import check_sampler
+    from keras_ncsn.cli.preset_facts import check_sampler
 
     folder = tmp_path / "preset"
     folder.mkdir()

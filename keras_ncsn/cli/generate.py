@@ -12,12 +12,11 @@ from keras_ncsn.cli.options import (
     SAMPLING,
     Command,
     Option,
-    check_sampler,
-    class_names,
     given,
     parse_labels,
     sampler_options,
 )
+from keras_ncsn.cli.preset_facts import check_sampler, class_names
 
 
 @click.command(cls=Command)

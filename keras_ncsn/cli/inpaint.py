@@ -10,13 +10,11 @@ from keras_ncsn.cli.options import (
     IMAGES,
     Command,
     Option,
-    check_sampler,
-    class_names,
     given,
-    image_space,
     picture_options,
     sampler_options,
 )
+from keras_ncsn.cli.preset_facts import check_sampler, class_names, image_space
 
 
 @click.command(cls=Command)

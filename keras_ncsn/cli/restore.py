@@ -12,13 +12,11 @@ from keras_ncsn.cli.options import (
     SAMPLING,
     Command,
     Option,
-    check_sampler,
-    class_names,
     given,
-    image_space,
     picture_options,
     sampler_options,
 )
+from keras_ncsn.cli.preset_facts import check_sampler, class_names, image_space
 
 # The option that each operator needs.
 OPERATORS = {

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from keras_ncsn.cli.options import Command, Option, class_names, given
+from keras_ncsn.cli.options import Command, Option, given
+from keras_ncsn.cli.preset_facts import class_names
 from keras_ncsn.cli.recipe_options import OPTIONS, recipe_options, show_recipe
 from keras_ncsn.presets import sources
 from keras_ncsn.runs import run_file
